@@ -1,0 +1,48 @@
+"""Imports every public module of one installed package: import_public.py PACKAGE."""
+
+import importlib
+import pkgutil
+import sys
+
+
+def public_modules(package: str) -> list[str]:
+    """The names of a package's modules that no leading underscore hides."""
+    if package != "cambric":
+        names = [f"cambric.{package}"]
+    else:
+        # The facade is the modules that lie directly in the namespace.
+        import cambric
+
+        names = [
+            f"cambric.{m.name}"
+            for m in pkgutil.iter_modules(cambric.__path__)
+            if not m.name.startswith("_")
+        ]
+    found = list(names)
+    for name in names:
+        module = importlib.import_module(name)
+        for info in pkgutil.walk_packages(
+            getattr(module, "__path__", []), prefix=f"{name}."
+        ):
+            if not any(part.startswith("_") for part in info.name.split(".")):
+                found.append(info.name)
+    return found
+
+
+def main(package: str) -> int:
+    names = public_modules(package)
+    for name in names:
+        module = importlib.import_module(name)
+        for public in getattr(module, "__all__", []):
+            getattr(module, public)
+    heavy = {"matplotlib", "optax", "orbax", "rich"} & set(sys.modules)
+    if heavy:
+        print(f"importing {package} imported {sorted(heavy)}, to be imported on use")
+        return 1
+    print(f"{package}: {len(names)} public modules imported")
+    return 0 if names else 1
+
+
+if __name__ == "__main__":
+    del sys.path[0]
+    sys.exit(main(*sys.argv[1:]))
