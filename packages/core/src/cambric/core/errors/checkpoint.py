@@ -1,0 +1,130 @@
+"""Errors of saving and restoring checkpoints and files."""
+
+from typing import Any
+
+from .base import FlaxError
+
+
+class InvalidCheckpointError(FlaxError):
+    """The directory already has a checkpoint of this step or a later one.
+
+    Args:
+      path: the checkpoint that would be written.
+      step: its step.
+
+    >>> print(InvalidCheckpointError('ckpts/checkpoint_1', 1))
+    ... # doctest: +ELLIPSIS
+    Cannot save a checkpoint of step 1 at "ckpts/checkpoint_1": its directory ...
+    """
+
+    def __init__(self, path: Any, step: Any):
+        self.path, self.step = str(path), step
+        super().__init__(
+            f'Cannot save a checkpoint of step {step} at "{path}": its directory '
+            "already has one of this step or a later step. Pass `overwrite=True` to "
+            "replace them, or save a later step."
+        )
+
+
+class MPACheckpointingRequiredError(FlaxError):
+    """Arrays that span several processes were saved without a manager for them.
+
+    Args:
+      path: the checkpoint.
+      step: its step.
+
+    >>> print(MPACheckpointingRequiredError('ckpts/checkpoint_1', 1))
+    ... # doctest: +ELLIPSIS
+    Cannot save or restore step 1 at "ckpts/checkpoint_1": the target holds ...
+    """
+
+    def __init__(self, path: Any, step: Any):
+        self.path, self.step = str(path), step
+        super().__init__(
+            f'Cannot save or restore step {step} at "{path}": the target holds arrays '
+            "that span several processes. Pass a GlobalAsyncCheckpointManager as "
+            "`gda_manager`, or use Orbax."
+        )
+
+
+class MPARestoreTargetRequiredError(FlaxError):
+    """Arrays that span several processes were restored without a target for them.
+
+    Args:
+      path: the checkpoint.
+      step: its step.
+      key: path in the tree of the array without a target, where known.
+
+    >>> print(MPARestoreTargetRequiredError('ckpts/checkpoint_1', 1, 'params/w'))
+    ... # doctest: +ELLIPSIS
+    Cannot restore step 1 from "ckpts/checkpoint_1": the array at "params/w" spans ...
+    """
+
+    def __init__(self, path: Any, step: Any, key: Any = None):
+        self.path, self.step = str(path), step
+        self.key = None if key is None else str(key)
+        which = "an array" if key is None else f'the array at "{key}"'
+        super().__init__(
+            f'Cannot restore step {step} from "{path}": {which} spans several '
+            "processes and needs a sharding. Pass a `target` that has such an array "
+            "there, or `allow_partial_mpa_restoration=True` to leave it out."
+        )
+
+
+class MPARestoreDataCorruptedError(FlaxError):
+    """A stored array lacks the mark that its save was completed.
+
+    Args:
+      step: step of the checkpoint.
+      path: directory of the array.
+
+    >>> print(MPARestoreDataCorruptedError(1, 'ckpts/checkpoint_1_gda/w'))
+    ... # doctest: +ELLIPSIS
+    Cannot restore step 1 from "ckpts/checkpoint_1_gda/w": it has no ...
+    """
+
+    def __init__(self, step: Any, path: Any):
+        self.step, self.path = step, str(path)
+        super().__init__(
+            f'Cannot restore step {step} from "{path}": it has no '
+            '"commit_success.txt", so its save was interrupted or its data is '
+            "damaged. Restore an earlier step."
+        )
+
+
+class MPARestoreTypeNotMatchError(FlaxError):
+    """A stored array is of another array type than the configuration expects.
+
+    Args:
+      step: step of the checkpoint.
+      gda_path: directory of the array.
+
+    >>> print(MPARestoreTypeNotMatchError(1, 'ckpts/checkpoint_1_gda/w'))
+    ... # doctest: +ELLIPSIS
+    Cannot restore step 1 from "ckpts/checkpoint_1_gda/w": its array type ...
+    """
+
+    def __init__(self, step: Any, gda_path: Any):
+        self.step, self.gda_path = step, str(gda_path)
+        super().__init__(
+            f'Cannot restore step {step} from "{gda_path}": its array type is not '
+            "the one of the target. Give jax.Array values, and no others, in the "
+            "target."
+        )
+
+
+class AlreadyExistsError(FlaxError):
+    """A file would be overwritten.
+
+    Args:
+      path: the file.
+
+    >>> print(AlreadyExistsError('ckpts/checkpoint_1'))
+    "ckpts/checkpoint_1" already exists. Pass `overwrite=True` to replace it.
+    """
+
+    def __init__(self, path: Any):
+        self.path = str(path)
+        super().__init__(
+            f'"{path}" already exists. Pass `overwrite=True` to replace it.'
+        )

@@ -1,0 +1,321 @@
+"""Errors of scopes: variables, keys, filters, and mixing with JAX transforms."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from .base import FlaxError, collection_names, name_hint, path_text, quoted, short_repr
+
+Path = str | Iterable[Any]
+
+
+class LazyInitError(FlaxError):
+    """A variable depends on the value of an input that was given by shape alone.
+
+    Raised by ``lazy_init`` when an initializer needs more than shapes and dtypes.
+
+    Args:
+      partial_val: the abstract value (anything with a shape and dtype) that came out.
+      names: the variables which depend on values, where known.
+
+    >>> import jax
+    >>> print(LazyInitError(jax.ShapeDtypeStruct((8, 4), 'float32')))
+    ... # doctest: +ELLIPSIS
+    lazy_init cannot compute a variable: the value float32[8,4] depends on an input ...
+    """
+
+    def __init__(self, partial_val: Any, *, names: Iterable[Any] = ()):
+        self.names = [str(name) for name in names]
+        which = f"the variables {quoted(self.names)}" if self.names else "a variable"
+        super().__init__(
+            f"lazy_init cannot compute {which}: the value {short_repr(partial_val)} "
+            "depends on an input of which only the shape and dtype were given. Let "
+            "the initializer use only shapes and dtypes, or pass a real array for "
+            "that input."
+        )
+
+
+class InvalidRngError(FlaxError):
+    """A key stream is missing, or what was given for it is not a JAX PRNG key.
+
+    Args:
+      msg: the whole text; it names the stream, the path and the fix.
+
+    >>> print(InvalidRngError('scope "/drop" needs a key for "dropout".'))
+    scope "/drop" needs a key for "dropout".
+    """
+
+    def __init__(self, msg: str):
+        super().__init__(msg)
+
+
+class ApplyScopeInvalidVariablesTypeError(FlaxError):
+    """The variables given to ``apply`` or ``bind`` are no mapping of collections.
+
+    Args:
+      found: what was given, for the message.
+
+    >>> str(ApplyScopeInvalidVariablesTypeError(found=[1]))[:60]
+    'The variables must be a dictionary of collections, each of t'
+    """
+
+    def __init__(self, *, found: Any = None):
+        got = "" if found is None else f" Got a {type(found).__name__}."
+        super().__init__(
+            "The variables must be a dictionary of collections, each of them a "
+            f"dictionary with string keys, such as {{'params': {{...}}}}.{got} Pass "
+            "what `init` returned, or wrap the parameters: "
+            "apply({'params': params}, ...)."
+        )
+
+
+class ApplyScopeInvalidVariablesStructureError(FlaxError):
+    """The variables have one ``'params'`` level too many.
+
+    Args:
+      variables: the variables that were given.
+
+    >>> str(ApplyScopeInvalidVariablesStructureError({'params': {'params': {}}}))[:58]
+    'The variables hold a collection "params" inside the collec'
+    """
+
+    def __init__(self, variables: Any):
+        self.collections = collection_names(variables)
+        super().__init__(
+            'The variables hold a collection "params" inside the collection "params" '
+            "({'params': {'params': ...}}), so no parameter would be found. Pass the "
+            "inner dictionary once: variables['params'] in place of variables, or "
+            "{'params': params} where params is not already wrapped."
+        )
+
+
+class ScopeParamNotFoundError(FlaxError):
+    """A parameter was read that is not there and may not be created.
+
+    Args:
+      param_name: the parameter's name.
+      scope_path: path of its scope, such as ``'/encoder/Dense_0'``.
+      available: the parameters that the scope has, for the message.
+
+    >>> print(ScopeParamNotFoundError('kernal', '/Dense_0', available=['kernel']))
+    ... # doctest: +ELLIPSIS
+    No parameter "kernal" in scope "/Dense_0". It has "kernel"; did you mean ...
+    """
+
+    def __init__(
+        self, param_name: str, scope_path: Path, *, available: Iterable[Any] = ()
+    ):
+        self.param_name, self.scope_path = param_name, path_text(scope_path)
+        super().__init__(
+            f'No parameter "{param_name}" in scope "{self.scope_path}".'
+            f"{name_hint(param_name, available)} Pass variables that `init` made "
+            'with the same code and names, or make "params" mutable so that it is '
+            "created."
+        )
+
+
+class ScopeCollectionNotFound(FlaxError):
+    """A variable was read from a collection that is empty here.
+
+    Args:
+      col_name: the collection.
+      var_name: the variable.
+      scope_path: path of the scope.
+      available: the collections that were given, for the message.
+
+    >>> print(ScopeCollectionNotFound('params', 'kernel', '/Dense_0'))
+    ... # doctest: +ELLIPSIS
+    Scope "/Dense_0" has no collection "params", from which "kernel" is read. ...
+    """
+
+    def __init__(
+        self,
+        col_name: str,
+        var_name: str,
+        scope_path: Path,
+        *,
+        available: Iterable[Any] = (),
+    ):
+        self.col_name, self.var_name = col_name, var_name
+        self.scope_path = path_text(scope_path)
+        hint = name_hint(col_name, available, owner="What was passed")
+        super().__init__(
+            f'Scope "{self.scope_path}" has no collection "{col_name}", from which '
+            f'"{var_name}" is read.{hint} Pass the collection to `apply` by name, '
+            f"apply({{'{col_name}': ...}}, ...), or list it in `mutable` so that its "
+            "variables are initialized."
+        )
+
+
+class ScopeParamShapeError(FlaxError):
+    """A stored parameter has another shape than its initializer would give it.
+
+    Args:
+      param_name: the parameter's name.
+      scope_path: path of its scope.
+      value_shape: shape of the stored value.
+      init_shape: shape that the initializer gives.
+
+    >>> print(ScopeParamShapeError('kernel', '/Dense_0', (1, 8), (5, 8)))
+    ... # doctest: +ELLIPSIS
+    Parameter "kernel" in scope "/Dense_0" has shape (1, 8), but its initializer ...
+    """
+
+    def __init__(
+        self, param_name: str, scope_path: Path, value_shape: Any, init_shape: Any
+    ):
+        self.param_name, self.scope_path = param_name, path_text(scope_path)
+        self.value_shape, self.init_shape = value_shape, init_shape
+        super().__init__(
+            f'Parameter "{param_name}" in scope "{self.scope_path}" has shape '
+            f"{value_shape}, but its initializer gives shape {init_shape}. The module "
+            "was initialized with inputs of another shape, or configured otherwise: "
+            "use the same inputs and fields, or initialize it again."
+        )
+
+
+class ScopeVariableNotFoundError(FlaxError):
+    """A variable was read that is not there, in a collection that is not mutable.
+
+    Args:
+      name: the variable.
+      col: its collection.
+      scope_path: path of the scope.
+      available: the variables that the scope has in the collection.
+
+    >>> print(ScopeVariableNotFoundError('mean', 'batch_stats', '/norm'))
+    ... # doctest: +ELLIPSIS
+    No variable "mean" in collection "batch_stats" of scope "/norm". ...
+    """
+
+    def __init__(
+        self,
+        name: str,
+        col: str,
+        scope_path: Path,
+        *,
+        available: Iterable[Any] = (),
+    ):
+        self.name, self.col, self.scope_path = name, col, path_text(scope_path)
+        super().__init__(
+            f'No variable "{name}" in collection "{col}" of scope '
+            f'"{self.scope_path}".{name_hint(name, available)} To create it, make the '
+            f"collection mutable: apply(..., mutable=['{col}'])."
+        )
+
+
+class InvalidFilterError(FlaxError):
+    """A collection or key filter is of a type that filters cannot have.
+
+    Args:
+      filter_like: what was given.
+
+    >>> print(InvalidFilterError(3))
+    ... # doctest: +ELLIPSIS
+    3 (of type int) is no filter. A filter is True, False, a name, ...
+    """
+
+    def __init__(self, filter_like: Any):
+        super().__init__(
+            f"{short_repr(filter_like)} (of type {type(filter_like).__name__}) is no "
+            "filter. A filter is True, False, a name, a container of names, or "
+            "DenyList(filter)."
+        )
+
+
+class InvalidScopeError(FlaxError):
+    """A scope was used after the call or ``with`` block that it belongs to.
+
+    Args:
+      scope_name: the scope's name or path.
+
+    >>> print(InvalidScopeError('/encoder'))
+    ... # doctest: +ELLIPSIS
+    Scope "/encoder" is closed: it is valid only until the `init` or `apply` ...
+    """
+
+    def __init__(self, scope_name: Any):
+        self.scope_name = None if scope_name is None else str(scope_name)
+        super().__init__(
+            f'Scope "{scope_name}" is closed: it is valid only until the `init` or '
+            "`apply` call, or the `with scope.temporary()` block, that made it ends. "
+            "Return arrays instead of bound modules, scopes or variables, and use "
+            "`bind` for a module that outlives a call."
+        )
+
+
+class ModifyScopeVariableError(FlaxError):
+    """A variable was written in a collection that is not mutable.
+
+    Args:
+      col: the collection.
+      variable_name: the variable.
+      scope_path: path of the scope.
+
+    >>> print(ModifyScopeVariableError('batch_stats', 'mean', '/norm'))
+    ... # doctest: +ELLIPSIS
+    Cannot write variable "mean" of scope "/norm": collection "batch_stats" is not ...
+    """
+
+    def __init__(self, col: str, variable_name: str, scope_path: Path):
+        self.col, self.variable_name = col, variable_name
+        self.scope_path = path_text(scope_path)
+        super().__init__(
+            f'Cannot write variable "{variable_name}" of scope "{self.scope_path}": '
+            f'collection "{col}" is not mutable. List it when calling: '
+            f"apply(..., mutable=['{col}']); the new values come back as the second "
+            "result."
+        )
+
+
+class ImmutableVariableError(FlaxError):
+    """A variable object that is read-only was written.
+
+    Args:
+      message: the whole text.
+
+    >>> print(ImmutableVariableError('variable "mean" is read-only.'))
+    variable "mean" is read-only.
+    """
+
+
+class JaxTransformError(FlaxError):
+    """A scope or module was used across the border of a plain JAX transform.
+
+    Args:
+      scope_path: path of the scope that was used, where known.
+
+    >>> print(JaxTransformError(scope_path='/encoder'))
+    ... # doctest: +ELLIPSIS
+    JAX transforms and modules cannot be mixed: scope "/encoder" was made at ...
+    """
+
+    def __init__(self, *, scope_path: Path | None = None):
+        self.scope_path = None if scope_path is None else path_text(scope_path)
+        who = "a scope" if self.scope_path is None else f'scope "{self.scope_path}"'
+        super().__init__(
+            f"JAX transforms and modules cannot be mixed: {who} was made at another "
+            "trace level than the one it is used at, so a value would leak out of "
+            "the transform. Inside a module use the lifted transform in place of "
+            "JAX's (nn.jit for jax.jit, nn.vmap, nn.scan, nn.remat, nn.grad, ...), or "
+            "apply the JAX transform outside, around `module.apply`."
+        )
+
+
+class PartitioningUnspecifiedError(FlaxError):
+    """A lifted transform adds an axis to a partitioned variable without naming it.
+
+    Args:
+      target: the partitioned value, or its names.
+
+    >>> print(PartitioningUnspecifiedError('kernel'))
+    ... # doctest: +ELLIPSIS
+    A transform adds or removes an axis of the partitioned value 'kernel', but its ...
+    """
+
+    def __init__(self, target: Any):
+        super().__init__(
+            "A transform adds or removes an axis of the partitioned value "
+            f"{short_repr(target)}, but its mesh axis is not named. Pass "
+            "metadata_params={'partition_name': 'layers'} to the transform (None as "
+            "the name leaves the new axis unsharded)."
+        )

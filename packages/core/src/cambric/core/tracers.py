@@ -1,0 +1,44 @@
+"""Which JAX transform is being traced: the guard against leaked values."""
+
+from typing import Any
+
+import jax
+import jax.extend.core
+
+from .errors import JaxTransformError
+
+# The newer name first: asking a new JAX for the older one gives a warning.
+_opaque_trace_state: Any = getattr(
+    jax.extend.core, "get_opaque_trace_state", None
+) or getattr(jax.core, "get_opaque_trace_state", None)
+
+
+def current_trace() -> Any:
+    """The state of tracing here, as an opaque value to compare by ``==``.
+
+    It is the same at two places exactly if no JAX transform begins or ends between.
+
+    >>> here = current_trace()
+    >>> here == current_trace()
+    True
+    >>> import jax
+    >>> bool(jax.jit(lambda: here == current_trace())())
+    False
+    """
+    return _opaque_trace_state(convention="nnx")
+
+
+def check_trace_level(base_level: Any, scope_path: Any = None) -> None:
+    """Check that no JAX transform began or ended since ``base_level`` was taken.
+
+    Args:
+      base_level: a value from :func:`current_trace`, or None to check nothing.
+      scope_path: path of the scope that is used, for the message.
+
+    Raises:
+      JaxTransformError: the trace is another one.
+
+    >>> check_trace_level(current_trace())
+    """
+    if base_level is not None and base_level != _opaque_trace_state(convention="nnx"):
+        raise JaxTransformError(scope_path=scope_path)
