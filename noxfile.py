@@ -7,6 +7,7 @@ rest. uv builds the environments where present, plain virtualenv and pip otherwi
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -159,22 +160,20 @@ def _install(
     return names
 
 
-def _pip(session: nox.Session, *args: str) -> None:
-    tool = (
-        ["uv", "pip"] if session.venv_backend == "uv" else ["python", "-m", "pip", "-q"]
-    )
-    session.run(*tool, *args, external=True)
+def _show(session: nox.Session, title: str) -> None:
+    """Prints which environment this is and all that it holds."""
+    line = "=" * 88
+    print(f"\n{line}\n{title}: {session.virtualenv.location}\n{line}", flush=True)
+    uv = session.venv_backend == "uv"
+    session.run(*(["uv"] if uv else ["python", "-m"]), "pip", "list", external=True)
 
 
 def _test_alone(session: nox.Session, package: str, *install_args: str) -> None:
     """Runs one package's own tests with nothing but it and what it declares."""
     session.env.update(CLEAN_ENV)
     names = _install(session, package, extras="[test]", args=install_args)
-    title = f"{_project(package)['name']} alone, Python {session.python or 'current'}"
-    print(
-        f"\n{'=' * 88}\n{title}: {session.virtualenv.location}\n{'=' * 88}", flush=True
-    )
-    _pip(session, "list")
+    python = session.python or platform.python_version()
+    _show(session, f"{_project(package)['name']} alone, Python {python}")
     foreign = [f"cambric.{p}" for p in PACKAGES if p not in (*names, "cambric")]
     session.run(
         "python",
@@ -201,8 +200,7 @@ def tests(session: nox.Session, package: str) -> None:
         extras="[orbax]",
         args=tuple(nox.project.dependency_groups(GROUPS, "integration")),
     )
-    print(f"\n{'=' * 88}\nall packages together\n{'=' * 88}", flush=True)
-    _pip(session, "list")
+    _show(session, "all packages together")
     ignored = "--ignore=tests/parity"
     session.run("python", "-m", "pytest", "tests", ignored, *session.posargs)
 

@@ -21,21 +21,17 @@ def _modules() -> list[str]:
 @pytest.mark.parametrize("name", _modules())
 def test_docstring_examples(name):
     module = importlib.import_module(name)
-    # An empty namespace, since that is what a reader who copies the example has.
-    result = doctest.testmod(
-        module,
-        globs={},
-        optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE,
-    )
-    assert result.failed == 0
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    assert doctest.testmod(module, optionflags=flags).failed == 0
 
 
 def test_readme_examples(tmp_path, monkeypatch):
-    blocks = re.findall(
-        r"^```python\n(.*?)^```", README.read_text("utf-8"), re.M | re.S
-    )
+    text = README.read_text("utf-8")
+    blocks = list(re.finditer(r"^```python\n(.*?)^```", text, re.M | re.S))
     assert blocks, "the README shows no example"
     monkeypatch.chdir(tmp_path)
     namespace = {"__name__": "readme"}
     for block in blocks:
-        exec(compile(block, str(README), "exec"), namespace)
+        # The empty lines make the traceback's line numbers those of the file.
+        before = "\n" * text.count("\n", 0, block.start(1))
+        exec(compile(before + block[1], str(README), "exec"), namespace)
