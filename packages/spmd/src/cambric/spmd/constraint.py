@@ -1,0 +1,110 @@
+"""Applying a layout to one value, under whatever mesh is in force."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
+
+from .axis_names import AnyMesh, check_rank, checked_sharding
+from .context_mesh import explicit_axes, get_global_mesh, manual_axes
+
+
+def constrain(value: Any, spec: Iterable[Any], mesh: AnyMesh | None) -> Any:
+    """`value`, laid out as `spec` says.
+
+    With a mesh in force, only values that are being staged (`jax.jit` and the like)
+    are constrained; eager values stay where they are. A `mesh` that is given is
+    applied to eager values too. What is no array is returned as it is.
+
+    Raises:
+      RankMismatchError: `spec` has more entries than `value` dimensions.
+      UnknownAxisError: the mesh has no axis of a name in `spec`.
+      DuplicateAxisError: a mesh axis is on two dimensions.
+    """
+    if not isinstance(value, (jax.Array, np.ndarray)):
+        return value
+    spec = tuple(spec)
+    if mesh is None:
+        if not isinstance(value, jax.core.Tracer):
+            return value
+        mesh = get_global_mesh()
+        if mesh is None:
+            return value
+        check_rank(spec, value)
+        checked_sharding(mesh, spec)
+        if not _staging():  # Eager `jax.vmap` and `jax.grad` have tracers as well.
+            return value
+    else:
+        check_rank(spec, value)
+        checked_sharding(mesh, spec)
+    context = jax.sharding.get_abstract_mesh()
+    if context is not None and not context.empty:
+        if manual_axes(context):
+            return _constrain_in_shard_map(value, spec, context)
+        if explicit_axes(context):
+            return _constrain_explicit(value, spec, context)
+    sharding = NamedSharding(_automatic(mesh), PartitionSpec(*spec))
+    return jax.lax.with_sharding_constraint(value, sharding)
+
+
+def _staging() -> bool:
+    # While a program is being staged, constants become tracers too. This adds no
+    # equation to the program.
+    return isinstance(jax.numpy.asarray(np.float32(0)), jax.core.Tracer)
+
+
+def _automatic(mesh: AnyMesh) -> AnyMesh:
+    """The mesh with all of its axes left to the partitioner.
+
+    `jax.make_mesh` makes explicit axes by default. Outside `jax.set_mesh` these have
+    no meaning, and JAX refuses constraints over them.
+    """
+    if isinstance(mesh, Mesh) and explicit_axes(mesh):
+        return Mesh(mesh.devices, mesh.axis_names)
+    return mesh
+
+
+def _constrain_in_shard_map(
+    value: Any, spec: tuple[Any, ...], context: AbstractMesh
+) -> Any:
+    """Constrains over the axes that the enclosing `jax.shard_map` left automatic."""
+    spec = _without(spec, manual_axes(context))
+    if all(entry is None for entry in spec):
+        return value
+    try:
+        return jax.lax.with_sharding_constraint(value, PartitionSpec(*spec))
+    except RuntimeError:  # JAX 0.7 has no constraints inside of `jax.shard_map`.
+        return value
+
+
+def _constrain_explicit(
+    value: Any, spec: tuple[Any, ...], context: AbstractMesh
+) -> Any:
+    """Reshards over the explicit axes, and constrains over the automatic ones."""
+    explicit = explicit_axes(context)
+    automatic = frozenset(context.axis_names) - explicit
+    if not automatic:  # Where layouts are types, the layout to keep has to be named.
+        present = tuple(jax.typeof(value).sharding.spec)
+        spec = tuple(
+            present[dim] if entry is PartitionSpec.UNCONSTRAINED else entry
+            for dim, entry in enumerate(spec)
+        )
+    value = jax.sharding.reshard(value, PartitionSpec(*_without(spec, automatic)))
+    if automatic:
+        rest = PartitionSpec(*_without(spec, explicit))
+        value = jax.lax.with_sharding_constraint(value, rest)
+    return value
+
+
+def _without(spec: tuple[Any, ...], axes: frozenset[str]) -> tuple[Any, ...]:
+    """The spec with the given mesh axes taken out."""
+
+    def keep(entry):
+        if isinstance(entry, tuple):
+            rest = tuple(axis for axis in entry if axis not in axes)
+            return rest or None
+        return None if entry in axes else entry
+
+    return tuple(keep(entry) for entry in spec)
