@@ -1,0 +1,89 @@
+"""Names of element types: what is written for a dtype, and what may be read back."""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Any
+
+import numpy as np
+
+from .errors import SerializationError
+
+# NumPy understands far more in a dtype string (fields, subarrays, objects) than a file
+# of plain arrays has any use for, so that only these names ever reach it.
+_NUMPY_NAME = re.compile(
+    r"bool|u?int(8|16|32|64)|float(16|32|64|80|96|128)|complex(64|128|160|192|256)"
+    r"|(datetime64|timedelta64)(\[\d{0,9}([YMWDhms]|[munpfa]s)\])?"
+    r"|[<>=|]?([?bBhHiIlLqQefdFD]|[biufcmM]\d{1,2})"
+)
+_ML_DTYPES_NAME = re.compile(r"bfloat16|float[468]_[a-z0-9]+|u?int[124]")
+# `dtype.name` of fixed-width text and raw bytes counts bits.
+_SIZED_NAME = re.compile(r"(str|bytes|void)([1-9]\d{0,9})")
+_SIZED_CODES = {"str": ("U", 32), "bytes": ("S", 8), "void": ("V", 8)}
+
+
+@functools.lru_cache(maxsize=256)
+def dtype_name(dtype: np.dtype[Any]) -> str:
+    """The name under which arrays of a dtype are written.
+
+    Raises:
+      SerializationError: the name would not lead back to the dtype, as for objects,
+        records and variable-width strings.
+    """
+    name = dtype.name
+    try:
+        same = not dtype.hasobject and dtype_from_name(name) == dtype
+    except SerializationError:
+        same = False
+    if not same:
+        raise SerializationError(
+            f"Arrays of dtype {dtype} cannot be serialized: only numbers, booleans, "
+            "dates, and text or bytes of fixed width can. Save the fields of a record "
+            "as arrays of their own, and convert objects first."
+        )
+    return name
+
+
+@functools.lru_cache(maxsize=256)
+def dtype_from_name(name: str) -> np.dtype[Any]:
+    """The dtype that a name stands for; ml_dtypes is imported for its own names.
+
+    Raises:
+      SerializationError: no dtype of plain data has that name, or it is one of
+        ml_dtypes, which is not installed.
+    """
+    if sized := _SIZED_NAME.fullmatch(name):
+        code, bits = _SIZED_CODES[sized[1]]
+        width, rest = divmod(int(sized[2]), bits)
+        code = f"{code}{width}" if not rest else ""
+    elif _ML_DTYPES_NAME.fullmatch(name):
+        return _ml_dtype(name)
+    else:
+        code = name if _NUMPY_NAME.fullmatch(name) else ""
+    try:
+        if code:
+            return np.dtype(code)
+    except (TypeError, ValueError, OverflowError):
+        pass  # float96 and the like exist on some machines only; widths have a limit
+    raise SerializationError(
+        f"The element type {name[:100]!r} is not one that can be restored here: the "
+        "data is damaged, or it was written on another kind of machine."
+    )
+
+
+def _ml_dtype(name: str) -> np.dtype[Any]:
+    try:
+        import ml_dtypes
+    except ImportError:
+        raise SerializationError(
+            f"The element type {name!r} needs the package ml_dtypes, which is not "
+            "installed: pip install ml_dtypes."
+        ) from None
+    scalar = getattr(ml_dtypes, name, None)
+    if scalar is None:
+        raise SerializationError(
+            f"The installed ml_dtypes {ml_dtypes.__version__} does not know the "
+            f"element type {name!r}; a newer one may."
+        )
+    return np.dtype(scalar)

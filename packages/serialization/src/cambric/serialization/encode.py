@@ -1,0 +1,255 @@
+"""Trees to msgpack, as a stream of parts.
+
+The format is the one that Flax writes: plain msgpack for containers, text and numbers,
+and three extension types, each with a msgpack message inside.
+
+- 1, an array: shape, name of the dtype, elements in C order, little-endian;
+- 2, a complex number: real and imaginary part;
+- 3, a NumPy scalar: like an array, with an empty shape.
+
+Arrays of more than `MAX_CHUNK_SIZE` bytes are dicts of flat pieces, since a length in
+msgpack has 32 bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+import msgpack
+import numpy as np
+
+from .dtypes import dtype_name
+from .errors import SerializationError, UnserializableTypeError, join_path
+from .jax_leaves import is_jax_array, to_host
+
+MAX_CHUNK_SIZE: Final = 2**30
+"""Arrays of more bytes than this are written in pieces of at most this many."""
+
+MAX_DEPTH: Final = 1000
+"""Containers inside one another that are written, and read."""
+
+EXT_ARRAY: Final = 1
+EXT_COMPLEX: Final = 2
+EXT_SCALAR: Final = 3
+CHUNKED: Final = "__msgpack_chunked_array__"
+
+# Parts of an array that is not contiguous are copied this many bytes at a time.
+_COPY_SIZE: Final = 2**24
+_MAX_EXT: Final = 2**32 - 1
+_MAX_ARRAY: Final = _MAX_EXT - 4096  # leaves room for shape and dtype
+_SCALARS: Final = (str, int, float, bool, type(None), bytes)
+_MASKED_ARRAY: Final = (
+    "A masked array cannot be serialized: its mask would be lost. Save its data and "
+    "its mask as two arrays."
+)
+
+
+def encode(
+    tree: Any, *, sort_keys: bool = False, max_chunk_size: int | None = None
+) -> Iterator[bytes | memoryview]:
+    """The msgpack message of a tree, part by part.
+
+    Array elements are handed out as views where the array is contiguous; a part may be
+    reused or freed once the next one is asked for, so use it before.
+
+    Args:
+      tree: dicts, lists and tuples with array and scalar leaves. It is not changed.
+      sort_keys: writes the items of dicts in the order of their keys.
+      max_chunk_size: bytes; `MAX_CHUNK_SIZE` if None.
+
+    Raises:
+      SerializationError: a value or a key has no place in the format.
+    """
+    limit = MAX_CHUNK_SIZE if max_chunk_size is None else max_chunk_size
+    if limit < 1:
+        raise ValueError(f"max_chunk_size is a number of bytes above 0, not {limit}.")
+    packer = msgpack.Packer(strict_types=True)
+    # One entry per open container: its remaining (key, value) pairs, and whether it is
+    # in a list, where arrays are not split unless they must be.
+    stack: list[tuple[Iterator[tuple[Any, Any]], bool, bool]] = []
+    path: list[Any] = []
+    value, in_list = tree, False
+    try:
+        while True:
+            kind = type(value)
+            if kind in (dict, list, tuple):
+                if len(stack) == MAX_DEPTH:
+                    raise SerializationError(
+                        f"The tree is nested deeper than {MAX_DEPTH} levels, or "
+                        "contains itself."
+                    )
+                if kind is dict:
+                    yield packer.pack_map_header(len(value))
+                    stack.append((_items(value, sort_keys), True, in_list))
+                else:
+                    yield packer.pack_array_header(len(value))
+                    in_list = True
+                    stack.append((iter(enumerate(value)), False, in_list))
+                path.append(None)
+            else:
+                yield from _leaf(packer, value, _MAX_ARRAY if in_list else limit)
+            while stack:
+                pairs, is_map, in_list = stack[-1]
+                pair = next(pairs, None)
+                if pair is not None:
+                    break
+                stack.pop()
+                path.pop()
+            else:
+                return
+            path[-1], value = pair
+            if is_map:
+                yield _key(packer, pair[0])
+    except SerializationError as error:
+        if error.path is None:
+            error.path = join_path(path)
+        raise
+
+
+def _items(tree: dict[Any, Any], sort_keys: bool) -> Iterator[tuple[Any, Any]]:
+    if CHUNKED in tree:
+        raise SerializationError(
+            f"The key {CHUNKED!r} marks arrays that were split into pieces, and cannot "
+            "be the name of anything else. Rename it."
+        )
+    if not sort_keys:
+        return iter(tree.items())
+    try:
+        keys = sorted(tree)
+    except (TypeError, ValueError):
+        raise SerializationError(
+            "The keys of this dict have no order among them. Use keys of one type, or "
+            "in_place=True, which keeps the order they have."
+        ) from None
+    return ((key, tree[key]) for key in keys)
+
+
+def _key(packer: msgpack.Packer, key: Any) -> bytes:
+    if type(key) in _SCALARS or type(key) is complex or isinstance(key, np.generic):
+        return b"".join(_leaf(packer, key, _MAX_ARRAY))
+    raise UnserializableTypeError(
+        f"A key of type {type(key).__name__!r} cannot be serialized: keys are strings, "
+        "bytes, numbers, booleans or None. to_bytes converts others to strings."
+    )
+
+
+def _leaf(packer: Any, value: Any, limit: int) -> Iterator[bytes | memoryview]:
+    kind = type(value)
+    if kind in (bytes, bytearray, memoryview):
+        yield from _binary(memoryview(value))
+    elif kind in _SCALARS:
+        try:
+            yield packer.pack(value)
+        except (OverflowError, ValueError) as error:  # 65 bits; a lone surrogate; 4 GiB
+            raise SerializationError(
+                f"This {kind.__name__} does not fit into the format: {error}."
+            ) from error
+    elif kind is complex:
+        inner = packer.pack([value.real, value.imag])
+        yield _ext_header(EXT_COMPLEX, len(inner)) + inner
+    elif isinstance(value, np.generic):
+        array = _native(np.asarray(value))
+        yield _array_header(packer, EXT_SCALAR, array.dtype, (), array.nbytes)
+        yield array.tobytes()
+    elif isinstance(value, np.ndarray):
+        yield from _array(packer, value, limit)
+    elif is_jax_array(value):
+        yield from _array(packer, to_host(value), limit)
+    else:
+        raise UnserializableTypeError(
+            f"A value of type {kind.__name__!r} cannot be serialized. Convert it "
+            "first, register the type with register_serialization_state, or give it "
+            "the methods __to_state_dict__ and __from_state_dict__."
+        )
+
+
+def _array(packer: Any, array: np.ndarray, limit: int) -> Iterator[bytes | memoryview]:
+    if isinstance(array, np.ma.MaskedArray):
+        raise SerializationError(_MASKED_ARRAY)
+    array = _native(np.asarray(array))
+    dtype, size, nbytes = array.dtype, array.size, array.nbytes
+    if nbytes <= limit:
+        yield _array_header(packer, EXT_ARRAY, dtype, array.shape, nbytes)
+        yield from _elements(array)
+        return
+    per_chunk = max(1, min(limit, _MAX_ARRAY) // dtype.itemsize)
+    starts = range(0, size, per_chunk)
+    yield packer.pack_map_header(3)
+    yield packer.pack(CHUNKED) + packer.pack(True) + packer.pack("shape")
+    yield packer.pack({str(i): n for i, n in enumerate(array.shape)})
+    yield packer.pack("chunks")
+    yield packer.pack_map_header(len(starts))
+    parts = _elements(array)
+    rest = memoryview(b"")
+    for i, start in enumerate(starts):
+        count = min(per_chunk, size - start)
+        left = count * dtype.itemsize
+        yield packer.pack(str(i))
+        yield _array_header(packer, EXT_ARRAY, dtype, (count,), left)
+        while left:
+            rest = rest or next(parts)
+            yield rest[:left]
+            rest, left = rest[left:], left - min(left, len(rest))
+
+
+def _native(array: np.ndarray) -> np.ndarray:
+    # The name of a dtype does not tell the byte order, so there is only one in a file.
+    order = array.dtype.newbyteorder("<")
+    return array if array.dtype == order else array.astype(order)
+
+
+def _elements(array: np.ndarray) -> Iterator[memoryview]:
+    """The bytes of the elements in C order; copies at most a part at a time."""
+    if array.flags.c_contiguous:
+        # The buffer protocol does not know every dtype, so it is handed plain bytes.
+        yield array.reshape(-1).view(np.uint8).data
+    elif array.nbytes <= _COPY_SIZE:
+        yield from _elements(np.ascontiguousarray(array))
+    else:
+        rows = max(1, _COPY_SIZE * len(array) // array.nbytes)
+        for i in range(0, len(array), rows):
+            block = array[i] if rows == 1 else array[i : i + rows]
+            yield from _elements(block)
+
+
+def _array_header(
+    packer: Any, code: int, dtype: np.dtype, shape: Iterable[int], nbytes: int
+) -> bytes:
+    inner = packer.pack_array_header(3)
+    inner += packer.pack(list(shape))
+    inner += packer.pack(dtype_name(dtype))
+    inner += _bin_header(nbytes)
+    return _ext_header(code, len(inner) + nbytes) + inner
+
+
+def _binary(data: memoryview) -> Iterator[bytes | memoryview]:
+    if data.nbytes > _MAX_EXT:
+        raise SerializationError(
+            f"{data.nbytes} bytes do not fit into the format, which holds up to "
+            f"{_MAX_EXT} in one piece. Save np.frombuffer(data, np.uint8) instead."
+        )
+    yield _bin_header(data.nbytes)
+    yield data.cast("B") if data.c_contiguous and data.nbytes else data.tobytes()
+
+
+# The msgpack library writes these two headers only together with the data, which it
+# would copy.
+
+
+def _bin_header(length: int) -> bytes:
+    if length < 2**8:
+        return b"\xc4" + length.to_bytes(1, "big")
+    if length < 2**16:
+        return b"\xc5" + length.to_bytes(2, "big")
+    return b"\xc6" + length.to_bytes(4, "big")
+
+
+def _ext_header(code: int, length: int) -> bytes:
+    if length in (1, 2, 4, 8, 16):
+        return bytes((0xD4 + length.bit_length() - 1, code))
+    if length < 2**8:
+        return b"\xc7" + length.to_bytes(1, "big") + bytes((code,))
+    if length < 2**16:
+        return b"\xc8" + length.to_bytes(2, "big") + bytes((code,))
+    return b"\xc9" + length.to_bytes(4, "big") + bytes((code,))
