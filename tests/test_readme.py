@@ -1,0 +1,36 @@
+"""The root README's first model runs, and its table of packages is the declared one."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+
+
+def test_python_examples(tmp_path, monkeypatch, capsys):
+    text = README.read_text("utf-8")
+    blocks = list(re.finditer(r"^```python\n(.*?)^```", text, re.M | re.S))
+    assert blocks
+    monkeypatch.chdir(tmp_path)
+    namespace = {"__name__": "readme"}
+    for block in blocks:
+        before = "\n" * text.count("\n", 0, block.start(1))
+        exec(compile(before + block[1], str(README), "exec"), namespace)
+    assert namespace["logits"].shape == (32, 10)
+    assert "(64, 128)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "package", ["traverse", "serialization", "core", "spmd", "linen", "training"]
+)
+def test_table_lists_what_each_package_needs(package):
+    text = (ROOT / "packages" / package / "pyproject.toml").read_text("utf-8")
+    declared = tomllib.loads(text)["project"]["dependencies"]
+    row = re.search(rf"^\| \[cambric-{package}\].*\|", README.read_text("utf-8"), re.M)
+    assert row is not None
+    needs = row[0].split("|")[-2].split(";")[0].replace(" -", " cambric-")
+    listed = {n.strip() for n in needs.split(",")} - {"nothing"}
+    assert listed == {re.split(r"[^A-Za-z0-9._-]", r)[0] for r in declared}
