@@ -38,7 +38,7 @@ PRESENT = {
     "traverse": set(),
     "serialization": {"msgpack", "numpy"},
     "core": {"jax", "ml_dtypes", "numpy"},
-    "spmd": {"jax", "ml_dtypes", "numpy"},
+    "spmd": {"jax", "ml_dtypes", "numpy", "rich"},
     "linen": {"jax", "ml_dtypes", "numpy", "rich"},
     "training": HEAVY - {"flax"},
     "cambric": HEAVY - {"flax"},
@@ -111,11 +111,11 @@ def _closure(*chosen: str) -> list[str]:
 
 
 def _third_party(names: list[str] | tuple[str, ...], extras: bool = False) -> list[str]:
-    """What the packages declare beside each other; with ``extras``, also `orbax`."""
+    """What the packages declare beside each other; or want on request."""
     found = set()
     for package in names:
         optional = _project(package).get("optional-dependencies", {})
-        wanted = ("orbax",) if extras and "orbax" in optional else ()
+        wanted = tuple(e for e in optional if e != "test") if extras else ()
         found |= {r for r in _requirements(package, wanted) if not _local(r)}
     return sorted(found)
 
