@@ -4,6 +4,7 @@ from . import config as config
 from . import errors as errors
 from . import frozen_dict as frozen_dict
 from . import meta as meta
+from . import scope as scope
 from . import struct as struct
 from . import traceback_util as traceback_util
 from . import tracers as tracers
@@ -19,5 +20,12 @@ from .meta import map_axis_meta as map_axis_meta
 from .meta import remove_axis as remove_axis
 from .meta import replace_boxed as replace_boxed
 from .meta import unbox as unbox
+from .scope import DenyList as DenyList
+from .scope import Scope as Scope
+from .scope import Variable as Variable
+from .scope import apply as apply
+from .scope import bind as bind
+from .scope import init as init
+from .scope import lazy_init as lazy_init
 from .tracers import check_trace_level as check_trace_level
 from .tracers import current_trace as current_trace

@@ -34,7 +34,7 @@ class LazyInitError(FlaxError):
         )
 
 
-class InvalidRngError(FlaxError):
+class InvalidRngError(FlaxError, ValueError):
     """A key stream is missing, or what was given for it is not a JAX PRNG key.
 
     Args:

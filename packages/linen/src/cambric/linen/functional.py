@@ -1,0 +1,158 @@
+"""`init` and `apply` for functions of a module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from cambric.core import DenyList, Scope, errors
+from cambric.core import scope as core_scope
+from cambric.core.scope import CollectionFilter, union_filters
+
+from .base import ModuleBase
+from .context import context
+
+__all__ = ["apply", "init", "init_with_output"]
+
+CaptureFilter = bool | Callable[[Any, str], bool]
+
+
+def _is_call(module: Any, method_name: str) -> bool:
+    return method_name == "__call__"
+
+
+def _run_on_scope(
+    fn: Callable[..., Any], module: Any, capture_intermediates: CaptureFilter
+) -> Callable[..., Any]:
+    """`fn` as a function of a scope: runs on a copy of `module` bound to it."""
+    if not isinstance(module, ModuleBase):
+        raise errors.InvalidInstanceModuleError()
+    if not callable(fn):
+        raise errors.ApplyModuleInvalidMethodError(fn)
+    capture = _is_call if capture_intermediates is True else capture_intermediates
+
+    def scope_fn(scope: Scope, *args: Any, **kwargs: Any) -> Any:
+        # The modules of a running call must not adopt those of this one.
+        context.modules.append(None)
+        context.captures.append(capture or None)
+        context.refresh()
+        bound = None
+        try:
+            bound = module.clone(parent=scope, _deep_clone=True)
+            return fn(bound, *args, **kwargs)
+        finally:
+            context.captures.pop()
+            context.modules.pop()
+            context.refresh()
+            if bound is not None:
+                _unlink(bound)
+
+    return scope_fn
+
+
+def _unlink(module: Any) -> None:
+    """Forgets all submodules, so that what they hold is freed without the collector.
+
+    Children know their parents; only the way down makes a cycle.
+    """
+    pending = [module]
+    while pending:
+        state = pending.pop()._state
+        pending.extend(state.children.values())
+        state.children = {}
+
+
+def apply(
+    fn: Callable[..., Any],
+    module: Any,
+    mutable: CollectionFilter = False,
+    capture_intermediates: CaptureFilter = False,
+) -> Callable[..., Any]:
+    """Makes a pure function of variables out of a function of a module.
+
+    Args:
+      fn: a function whose first argument is a bound copy of `module`.
+      module: the module.
+      mutable: a filter that selects the collections that may change.
+      capture_intermediates: whether to store what methods return in the collection
+        "intermediates". True for all `__call__`s; a function `(module, method_name)
+        -> bool` for a choice.
+
+    Returns:
+      A function `(variables, *args, rngs=None, **kwargs)` that returns what `fn`
+      returns, and the mutable collections if `mutable` is not False.
+
+    Raises:
+      InvalidInstanceModuleError: `module` is not a module, but a class perhaps.
+      ApplyModuleInvalidMethodError: `fn` is not callable.
+
+    >>> import jax, jax.numpy as jnp
+    >>> import cambric.linen as nn
+    >>> model = nn.Dense(3)
+    >>> twice = nn.apply(lambda dense, x: 2 * dense(x), model)
+    >>> variables = model.init(jax.random.key(0), jnp.ones((1, 2)))
+    >>> twice(variables, jnp.ones((1, 2))).shape
+    (1, 3)
+    """
+    if capture_intermediates:
+        mutable = union_filters(mutable, "intermediates")
+    return core_scope.apply(
+        _run_on_scope(fn, module, capture_intermediates), mutable=mutable
+    )
+
+
+def init_with_output(
+    fn: Callable[..., Any],
+    module: Any,
+    mutable: CollectionFilter = DenyList("intermediates"),
+    capture_intermediates: CaptureFilter = False,
+) -> Callable[..., Any]:
+    """Makes a function that initializes a module's variables by running `fn` on it.
+
+    Args:
+      fn: a function whose first argument is a bound copy of `module`.
+      module: the module.
+      mutable: a filter that selects the collections to initialize.
+      capture_intermediates: as for `apply`.
+
+    Returns:
+      A function `(rngs, *args, **kwargs)` that returns what `fn` returns and the
+      variables. `rngs` is one PRNG key, or a dict of them by stream.
+
+    Raises:
+      As `apply`.
+
+    >>> import jax, jax.numpy as jnp
+    >>> import cambric.linen as nn
+    >>> run = nn.init_with_output(lambda dense, x: dense(x), nn.Dense(3))
+    >>> y, variables = run(jax.random.key(0), jnp.ones((1, 2)))
+    >>> y.shape, variables["params"]["kernel"].shape
+    ((1, 3), (2, 3))
+    """
+    if capture_intermediates:
+        mutable = union_filters(mutable, "intermediates")
+    return core_scope.init(
+        _run_on_scope(fn, module, capture_intermediates), mutable=mutable
+    )
+
+
+def init(
+    fn: Callable[..., Any],
+    module: Any,
+    mutable: CollectionFilter = DenyList("intermediates"),
+    capture_intermediates: CaptureFilter = False,
+) -> Callable[..., Any]:
+    """As `init_with_output`, but the function returns only the variables.
+
+    >>> import jax, jax.numpy as jnp
+    >>> import cambric.linen as nn
+    >>> run = nn.init(lambda dense, x: dense(x), nn.Dense(3))
+    >>> run(jax.random.key(0), jnp.ones((1, 2)))["params"]["bias"].shape
+    (3,)
+    """
+    run = init_with_output(fn, module, mutable, capture_intermediates)
+
+    def init_fn(*args: Any, **kwargs: Any) -> Any:
+        return run(*args, **kwargs)[1]
+
+    return init_fn
