@@ -48,8 +48,8 @@ def check_rank(names: Sequence[Any], value: Any) -> None:
         raise RankMismatchError(names, shape)
 
 
-def checked_sharding(mesh: AnyMesh, spec: Iterable[Any]) -> NamedSharding:
-    """`NamedSharding(mesh, spec)`, with errors that name the axis.
+def check_mesh_axes(mesh: AnyMesh, spec: Iterable[Any]) -> None:
+    """Checks the names in a spec against a mesh.
 
     Raises:
       UnknownAxisError: the mesh has no axis of a name in `spec`.
@@ -69,7 +69,13 @@ def checked_sharding(mesh: AnyMesh, spec: Iterable[Any]) -> NamedSharding:
     if len(set(used)) < len(used):
         repeated = dict.fromkeys(axis for axis in used if used.count(axis) > 1)
         raise DuplicateAxisError(tuple(repeated), entries)
-    return NamedSharding(mesh, PartitionSpec(*entries))  # type: ignore[arg-type]
+
+
+def checked_sharding(mesh: AnyMesh, spec: Iterable[Any]) -> NamedSharding:
+    """`NamedSharding(mesh, spec)`, after `check_mesh_axes`."""
+    entries = tuple(spec)
+    check_mesh_axes(mesh, entries)
+    return NamedSharding(mesh, PartitionSpec(*entries))
 
 
 def mesh_axes_of(spec: Iterable[Any]) -> Iterable[Any]:

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
-from .axis_names import AnyMesh, check_rank, checked_sharding
+from .axis_names import AnyMesh, check_mesh_axes, check_rank
 from .context_mesh import explicit_axes, get_global_mesh, manual_axes
 
 
@@ -33,12 +33,12 @@ def constrain(value: Any, spec: Iterable[Any], mesh: AnyMesh | None) -> Any:
         if mesh is None:
             return value
         check_rank(spec, value)
-        checked_sharding(mesh, spec)
+        check_mesh_axes(mesh, spec)
         if not _staging():  # Eager `jax.vmap` and `jax.grad` have tracers as well.
             return value
     else:
         check_rank(spec, value)
-        checked_sharding(mesh, spec)
+        check_mesh_axes(mesh, spec)
     context = jax.sharding.get_abstract_mesh()
     if context is not None and not context.empty:
         if manual_axes(context):

@@ -12,8 +12,8 @@ from .axis_names import (
     AnyMesh,
     LogicalNames,
     LogicalRules,
+    check_mesh_axes,
     check_rank,
-    checked_sharding,
     mesh_axes_of,
     path_text,
 )
@@ -260,7 +260,7 @@ def _plan_array(
     mesh: AnyMesh,
 ) -> ParameterPlan:
     check_rank(spec, value)
-    checked_sharding(mesh, spec)
+    check_mesh_axes(mesh, spec)
     sizes = dict(zip(mesh.axis_names, mesh.axis_sizes))
     parts = [math.prod(sizes[axis] for axis in mesh_axes_of((e,))) for e in spec]
     parts += [1] * (len(value.shape) - len(parts))
