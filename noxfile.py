@@ -111,7 +111,7 @@ def _closure(*chosen: str) -> list[str]:
 
 
 def _third_party(names: list[str] | tuple[str, ...], extras: bool = False) -> list[str]:
-    """What the packages declare beside each other; or want on request."""
+    """What the packages need beside each other; with ``extras``, also for those."""
     found = set()
     for package in names:
         optional = _project(package).get("optional-dependencies", {})
@@ -177,7 +177,7 @@ def _test_alone(session: nox.Session, package: str, *install_args: str) -> None:
     foreign = [f"cambric.{p}" for p in PACKAGES if p not in (*names, "cambric")]
     session.run(
         "python",
-        ".ci/check_isolation.py",
+        "tests/sessions/check_isolation.py",
         package,
         *sorted(foreign),
         *sorted(HEAVY - PRESENT[package]),
@@ -309,7 +309,9 @@ def wheels(session: nox.Session) -> None:
         clean = _fresh_environment(session, f"wheels-{package}")
         found = [str(next((dist / p).glob("*.whl"))) for p in _closure(package)]
         _install_into(session, clean, found)
-        session.run(str(clean), ".ci/import_public.py", package, external=True)
+        session.run(
+            str(clean), "tests/sessions/import_public.py", package, external=True
+        )
 
 
 def _fresh_environment(session: nox.Session, name: str) -> Path:
@@ -361,7 +363,7 @@ def vendor(session: nox.Session) -> None:
             target = project / "madeup" / "_vendor" / package
             shutil.copytree(source, target, ignore=rubbish)
     for name in ("namespace", "nested"):
-        script = ROOT / ".ci" / f"vendor_{name}.py"
+        script = ROOT / "tests" / "sessions" / f"vendor_{name}.py"
         shutil.copy(script, project / f"{name}.py")
         with session.chdir(project):
             session.run("python", f"{name}.py")

@@ -3,6 +3,7 @@
 Run by ``nox -s vendor`` from the root of a made-up project. Each of these packages
 needs no other one, so its place and its name are free.
 """
+# pyright: reportMissingImports=false
 
 import importlib.util
 
