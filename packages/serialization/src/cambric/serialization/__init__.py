@@ -19,3 +19,5 @@ from .registry import register_serialization_state as register_serialization_sta
 from .state_dict import current_path as current_path
 from .state_dict import from_state_dict as from_state_dict
 from .state_dict import to_state_dict as to_state_dict
+from .stream import restore as restore
+from .stream import serialize as serialize
