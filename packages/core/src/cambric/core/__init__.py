@@ -22,10 +22,10 @@ from .meta import replace_boxed as replace_boxed
 from .meta import unbox as unbox
 from .scope import DenyList as DenyList
 from .scope import Scope as Scope
-from .scope import Variable as Variable
 from .scope import apply as apply
 from .scope import bind as bind
 from .scope import init as init
 from .scope import lazy_init as lazy_init
 from .tracers import check_trace_level as check_trace_level
 from .tracers import current_trace as current_trace
+from .variables import Variable as Variable

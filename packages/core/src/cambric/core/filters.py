@@ -192,7 +192,7 @@ def group_collections(
     """
     groups: list[dict[str, Any]] = [{} for _ in col_filters]
     for name, value in xs.items():
-        for group, col_filter in zip(groups, col_filters):
+        for group, col_filter in zip(groups, col_filters, strict=True):
             if in_filter(col_filter, name):
                 group[name] = value
                 break

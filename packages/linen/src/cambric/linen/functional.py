@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from cambric.core import DenyList, Scope, errors
 from cambric.core import scope as core_scope
@@ -13,6 +13,8 @@ from .base import ModuleBase
 from .context import context
 
 __all__ = ["apply", "init", "init_with_output"]
+
+_ALL_BUT_INTERMEDIATES: Final = DenyList("intermediates")
 
 CaptureFilter = bool | Callable[[Any, str], bool]
 
@@ -104,7 +106,7 @@ def apply(
 def init_with_output(
     fn: Callable[..., Any],
     module: Any,
-    mutable: CollectionFilter = DenyList("intermediates"),
+    mutable: CollectionFilter = _ALL_BUT_INTERMEDIATES,
     capture_intermediates: CaptureFilter = False,
 ) -> Callable[..., Any]:
     """Makes a function that initializes a module's variables by running `fn` on it.
@@ -139,7 +141,7 @@ def init_with_output(
 def init(
     fn: Callable[..., Any],
     module: Any,
-    mutable: CollectionFilter = DenyList("intermediates"),
+    mutable: CollectionFilter = _ALL_BUT_INTERMEDIATES,
     capture_intermediates: CaptureFilter = False,
 ) -> Callable[..., Any]:
     """As `init_with_output`, but the function returns only the variables.

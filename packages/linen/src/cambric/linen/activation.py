@@ -1,0 +1,84 @@
+"""Activation functions: those of `jax.nn`, and the parametric `PReLU`.
+
+>>> import jax.numpy as jnp
+>>> relu(jnp.array([-1.0, 2.0])).tolist()
+[0.0, 2.0]
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from jax import lax
+from jax import numpy as jnp
+from jax.nn import celu as celu
+from jax.nn import elu as elu
+from jax.nn import gelu as gelu
+from jax.nn import glu as glu
+from jax.nn import hard_sigmoid as hard_sigmoid
+from jax.nn import hard_silu as hard_silu
+from jax.nn import hard_swish as hard_swish
+from jax.nn import hard_tanh as hard_tanh
+from jax.nn import leaky_relu as leaky_relu
+from jax.nn import log_sigmoid as log_sigmoid
+from jax.nn import log_softmax as log_softmax
+from jax.nn import logsumexp as logsumexp
+from jax.nn import one_hot as one_hot
+from jax.nn import relu as relu
+from jax.nn import relu6 as relu6
+from jax.nn import selu as selu
+from jax.nn import sigmoid as sigmoid
+from jax.nn import silu as silu
+from jax.nn import soft_sign as soft_sign
+from jax.nn import softmax as softmax
+from jax.nn import softplus as softplus
+from jax.nn import standardize as standardize
+from jax.nn import swish as swish
+from jax.numpy import tanh as tanh
+
+from .layer_types import Array, Dtype
+from .module import Module, compact
+
+normalize = standardize
+
+
+def _full(key: Any, value: float, dtype: Dtype) -> Array:
+    del key
+    return jnp.full((), value, dtype)
+
+
+class PReLU(Module):
+    """ReLU whose slope for negative inputs is a learned parameter.
+
+    Computes `x` where `x >= 0` and `negative_slope * x` elsewhere (He et al. 2015,
+    arXiv:1502.01852). The parameter is the scalar `negative_slope`; the result has
+    the shape and the dtype of the input.
+
+    Attributes:
+      param_dtype: the dtype of the parameter.
+      negative_slope_init: its initial value.
+
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> prelu = PReLU()
+    >>> x = jnp.array([-1.0, 2.0])
+    >>> variables = prelu.init(jax.random.key(0), x)
+    >>> prelu.apply(variables, x)
+    Array([-0.01,  2.  ], dtype=float32)
+    """
+
+    param_dtype: Dtype = jnp.float32
+    negative_slope_init: float = 0.01
+
+    @compact
+    def __call__(self, inputs: Array) -> Array:
+        """Applies the activation to `inputs`, of any shape."""
+        inputs = jnp.asarray(inputs)
+        slope = self.param(
+            "negative_slope", _full, self.negative_slope_init, self.param_dtype
+        )
+        if slope.dtype != inputs.dtype:
+            slope = lax.convert_element_type(slope, inputs.dtype)
+        positive = lax.ge(inputs, np.zeros((), inputs.dtype))
+        return lax.select(positive, inputs, lax.mul(slope, inputs))
