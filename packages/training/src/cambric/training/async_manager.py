@@ -57,10 +57,12 @@ class AsyncManager:
         Raises:
             Exception: whatever the last save raised. `task` is then not run.
 
+        >>> saved = []
         >>> manager = AsyncManager()
-        >>> manager.save_async(lambda: print('saved'))
+        >>> manager.save_async(lambda: saved.append(1))
         >>> manager.wait_previous_save()
-        saved
+        >>> saved
+        [1]
         """
         self.wait_previous_save()
         with self._lock:

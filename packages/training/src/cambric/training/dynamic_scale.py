@@ -65,9 +65,7 @@ class DynamicScale(struct.PyTreeNode):
     growth_interval: int = struct.field(pytree_node=False, default=2000)
     fin_steps: int | jax.Array = 0
     scale: float | jax.Array = 65536.0
-    minimum_scale: float | None = struct.field(
-        pytree_node=False, default=_FLOAT32.tiny
-    )
+    minimum_scale: float | None = struct.field(pytree_node=False, default=_FLOAT32.tiny)
 
     def value_and_grad(
         self,

@@ -14,8 +14,6 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from cambric.core.partial_eval import partial_eval_by_shape as partial_eval_by_shape
-
 _DEVICE_AXIS = "_device_put_sharded"
 
 
@@ -317,9 +315,7 @@ def pad_shard_unpad(
         )
         if static_return:
             return out
-        return jax.tree_util.tree_map_with_path(
-            unshard_and_cut, jax.device_get(out)
-        )
+        return jax.tree_util.tree_map_with_path(unshard_and_cut, jax.device_get(out))
 
     return pad_shard_unpad_wrapper
 

@@ -1,0 +1,77 @@
+"""Checkpoints as one file each, in the msgpack format of `cambric.serialization`."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from typing import Any
+
+from cambric import serialization
+
+from . import io
+from .checkpoint_paths import (
+    NEW_SUFFIX,
+    TMP_SUFFIX,
+    finish_replacing,
+    remove_entry,
+    sync_folder,
+)
+
+
+def write_file(data: bytes, path: str) -> None:
+    """Write a checkpoint so that it is there whole or not at all.
+
+    The bytes go to a temporary file beside it, which is synced to the disk and renamed.
+    If anything fails, the temporary file is deleted and what was at `path` stays.
+
+    Raises:
+        OSError: the file cannot be written; for example, the disk is full.
+
+    >>> import os, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_file(b'data', os.path.join(folder, 'checkpoint_1'))
+    ...     os.listdir(folder)
+    ['checkpoint_1']
+    """
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name}.{uuid.uuid4().hex}{TMP_SUFFIX}")
+    try:
+        with io.GFile(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            if not io.is_remote(temporary):
+                os.fsync(file.fileno())
+        # A file cannot be renamed onto a folder, which is what Orbax writes.
+        replaces_folder = io.isdir(path)
+        io.rename(temporary, path + NEW_SUFFIX * replaces_folder, overwrite=True)
+    except BaseException:
+        remove_entry(temporary)
+        raise
+    sync_folder(folder or ".")
+    finish_replacing(path)
+
+
+def restore_file(path: str, target: Any) -> Any:
+    """Read a checkpoint file; see `checkpoints.restore_checkpoint`.
+
+    Raises:
+        ValueError: the file is damaged, or does not fit `target`. A note on the error
+            names the file.
+
+    >>> import os, tempfile
+    >>> from cambric import serialization
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, 'checkpoint_1')
+    ...     write_file(serialization.to_bytes({'w': 1}), path)
+    ...     restore_file(path, {'w': 0})
+    {'w': 1}
+    """
+    try:
+        with io.GFile(path, "rb") as file:
+            state = serialization.msgpack_restore(file.read())
+        if target is None:
+            return state
+        return serialization.from_state_dict(target, state)
+    except ValueError as error:
+        error.add_note(f"While restoring the checkpoint {path!r}.")
+        raise
