@@ -29,7 +29,8 @@ def _with_mesh(mesh):
 
 def _set_mesh(mesh):
     # JAX 0.7 has no `jax.set_mesh`.
-    return (getattr(jax, "set_mesh", None) or jax.sharding.use_mesh)(mesh)
+    enter = getattr(jax, "set_mesh", None) or getattr(jax.sharding, "use_mesh")
+    return enter(mesh)
 
 
 @pytest.fixture

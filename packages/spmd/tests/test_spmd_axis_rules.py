@@ -28,7 +28,11 @@ PRECEDENCE = (("batch", "X"), ("features", "X"), ("heads", "Y"), ("batch", "Z"))
             (None, "X"),
         ),
         (("batch", "heads"), (("batch", ()), ("heads", "X")), (None, "X")),
-        (("batch", "heads"), (("batch", ["X", "Y"]), ("heads", "Y")), (("X", "Y"), None)),
+        (
+            ("batch", "heads"),
+            (("batch", ["X", "Y"]), ("heads", "Y")),
+            (("X", "Y"), None),
+        ),
         ((None, None), PRECEDENCE, (None, None)),
         ((), PRECEDENCE, ()),
         (("batch",), (), (None,)),
@@ -72,7 +76,7 @@ def test_any_rules_give_a_valid_spec(dims, rules):
 @given(st.lists(names, max_size=5, unique_by=lambda n: n or object()), rule_lists)
 def test_a_rule_that_did_not_apply_can_be_taken_out(dims, rules):
     spec = spmd.logical_to_mesh_axes(tuple(dims), rules)
-    chosen = dict(zip(dims, spec))
+    chosen: dict[object, object] = dict(zip(dims, spec))
     applied = [(n, m) for n, m in rules if n in chosen and chosen[n] == m]
     assert spmd.logical_to_mesh_axes(tuple(dims), applied) == spec
 

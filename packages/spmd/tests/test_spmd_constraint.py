@@ -48,11 +48,12 @@ def test_eager_values_are_left_alone(enter_mesh, mesh):
     np.testing.assert_array_equal(grad, np.ones((8, 8)))
 
 
-def test_a_mesh_that_is_given_is_applied_everywhere(mesh, explicit_mesh, layouts):
-    for each in (mesh, explicit_mesh):
-        y = constrain(X, ("data", "model"), each)
-        assert y.sharding.shard_shape(y.shape) == (4, 2)
-        assert layouts(lambda x: constrain(x, ("model",), each), X) == [("model",)]
+@pytest.mark.parametrize("name", ["mesh", "explicit_mesh"])
+def test_a_mesh_that_is_given_is_applied_everywhere(name, request, layouts):
+    mesh = request.getfixturevalue(name)
+    y = constrain(X, ("data", "model"), mesh)
+    assert y.sharding.shard_shape(y.shape) == (4, 2)
+    assert layouts(lambda x: constrain(x, ("model",), mesh), X) == [("model",)]
 
 
 @pytest.mark.parametrize(

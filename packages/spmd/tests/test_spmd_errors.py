@@ -2,8 +2,8 @@ import copy
 import pickle
 
 import pytest
-from cambric.core.errors import FlaxError
 
+from cambric.core.errors import FlaxError
 from cambric.spmd import errors
 
 EXAMPLES = [

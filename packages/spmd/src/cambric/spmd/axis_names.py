@@ -13,18 +13,16 @@ from .errors import (
     UnknownAxisError,
 )
 
-LogicalNames: TypeAlias = tuple[Any, ...]
+LogicalNames: TypeAlias = Sequence[Any]
 """One entry per dimension: a name, None, a tuple of names, or UNCONSTRAINED."""
 
-MeshAxes: TypeAlias = str | Sequence[str] | None
-
-LogicalRules: TypeAlias = Sequence[tuple[str, MeshAxes]]
+LogicalRules: TypeAlias = Sequence[Sequence[Any]]
 """Pairs of a logical axis name and the mesh axis, or axes, that it is laid over."""
 
 AnyMesh: TypeAlias = Mesh | AbstractMesh
 
 
-def as_axis_names(names: Any) -> LogicalNames:
+def as_axis_names(names: Any) -> tuple[Any, ...]:
     """The names as a tuple, which can be hashed as the static part of a pytree.
 
     Raises:
@@ -36,9 +34,7 @@ def as_axis_names(names: Any) -> LogicalNames:
             "Axis names are one name or None per dimension, in a tuple, as in "
             f"('batch', None); got {names!r}."
         )
-    return tuple(
-        tuple(entry) if isinstance(entry, list) else entry for entry in names
-    )
+    return tuple(tuple(entry) if isinstance(entry, list) else entry for entry in names)
 
 
 def check_rank(names: Sequence[Any], value: Any) -> None:

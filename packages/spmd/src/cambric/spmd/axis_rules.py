@@ -2,8 +2,8 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, overload
 
 from jax.sharding import PartitionSpec
 
@@ -40,14 +40,14 @@ def _as_rule(rule: Any) -> tuple[str, Any]:
     return name, tuple(axes) if isinstance(axes, list) else axes
 
 
-def set_logical_axis_rules(rules: LogicalRules) -> None:
+def set_logical_axis_rules(rules: LogicalRules | None) -> None:
     """Puts rules in force for the rest of this thread.
 
     Programs that `jax.jit` has compiled already keep the rules they were traced under.
 
     Args:
       rules: pairs of a logical axis name and the mesh axis, or axes, to lay it over,
-        in order of precedence.
+        in order of precedence. None is no rules.
 
     Raises:
       AxisRulesError: a rule is not such a pair.
@@ -76,12 +76,15 @@ def get_logical_axis_rules() -> LogicalRules:
 
 
 @contextlib.contextmanager
-def logical_axis_rules(rules: LogicalRules) -> Iterator[None]:
+def logical_axis_rules(rules: LogicalRules | None) -> Iterator[None]:
     """Puts rules in force inside a `with` block; afterwards the former ones are back.
+
+    Programs that `jax.jit` has compiled already keep the rules they were traced under,
+    so enter the block before the first call.
 
     Args:
       rules: pairs of a logical axis name and the mesh axis, or axes, to lay it over,
-        in order of precedence.
+        in order of precedence. None is no rules.
 
     Raises:
       AxisRulesError: a rule is not such a pair.
@@ -101,8 +104,20 @@ def logical_axis_rules(rules: LogicalRules) -> Iterator[None]:
         _in_force.rules = former
 
 
+@overload
 def logical_to_mesh_axes(
-    array_dim_names: Sequence[Any] | None, rules: LogicalRules | None = None
+    array_dim_names: Iterable[Any], rules: LogicalRules | None = None
+) -> PartitionSpec: ...
+
+
+@overload
+def logical_to_mesh_axes(
+    array_dim_names: None, rules: LogicalRules | None = None
+) -> None: ...
+
+
+def logical_to_mesh_axes(
+    array_dim_names: Iterable[Any] | None, rules: LogicalRules | None = None
 ) -> PartitionSpec | None:
     """Looks up the mesh axes for an array whose dimensions have logical names.
 
@@ -141,7 +156,7 @@ def logical_to_mesh_axes(
 
 
 def match_rules(
-    array_dim_names: Sequence[Any], rules: LogicalRules | None
+    array_dim_names: Iterable[Any], rules: LogicalRules | None
 ) -> tuple[tuple[Any, ...], tuple[str, ...]]:
     """The mesh axes by dimension, and the names that no rule applied to."""
     names = as_axis_names(array_dim_names)
@@ -164,7 +179,5 @@ def match_rules(
 
 def _is_logical(name: Any) -> bool:
     return not (
-        name is None
-        or name is PartitionSpec.UNCONSTRAINED
-        or isinstance(name, tuple)
+        name is None or name is PartitionSpec.UNCONSTRAINED or isinstance(name, tuple)
     )

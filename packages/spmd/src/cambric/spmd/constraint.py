@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from .axis_names import AnyMesh, check_mesh_axes, check_rank
@@ -27,7 +28,7 @@ def constrain(value: Any, spec: Iterable[Any], mesh: AnyMesh | None) -> Any:
         return value
     spec = tuple(spec)
     if mesh is None:
-        if not isinstance(value, jax.core.Tracer):
+        if not isinstance(value, Tracer):
             return value
         mesh = get_global_mesh()
         if mesh is None:
@@ -52,7 +53,7 @@ def constrain(value: Any, spec: Iterable[Any], mesh: AnyMesh | None) -> Any:
 def _staging() -> bool:
     # While a program is being staged, constants become tracers too. This adds no
     # equation to the program.
-    return isinstance(jax.numpy.asarray(np.float32(0)), jax.core.Tracer)
+    return isinstance(jax.numpy.asarray(np.float32(0)), Tracer)
 
 
 def _automatic(mesh: AnyMesh) -> AnyMesh:

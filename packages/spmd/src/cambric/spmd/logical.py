@@ -108,7 +108,7 @@ def logical_to_mesh_sharding(
     """
 
     def sharding(spec):
-        return checked_sharding(mesh, logical_to_mesh_axes(spec, rules) or ())
+        return checked_sharding(mesh, logical_to_mesh_axes(spec, rules))
 
     return _map_specs(sharding, tree)
 

@@ -1,7 +1,7 @@
 """`Partitioned`: a value together with the mesh axes of its dimensions."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import jax
@@ -19,10 +19,8 @@ from .axis_names import (
 )
 from .constraint import constrain
 from .errors import (
-    AxisRulesError,
     PartitioningError,
     PartitioningUnspecifiedError,
-    RankMismatchError,
     UnknownAxisError,
 )
 
@@ -106,7 +104,7 @@ class Partitioned(struct.PyTreeNode, meta.AxisMetadata[A]):
         """
         return self.replace(value=val)
 
-    def add_axis(self, index: int, params: dict[Any, Any]) -> "Partitioned[A]":
+    def add_axis(self, index: int, params: Mapping[Any, Any]) -> "Partitioned[A]":
         """The box with a name for a dimension that a transform has added.
 
         Args:
@@ -132,7 +130,7 @@ class Partitioned(struct.PyTreeNode, meta.AxisMetadata[A]):
         names.insert(index, name)
         return self.replace(names=tuple(names))
 
-    def remove_axis(self, index: int, params: dict[Any, Any]) -> "Partitioned[A]":
+    def remove_axis(self, index: int, params: Mapping[Any, Any]) -> "Partitioned[A]":
         """The box without the name of a dimension that a transform has taken away.
 
         Args:
@@ -167,7 +165,7 @@ class Partitioned(struct.PyTreeNode, meta.AxisMetadata[A]):
             )
         return self.replace(names=tuple(names))
 
-    def _axis_name(self, params: dict[Any, Any]) -> Any:
+    def _axis_name(self, params: Mapping[Any, Any]) -> Any:
         if PARTITION_NAME not in params:
             raise PartitioningUnspecifiedError(self)
         return params[PARTITION_NAME]
@@ -322,5 +320,3 @@ def get_sharding(tree: Any, mesh: AnyMesh) -> Any:
         return NamedSharding(mesh, PartitionSpec()) if hasattr(leaf, "shape") else None
 
     return map_boxes(sharding, tree)
-
-

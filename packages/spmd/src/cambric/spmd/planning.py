@@ -10,7 +10,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from .axis_names import (
     AnyMesh,
-    LogicalNames,
     LogicalRules,
     check_mesh_axes,
     check_rank,
@@ -56,7 +55,7 @@ class ParameterPlan:
     path: str
     shape: tuple[int, ...]
     dtype: str
-    axes: LogicalNames | None
+    axes: tuple[Any, ...] | None
     spec: PartitionSpec
     shards: int
     shard_shape: tuple[int, ...]
@@ -225,7 +224,7 @@ def plan(
         mesh_shape=dict(zip(mesh.axis_names, mesh.axis_sizes)),
         parameters=tuple(parameters),
         # A NamedSharding gives every device one part, all of one size.
-        bytes_by_device={device: held for device in devices},
+        bytes_by_device=dict.fromkeys(devices, held),
         collectives=None if step is None else collectives(step, step_args, mesh),
     )
 
@@ -233,9 +232,10 @@ def plan(
 def _plan_leaf(
     path: str, leaf: Any, mesh: AnyMesh, rules: LogicalRules | None
 ) -> Iterator[ParameterPlan]:
-    axes, unmatched = None, ()
+    axes: tuple[Any, ...] | None = None
+    unmatched: tuple[str, ...] = ()
     if isinstance(leaf, Partitioned):
-        axes = spec = leaf.names
+        axes = spec = tuple(leaf.names)
         if isinstance(leaf, LogicallyPartitioned):
             for choice in (rules, leaf.rules, get_logical_axis_rules()):
                 if choice is not None:
@@ -254,7 +254,7 @@ def _plan_leaf(
 def _plan_array(
     path: str,
     value: Any,
-    axes: LogicalNames | None,
+    axes: tuple[Any, ...] | None,
     spec: tuple[Any, ...],
     unmatched: tuple[str, ...],
     mesh: AnyMesh,
