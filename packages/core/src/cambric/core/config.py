@@ -73,6 +73,15 @@ class FlagValueError(FlaxError, TypeError, ValueError):
         self.flag = name
 
 
+class _Flip:
+    """A flag's value in one block of `temp_flip_flag`, and the block around it."""
+
+    __slots__ = ("active", "outer", "value")
+
+    def __init__(self, value: Any, outer: _Flip | None):
+        self.value, self.outer, self.active = value, outer, True
+
+
 class Config:
     """The set of flags. There is one, :data:`config`.
 
@@ -96,7 +105,7 @@ class Config:
     _globals: dict[str, Any]
     _types: dict[str, type]
     _flips: dict[str, int]
-    _local: ContextVar[Mapping[str, Any]]
+    _local: ContextVar[Mapping[str, _Flip | None]]
     _lock: threading.RLock
 
     def __init__(self):
@@ -110,8 +119,8 @@ class Config:
             # Not a flag: copy, pickle and inspection ask for such names.
             raise AttributeError(name)
         name = self._known_name(name)
-        local = self._local.get()
-        return local[name] if name in local else self._globals[name]
+        flip = self._flip_here(name)
+        return self._globals[name] if flip is None else flip.value
 
     def __setattr__(self, name: str, value: Any) -> None:
         self.update(name, value)
@@ -144,9 +153,9 @@ class Config:
             name_or_holder = name_or_holder.name
         name = self._known_name(name_or_holder)
         self._check(name, value)
-        local = self._local.get()
-        if name in local:
-            self._local.set({**local, name: value})
+        flip = self._flip_here(name)
+        if flip is not None:
+            flip.value = value
             return
         with self._lock:
             self._globals[name] = value
@@ -173,23 +182,28 @@ class Config:
         """
         name = self._known_name(var_name)
         self._check(name, var_value)
-        before = self._local.get()
+        flip = _Flip(var_value, self._flip_here(name))
         with self._lock:
             self._flips[name] += 1
             self.__dict__.pop(name, None)
-        self._local.set({**before, name: var_value})
+        self._local.set({**self._local.get(), name: flip})
         try:
             yield
         finally:
-            local = dict(self._local.get())
-            local.pop(name, None)
-            if name in before:
-                local[name] = before[name]
-            self._local.set(local)
+            flip.active = False
+            self._local.set({**self._local.get(), name: flip.outer})
             with self._lock:
                 self._flips[name] -= 1
                 if not self._flips[name]:
                     self.__dict__[name] = self._globals[name]
+
+    def _flip_here(self, name: str) -> _Flip | None:
+        """The innermost open block that gives the flag a value here, if any."""
+        flip = self._local.get().get(name)
+        # A task that was started inside a block may outlive it.
+        while flip is not None and not flip.active:
+            flip = flip.outer
+        return flip
 
     def _known_name(self, name: str) -> str:
         if name in self._globals:

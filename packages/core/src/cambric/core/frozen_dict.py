@@ -83,7 +83,7 @@ class FrozenDict(Mapping[K, V]):
         from then on.
 
     Raises:
-      ValueError: on assignment to an entry.
+      ValueError: an entry is assigned or deleted.
 
     >>> variables = FrozenDict({'params': {'kernel': 1, 'bias': 0}})
     >>> variables['params']['kernel']
@@ -103,12 +103,16 @@ class FrozenDict(Mapping[K, V]):
     _hash: int | None
 
     def __init__(self, *args: Any, __unsafe_skip_copy__: bool = False, **kwargs: Any):
-        self._dict = dict(*args, **kwargs)
-        if not __unsafe_skip_copy__:
-            _own_nested(self._dict)
-        elif len(args) == 1 and not kwargs and type(args[0]) is dict:
-            self._dict = args[0]
         self._hash = None
+        first = args[0] if len(args) == 1 and not kwargs else None
+        if type(first) is FrozenDict:
+            self._dict = first._dict
+        elif __unsafe_skip_copy__ and type(first) is dict:
+            self._dict = first
+        else:
+            self._dict = cast("dict[K, V]", dict(*args, **kwargs))
+            if not __unsafe_skip_copy__:
+                _own_nested(self._dict)
 
     def __getitem__(self, key: K) -> V:
         value = self._dict[key]
@@ -129,6 +133,9 @@ class FrozenDict(Mapping[K, V]):
         return value
 
     def __setitem__(self, key: K, value: V):
+        raise ValueError("FrozenDict is immutable.")
+
+    def __delitem__(self, key: K):
         raise ValueError("FrozenDict is immutable.")
 
     def __contains__(self, key: object) -> bool:
@@ -197,7 +204,7 @@ class FrozenDict(Mapping[K, V]):
           },
         })
         """
-        return f"FrozenDict({_pretty(self._dict, max(num_spaces, 0))})"
+        return f"FrozenDict({_pretty(self._dict, num_spaces)})"
 
     def copy(self, add_or_replace: Mapping[Any, Any] = _EMPTY) -> FrozenDict[K, V]:
         """A FrozenDict with entries added or replaced.
@@ -309,13 +316,13 @@ def _own_nested(entries: dict[Any, Any]) -> None:
 
 
 def _hash(entries: dict[Any, Any]) -> int:
-    # Addition, as the order of entries does not count.
-    total = len(entries)
+    # A set, as the order of entries does not count.
+    hashes = set()
     for key, value in entries.items():
         nested = value._dict if isinstance(value, FrozenDict) else value
         value_hash = _hash(nested) if isinstance(nested, dict) else hash(value)
-        total += hash((key, value_hash))
-    return hash(total)
+        hashes.add((key, value_hash))
+    return hash(frozenset(hashes))
 
 
 def _sorted(keys: Any) -> list[Any]:
@@ -326,19 +333,33 @@ def _sorted(keys: Any) -> list[Any]:
         return sorted(keys, key=lambda key: (type(key).__qualname__, key))
 
 
-def _pretty(value: Any, num_spaces: int, level: int = 1) -> str:
-    if isinstance(value, FrozenDict):
-        value = value._dict
-    if not isinstance(value, dict):
-        return repr(value)
-    if not value:
-        return "{}"
+# The recursive functions of this module are loops without comprehensions, so that a
+# level of nesting takes one frame of the stack.
+def _write_pretty(
+    entries: dict[Any, Any], num_spaces: int, level: int, out: list[str]
+) -> None:
+    if not entries:
+        out.append("{}")
+        return
     indent = " " * (num_spaces * level)
-    lines = [
-        f"{indent}{key}: {_pretty(entry, num_spaces, level + 1)},\n"
-        for key, entry in value.items()
-    ]
-    return "{\n" + "".join(lines) + " " * (num_spaces * (level - 1)) + "}"
+    # Texts of several lines, such as those of arrays, are indented as a whole.
+    newline = "\n" + indent
+    out.append("{\n")
+    for key, value in entries.items():
+        out.append(indent + str(key).replace("\n", newline) + ": ")
+        nested = value._dict if isinstance(value, FrozenDict) else value
+        if isinstance(nested, dict):
+            _write_pretty(nested, num_spaces, level + 1, out)
+        else:
+            out.append(repr(value).replace("\n", newline))
+        out.append(",\n")
+    out.append(" " * (num_spaces * (level - 1)) + "}")
+
+
+def _pretty(entries: dict[Any, Any], num_spaces: int) -> str:
+    out: list[str] = []
+    _write_pretty(entries, max(num_spaces, 0), 1, out)
+    return "".join(out)
 
 
 def _flatten(frozen: FrozenDict[Any, Any]):
@@ -402,7 +423,10 @@ def unfreeze(x: Any) -> Any:
     if isinstance(x, FrozenDict):
         return _copy_tree(x._dict)
     if isinstance(x, dict):
-        return {key: unfreeze(value) for key, value in x.items()}
+        plain = {}
+        for key, value in x.items():
+            plain[key] = unfreeze(value)
+        return plain
     return x
 
 
@@ -474,7 +498,7 @@ def pretty_repr(x: Any, num_spaces: int = 4) -> str:
     if isinstance(x, FrozenDict):
         return x.pretty_repr(num_spaces)
     if isinstance(x, dict):
-        return _pretty(x, max(num_spaces, 0))
+        return _pretty(x, num_spaces)
     return repr(x)
 
 
@@ -488,7 +512,7 @@ def _copy_tree(entries: dict[Any, Any]) -> dict[Any, Any]:
         return jax.tree_util.tree_map(_identity, entries)
     except ValueError:
         # JAX cannot sort keys of several types; their order then stays.
-        return {
-            key: _copy_tree(value) if isinstance(value, dict) else value
-            for key, value in entries.items()
-        }
+        copied = {}
+        for key, value in entries.items():
+            copied[key] = _copy_tree(value) if isinstance(value, dict) else value
+        return copied

@@ -161,17 +161,26 @@ def _replace_one(old: Any, new: Any) -> Any:
     return new
 
 
-# Most trees given to this module are a single array. Its type is remembered, as the
-# check of an abstract class costs more than the rest of the call. Only JAX's and
-# NumPy's own types come in, so the set stays small.
-_bare_types: set[type] = {np.ndarray, int, float, bool, complex}
+# Most trees given to this module are a single array, and most nodes of the others are
+# arrays or dicts. They are told by their exact type, as the check against an abstract
+# class costs more than the rest of the call. JAX's array types, tracers among them,
+# are remembered when they are met; there are only a few.
+_array_types: set[type] = {np.ndarray, int, float, bool, complex}
+_container_types: frozenset[type] = frozenset({dict, list, tuple})
 
 
 def _is_bare(tree: Any) -> bool:
     kind = type(tree)
-    if kind in _bare_types:
+    if kind in _array_types:
         return True
     if isinstance(tree, jax.Array) and not isinstance(tree, AxisMetadata):
-        _bare_types.add(kind)
+        _array_types.add(kind)
         return True
     return False
+
+
+def _is_box(node: Any) -> bool:
+    kind = type(node)
+    if kind in _array_types or kind in _container_types:
+        return False
+    return isinstance(node, AxisMetadata)

@@ -118,7 +118,7 @@ def dataclass(clz: type[Any] | None = None, **kwargs: Any) -> Any:
     return cls
 
 
-def _replace(self: Any, **updates: Any) -> Any:
+def _replace(self: Any, /, **updates: Any) -> Any:
     """A copy with the given fields changed.
 
     Raises:
@@ -174,7 +174,7 @@ class PyTreeNode:
         # Only for type checkers, and for who instantiates the base class.
         raise TypeError("PyTreeNode has no fields; make a subclass with some.")
 
-    def replace(self, **overrides: Any) -> Self:
+    def replace(self, /, **overrides: Any) -> Self:
         """A copy with the given fields changed.
 
         Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
-from types import TracebackType
+from types import CodeType, TracebackType
 from typing import ParamSpec, TypeVar
 
 from .config import config
@@ -107,9 +107,21 @@ def _without_excluded(traceback: TracebackType | None) -> TracebackType | None:
         traceback = traceback.tb_next
     kept = None
     for entry in reversed(entries):
-        if entry.tb_frame.f_code.co_filename.startswith(_excluded):
+        if _is_internal(entry.tb_frame.f_code):
             continue
         if entry.tb_next is not kept:
             entry = TracebackType(kept, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
         kept = entry
     return kept
+
+
+def _is_internal(code: CodeType) -> bool:
+    if code.co_filename.startswith(_excluded):
+        return True
+    # The constructor that `dataclasses` generates between a user's line and a
+    # module's `__post_init__`; it has no source to show.
+    return (
+        code.co_filename == "<string>"
+        and code.co_name == "__init__"
+        and "__post_init__" in code.co_names
+    )

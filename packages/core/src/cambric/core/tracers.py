@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import jax
+import jax.core
 import jax.extend.core
 
 from .errors import JaxTransformError

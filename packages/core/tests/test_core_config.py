@@ -1,0 +1,278 @@
+"""Flags: names, types, environment variables, and values local to a thread or task."""
+
+import asyncio
+import contextlib
+import contextvars
+import copy
+import os
+import pickle
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from cambric.core import config as config_module
+from cambric.core.config import (
+    Config,
+    FlagHolder,
+    FlagValueError,
+    UnknownFlagError,
+    bool_flag,
+    config,
+    define_bool_state,
+    int_flag,
+    static_bool_env,
+    static_int_env,
+    use_regular_dict,
+)
+from cambric.core.errors import FlaxError
+
+DEFAULTS = {
+    "return_frozendict": True,
+    "fix_rng_separator": False,
+    "use_orbax_checkpointing": False,
+    "profile": True,
+    "filter_frames": True,
+    "preserve_adopted_names": False,
+}
+
+
+@contextlib.contextmanager
+def restored(*names):
+    before = {name: getattr(config, name) for name in names}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            config.update(name, value)
+
+
+def test_defaults():
+    assert {name: getattr(config, name) for name in DEFAULTS} == DEFAULTS
+
+
+def test_environment():
+    run = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from cambric.core.config import config\n"
+            f"print([getattr(config, name) for name in {list(DEFAULTS)}])",
+        ],
+        env={
+            "PATH": "",
+            "JAX_PLATFORMS": "cpu",
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "FLAX_RETURN_FROZENDICT": "false",
+            "FLAX_FIX_RNG_SEPARATOR": "1",
+            "CAMBRIC_PROFILE": "No",
+            "FLAX_PROFILE": "yes",
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert run.stdout.strip() == str([False, True, False, False, True, False])
+
+
+def test_prefixes_are_ignored():
+    with restored("return_frozendict"):
+        config.update("flax_return_frozendict", False)
+        assert config.return_frozendict is False
+        assert config.flax_return_frozendict is False
+        assert config.cambric_return_frozendict is False
+        config.cambric_return_frozendict = True
+        assert config.return_frozendict is True
+    assert "return_frozendict" in dir(config)
+    assert "    profile=True,\n" in repr(config)
+
+
+def test_the_module_can_be_used_like_the_object():
+    with restored("profile"):
+        config_module.update("profile", False)
+        assert config_module.profile is False is config.profile
+    with config_module.temp_flip_flag("profile", False):
+        assert config_module.flax_profile is False
+    with pytest.raises(ImportError):
+        from cambric.core.config import no_such_name  # type: ignore  # noqa: F401
+
+
+def test_unknown_flags():
+    message = r'No flag "return_frozendcit" is.*did you mean "return_frozendict"\?'
+    for use in (
+        lambda: config.return_frozendcit,
+        lambda: config.update("return_frozendcit", True),
+        lambda: setattr(config, "return_frozendcit", True),
+        lambda: config.temp_flip_flag("return_frozendcit", True).__enter__(),
+    ):
+        with pytest.raises(UnknownFlagError, match=message) as caught:
+            use()
+        assert isinstance(caught.value, FlaxError | AttributeError)
+        assert isinstance(caught.value, LookupError)
+        again = pickle.loads(pickle.dumps(caught.value))
+        assert str(again) == str(caught.value) and again.flag == "return_frozendcit"
+    assert not hasattr(config, "nope")
+    assert getattr(config, "nope", 3) == 3
+
+
+@pytest.mark.parametrize("value", [1, 0, None, "false", 1.0])
+def test_values_of_the_wrong_type(value):
+    message = r'Flag "return_frozendict" takes True or False, not'
+    for use in (
+        lambda: config.update("flax_return_frozendict", value),
+        lambda: config.temp_flip_flag("return_frozendict", value).__enter__(),
+    ):
+        with pytest.raises(FlagValueError, match=message) as caught:
+            use()
+        assert isinstance(caught.value, TypeError) and caught.value.args
+    assert config.return_frozendict is True
+
+
+def test_new_flags(monkeypatch):
+    holder = bool_flag("test_bool", default=False, help="A test.")
+    assert holder.value is False is config.test_bool
+    config.update(holder, True)
+    assert holder.value is True is config.flax_test_bool
+    assert holder.name == "test_bool" and holder.__doc__ == holder.help == "A test."
+    with pytest.raises(TypeError, match=r'"test_bool" has no truth value.*`\.value`'):
+        bool(holder)
+    with pytest.raises(RuntimeError, match=r'Flag "test_bool" is already defined'):
+        bool_flag("flax_test_bool", default=False, help="")
+    with pytest.raises(RuntimeError, match=r'Flag "update" is already defined'):
+        bool_flag("update", default=False, help="")
+
+    monkeypatch.setenv("FLAX_TEST_STATE", "on")
+    assert define_bool_state("flax_test_state", False, "help").value is True
+    monkeypatch.setenv("CAMBRIC_TEST_INT", "12")
+    number = int_flag("test_int", default=None, help="")
+    assert number.value == 12
+    config.update("test_int", None)
+    assert number.value is None
+    with pytest.raises(FlagValueError, match="an integer or None, not True"):
+        config.update("test_int", True)
+    assert int_flag("test_none", default=None, help="").value is None
+    monkeypatch.setenv("FLAX_TEST_BAD", "bad")
+    with pytest.raises(ValueError, match="FLAX_TEST_BAD.*no integer"):
+        int_flag("test_bad", default=1, help="")
+    with pytest.raises(ValueError, match="FLAX_TEST_BAD.*neither true"):
+        bool_flag("test_bad", default=True, help="")
+    with pytest.raises(UnknownFlagError):
+        _ = FlagHolder("test_bad", "").value
+
+
+@pytest.mark.parametrize("text", ["y", "YES", "t", "True", "on", "1"])
+def test_true_in_the_environment(monkeypatch, text):
+    monkeypatch.setenv("SOME_FLAG", text)
+    assert static_bool_env("SOME_FLAG", False) is True
+
+
+@pytest.mark.parametrize("text", ["n", "NO", "f", "False", "off", "0"])
+def test_false_in_the_environment(monkeypatch, text):
+    monkeypatch.setenv("SOME_FLAG", text)
+    assert static_bool_env("SOME_FLAG", True) is False
+
+
+def test_environment_helpers(monkeypatch):
+    monkeypatch.delenv("SOME_FLAG", raising=False)
+    assert static_bool_env("SOME_FLAG", True) is True
+    assert static_int_env("SOME_FLAG", None) is None
+    monkeypatch.setenv("SOME_FLAG", "-3")
+    assert static_int_env("SOME_FLAG", None) == -3
+    with pytest.raises(ValueError, match="SOME_FLAG has the value '-3'"):
+        static_bool_env("SOME_FLAG", True)
+
+
+def test_flips_nest_and_end_on_errors():
+    with config.temp_flip_flag("profile", False):
+        with config.temp_flip_flag("flax_profile", True):
+            assert config.profile is True
+        assert config.profile is False
+        with (
+            pytest.raises(KeyError),
+            config.temp_flip_flag("fix_rng_separator", True),
+        ):
+            raise KeyError
+        assert config.fix_rng_separator is False
+    assert config.profile is True
+
+
+def test_an_update_within_a_flip_ends_with_it():
+    with config.temp_flip_flag("profile", True):
+        config.update("profile", False)
+        assert config.profile is False
+    assert config.profile is True
+
+
+def test_use_regular_dict():
+    @use_regular_dict()
+    def nested(depth):
+        inner = nested(depth - 1) if depth else []
+        return [config.return_frozendict, *inner]
+
+    assert nested(2) == [False] * 3
+    assert config.return_frozendict is True
+    with use_regular_dict():
+        assert config.return_frozendict is False
+    assert config.return_frozendict is True
+
+
+def test_flips_are_local_to_a_thread():
+    started, updated, ended = (threading.Barrier(17) for _ in range(3))
+    seen: list[list[bool]] = [[] for _ in range(16)]
+
+    def run(i):
+        with config.temp_flip_flag("fix_rng_separator", i % 2 == 0):
+            started.wait()
+            seen[i].append(config.fix_rng_separator)
+            updated.wait()
+            seen[i].append(config.fix_rng_separator)
+        ended.wait()
+        seen[i].append(config.fix_rng_separator)
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(16)]
+    with restored("fix_rng_separator"):
+        for thread in threads:
+            thread.start()
+        started.wait()
+        assert config.fix_rng_separator is False
+        config.update("fix_rng_separator", True)
+        assert config.fix_rng_separator is True
+        updated.wait()
+        ended.wait()
+        for thread in threads:
+            thread.join()
+        assert seen == [[i % 2 == 0, i % 2 == 0, True] for i in range(16)]
+    assert config.fix_rng_separator is False
+
+
+def test_flips_are_local_to_a_task():
+    async def child(event):
+        inside = config.profile
+        await event.wait()
+        with config.temp_flip_flag("fix_rng_separator", True):
+            # Another flag of another task is flipped: this one must be global again.
+            return inside, config.profile
+
+    async def main():
+        event = asyncio.Event()
+        with config.temp_flip_flag("profile", False):
+            task = asyncio.create_task(child(event))
+            await asyncio.sleep(0)
+        context = contextvars.Context()
+        flip = config.temp_flip_flag("profile", False)
+        context.run(flip.__enter__)
+        event.set()
+        result = await task
+        context.run(flip.__exit__, None, None, None)
+        return result
+
+    assert asyncio.run(main()) == (False, True)
+    assert config.profile is True
+
+
+def test_a_config_of_its_own():
+    other = Config()
+    with pytest.raises(UnknownFlagError):
+        _ = other.profile
+    with pytest.raises(AttributeError):
+        copy.copy(config).__no_such_attribute__  # noqa: B018
