@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-HEAVY = {"etils", "matplotlib", "msgpack", "optax", "orbax", "rich", "tensorstore"}
+HEAVY = {"matplotlib", "msgpack", "optax", "orbax", "rich", "tensorstore"}
 LATE = {
     "traverse": HEAVY | {"jax", "numpy"},
     "serialization": (HEAVY | {"jax", "ml_dtypes"}) - {"msgpack"},
