@@ -29,8 +29,9 @@ def _with_mesh(mesh):
 
 def _set_mesh(mesh):
     # JAX 0.7 has no `jax.set_mesh`.
-    enter = getattr(jax, "set_mesh", None) or getattr(jax.sharding, "use_mesh")
-    return enter(mesh)
+    if hasattr(jax, "set_mesh"):
+        return jax.set_mesh(mesh)
+    return jax.sharding.use_mesh(mesh)  # type: ignore[attr-defined]
 
 
 @pytest.fixture

@@ -161,6 +161,9 @@ def test_unbox_resolves_logical_names(enter_mesh, mesh, layouts):
             assert unboxed(rules=(("batch", "model"),)) == [("model", None)]
             # The box's own empty rules are rules too.
             assert unboxed(rules=()) == []
+    # Names that no mesh could take do not matter where there is none.
+    twice = spmd.LogicallyPartitioned(X, ("batch", "batch"), rules=RULES)
+    assert twice.unbox() is X
     raw = spmd.LogicallyPartitioned(X, ("batch",), mesh=mesh, rules=RULES)
     assert raw.unbox(apply_constraint=False) is X
     assert raw.unbox().sharding.spec == P("data")

@@ -15,31 +15,19 @@ from .context_mesh import explicit_axes, get_global_mesh, manual_axes
 def constrain(value: Any, spec: Iterable[Any], mesh: AnyMesh | None) -> Any:
     """`value`, laid out as `spec` says.
 
-    With a mesh in force, only values that are being staged (`jax.jit` and the like)
-    are constrained; eager values stay where they are. A `mesh` that is given is
-    applied to eager values too. What is no array is returned as it is.
+    It is returned as it is where `mesh_for` knows no mesh.
 
     Raises:
       RankMismatchError: `spec` has more entries than `value` dimensions.
       UnknownAxisError: the mesh has no axis of a name in `spec`.
       DuplicateAxisError: a mesh axis is on two dimensions.
     """
-    if not isinstance(value, (jax.Array, np.ndarray)):
+    mesh = mesh_for(value, mesh)
+    if mesh is None:
         return value
     spec = tuple(spec)
-    if mesh is None:
-        if not isinstance(value, Tracer):
-            return value
-        mesh = get_global_mesh()
-        if mesh is None:
-            return value
-        check_rank(spec, value)
-        check_mesh_axes(mesh, spec)
-        if not _staging():  # Eager `jax.vmap` and `jax.grad` have tracers as well.
-            return value
-    else:
-        check_rank(spec, value)
-        check_mesh_axes(mesh, spec)
+    check_rank(spec, value)
+    check_mesh_axes(mesh, spec)
     context = jax.sharding.get_abstract_mesh()
     if context is not None and not context.empty:
         if manual_axes(context):
@@ -50,10 +38,23 @@ def constrain(value: Any, spec: Iterable[Any], mesh: AnyMesh | None) -> Any:
     return jax.lax.with_sharding_constraint(value, sharding)
 
 
-def _staging() -> bool:
-    # While a program is being staged, constants become tracers too. This adds no
-    # equation to the program.
-    return isinstance(jax.numpy.asarray(np.float32(0)), Tracer)
+def mesh_for(value: Any, mesh: AnyMesh | None) -> AnyMesh | None:
+    """The mesh that `value` is to be laid over, or None.
+
+    That is the given mesh. Without one it is the mesh in force, but only for values
+    that are being staged (by `jax.jit` and the like): eager values stay where they
+    are, and so does all that is no array.
+    """
+    if mesh is not None:
+        return mesh if isinstance(value, (jax.Array, np.ndarray)) else None
+    if not isinstance(value, Tracer):
+        return None
+    mesh = get_global_mesh()
+    # Eager `jax.vmap` and `jax.grad` have tracers as well; but only while a program is
+    # being staged, constants become tracers. Asking so adds no equation to it.
+    if mesh is None or not isinstance(jax.numpy.asarray(np.float32(0)), Tracer):
+        return None
+    return mesh
 
 
 def _automatic(mesh: AnyMesh) -> AnyMesh:

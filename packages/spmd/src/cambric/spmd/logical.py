@@ -25,7 +25,7 @@ from .axis_rules import (
     logical_to_mesh_axes,
     match_rules,
 )
-from .constraint import constrain
+from .constraint import constrain, mesh_for
 from .errors import AxisRulesError, PartitioningError, UnknownAxisError
 from .partitioned import Partitioned
 
@@ -261,7 +261,7 @@ class LogicallyPartitioned(Partitioned):
           >>> spmd.LogicallyPartitioned(1.0, ()).unbox()
           1.0
         """
-        if not apply_constraint:
+        if not apply_constraint or mesh_for(self.value, self.mesh) is None:
             return self.value
         return with_logical_constraint(
             self.value, PartitionSpec(*self.names), rules=self.rules, mesh=self.mesh
