@@ -1,4 +1,5 @@
 import collections
+import collections.abc
 import dataclasses
 
 import numpy as np

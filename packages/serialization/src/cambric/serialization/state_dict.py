@@ -139,7 +139,8 @@ def from_state_dict(target: Any, state: Any, name: str = ".") -> Any:
         return handler.rebuild(target, restored)
     except SerializationError as error:
         if error.path is None:
-            error.path = join_path(names[1:] if names[0] == "." else names)
+            place = join_path(names)
+            error.path = "" if place == "." else place.removeprefix("./")
         raise
     except RecursionError:
         if len(names) > 1:

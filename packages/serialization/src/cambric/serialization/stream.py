@@ -15,7 +15,7 @@ from .encode import encode
 from .msgpack_codec import frozen_view
 from .state_dict import from_state_dict, to_state_dict
 
-File: TypeAlias = str | os.PathLike[str] | BinaryIO
+File: TypeAlias = str | os.PathLike[str] | BinaryIO | io.RawIOBase
 
 # Parts smaller than this are gathered, up to this many bytes, before they are written.
 _GATHER: Final = 2**18
@@ -69,7 +69,10 @@ def serialize(
             file.flush()
             os.fsync(file.fileno())
         return written
-    path = os.fspath(file)
+    path = os.path.realpath(file)  # a link stays a link
+    if os.path.exists(path) and not os.path.isfile(path):
+        with open(path, "wb", buffering=0) as device:  # as /dev/stdout
+            return _write(parts, device)
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, f".{name}.{uuid.uuid4().hex}.tmp")
     try:
@@ -83,7 +86,7 @@ def serialize(
             os.unlink(temporary)
         raise
     if durable:
-        _sync_folder(folder or os.curdir)
+        _sync_folder(folder)
     return written
 
 
@@ -164,7 +167,7 @@ def mapped(file: File) -> Iterator[memoryview]:
         yield _map(file)
 
 
-def _map(file: BinaryIO) -> memoryview:
+def _map(file: BinaryIO | io.RawIOBase) -> memoryview:
     try:
         descriptor = file.fileno()
         start = file.tell()

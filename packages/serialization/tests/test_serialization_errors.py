@@ -1,0 +1,41 @@
+import pickle
+
+import pytest
+
+from cambric.serialization import SerializationError, UnserializableTypeError
+from cambric.serialization.errors import join_path, listed, nearest
+
+
+def test_message_ends_with_the_place():
+    assert str(SerializationError("Bad.")) == "Bad."
+    assert str(SerializationError("Bad.", "")) == "Bad. (at the root)"
+    assert str(SerializationError("Bad.", "a/b")) == "Bad. (at a/b)"
+    assert str(SerializationError("Bad.", "a", 3)) == "Bad. (at a, byte 3)"
+    assert str(SerializationError("Bad.", None, 0)) == "Bad. (byte 0)"
+
+
+@pytest.mark.parametrize("kind", [SerializationError, UnserializableTypeError])
+def test_pickles_with_what_was_added_later(kind):
+    error = kind("Bad.")
+    error.path, error.offset = "a/b", 7
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is kind and str(copy) == "Bad. (at a/b, byte 7)"
+
+
+def test_families():
+    assert issubclass(SerializationError, ValueError)
+    assert issubclass(UnserializableTypeError, (SerializationError, TypeError))
+
+
+def test_long_names_and_lists_are_cut():
+    assert join_path(["a", 1, b"c"]) == "a/1/b'c'"
+    assert len(join_path(["x" * 10_000])) < 300
+    assert listed(["a", 1]) == "'a', 1"
+    assert listed(range(50)).endswith("19 and 30 more")
+
+
+def test_nearest_names():
+    assert nearest("kernel", ["kernal", "bias", 3]) == (
+        "; the nearest to 'kernel': 'kernal'"
+    )
+    assert nearest("kernel", ["kernel", "bias"]) == ""

@@ -1,0 +1,259 @@
+import errno
+import gc
+import io
+import os
+import stat
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from cambric.serialization import (
+    SerializationError,
+    from_bytes,
+    restore,
+    serialize,
+    stream,
+    to_bytes,
+)
+
+TREE = {
+    "params": {
+        "Dense_0": {"kernel": np.arange(6.0).reshape(2, 3), "bias": np.zeros(3)},
+        "Dense_1": [np.ones((2, 2), "f4"), (1, None)],
+    },
+    "step": 7,
+    "large": np.arange(10**6, dtype="i4"),
+}
+
+
+def assert_same(found, expected):
+    assert to_bytes(found) == to_bytes(expected)
+
+
+def test_file_holds_the_bytes_of_to_bytes(tmp_path):
+    path = tmp_path / "state.msgpack"
+    assert serialize(TREE, path) == len(to_bytes(TREE))
+    assert path.read_bytes() == to_bytes(TREE)
+    assert serialize(TREE, str(path), max_chunk_size=1000, durable=True) > 0
+    assert path.read_bytes() == to_bytes(TREE, max_chunk_size=1000)
+    assert os.listdir(tmp_path) == ["state.msgpack"]
+
+
+def test_restores_with_and_without_a_target(tmp_path):
+    path = tmp_path / "state.msgpack"
+    serialize(TREE, path)
+    found = restore(path, TREE)
+    assert_same(found, TREE)
+    assert type(found["params"]["Dense_1"][1]) is tuple
+    assert restore(str(path))["params"]["Dense_1"]["1"] == {"0": 1, "1": None}
+
+
+def test_views_of_the_file_and_copies(tmp_path):
+    path = tmp_path / "state.msgpack"
+    serialize(TREE, path)
+    view = restore(path)["large"]
+    assert not view.flags.writeable and not view.flags.owndata
+    copy = restore(path, copy=True)["large"]
+    assert copy.flags.writeable and copy.flags.owndata and copy.flags.aligned
+    copy[0] = -1
+    assert view[0] == 0
+
+
+def test_views_outlive_the_file_and_its_replacement(tmp_path):
+    path = tmp_path / "state.msgpack"
+    serialize({"a": np.arange(10**6)}, path)
+    view = restore(path)["a"]
+    serialize({"a": np.zeros(3)}, path)
+    assert view.sum() == 499_999_500_000
+    path.unlink()
+    assert view.sum() == 499_999_500_000
+    assert_same(view[:4], np.arange(4))
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs Linux's /proc")
+def test_nothing_stays_open(tmp_path):
+    path = tmp_path / "state.msgpack"
+    serialize(TREE, path)
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    kept = restore(path, copy=True)
+    with pytest.raises(SerializationError):
+        restore(path, path="no/such")
+    restore(path)
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert kept["step"] == 7
+
+
+def test_parts_by_path(tmp_path):
+    path = tmp_path / "state.msgpack"
+    serialize(TREE, path)
+    part = restore(path, path="params/Dense_0")
+    assert_same(part, TREE["params"]["Dense_0"])
+    target = TREE["params"]["Dense_1"]
+    for names in ("params/Dense_1", "/params/Dense_1/", ("params", "Dense_1")):
+        assert_same(restore(path, target, path=names), target)
+    assert restore(path, path=["step"]) == 7
+    with pytest.raises(SerializationError) as info:
+        restore(path, {"kernal": 0}, path="params/Dense_0")
+    assert info.value.path == "params/Dense_0"
+    assert "the nearest to 'kernal': 'kernel'" in str(info.value)
+    with pytest.raises(SerializationError, match="nearest to 'Dense_3': 'Dense_1'"):
+        restore(path, path="params/Dense_3")
+
+
+def test_a_part_does_not_touch_the_rest(tmp_path):
+    path = tmp_path / "state.msgpack"
+    data = to_bytes({"a": np.zeros(100, "u1"), "b": 5, "c": 1})
+    path.write_bytes(data[:-1] + b"\xc1")
+    assert restore(path, path="b") == 5
+    with pytest.raises(SerializationError) as info:
+        restore(path)
+    assert (info.value.path, info.value.offset) == ("c", len(data) - 1)
+
+
+def test_file_objects(tmp_path):
+    memory = io.BytesIO()
+    memory.write(b"head")
+    serialize(TREE, memory)
+    memory.seek(4)
+    assert_same(restore(memory, TREE), TREE)
+    path = tmp_path / "state.msgpack"
+    with open(path, "w+b") as file:
+        file.write(b"head")
+        assert serialize(TREE, file, durable=True) == len(to_bytes(TREE))
+        file.seek(4)
+        assert_same(restore(file, TREE), TREE)
+        file.seek(0)
+        with pytest.raises(SerializationError, match="more bytes follow"):
+            restore(file)
+
+
+def test_pipes():
+    source, sink = os.pipe()
+
+    def write():
+        with open(sink, "wb") as file:
+            serialize(TREE, file)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    with open(source, "rb") as file:
+        assert_same(restore(file, TREE), TREE)
+    thread.join()
+
+
+def test_raw_files_that_take_a_part_at_a_time():
+    class Slow(io.RawIOBase):
+        def __init__(self):
+            self.data = b""
+
+        def writable(self):
+            return True
+
+        def write(self, data):
+            taken = bytes(data[:1000])
+            self.data += taken
+            return len(taken)
+
+    slow = Slow()
+    tree = {"a": np.arange(300_000, dtype="u1"), "b": 1}
+    serialize(tree, slow)
+    assert slow.data == to_bytes(tree)
+
+    class Full(Slow):
+        def write(self, data):
+            return None
+
+    with pytest.raises(BlockingIOError):
+        serialize(tree, Full())
+
+
+def test_empty_and_missing_files(tmp_path):
+    path = tmp_path / "empty"
+    path.touch()
+    with pytest.raises(SerializationError, match="The data ends") as info:
+        restore(path)
+    assert info.value.offset == 0
+    with pytest.raises(FileNotFoundError):
+        restore(tmp_path / "missing")
+
+
+def test_failing_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "state.msgpack"
+    serialize({"a": 1}, path)
+    with pytest.raises(SerializationError) as info:
+        serialize({"a": np.zeros(10**6), "b": {1, 2}}, path)
+    assert info.value.path == "b"
+
+    def full(data, file):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(stream, "_write_all", full)
+    with pytest.raises(OSError, match="No space left"):
+        serialize({"a": 2}, path)
+    assert os.listdir(tmp_path) == ["state.msgpack"]
+    assert restore(path) == {"a": 1}
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux's /dev/full")
+def test_full_disk():
+    with pytest.raises(OSError) as info:
+        serialize(TREE, "/dev/full")
+    assert info.value.errno == errno.ENOSPC
+    assert stat.S_ISCHR(os.stat("/dev/full").st_mode)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+def test_links_stay_links(tmp_path):
+    (tmp_path / "folder").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "folder" / "state")
+    serialize({"a": 1}, link)
+    assert link.is_symlink()
+    assert from_bytes(None, (tmp_path / "folder" / "state").read_bytes()) == {"a": 1}
+
+
+def test_relative_paths(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    serialize({"a": 1}, "state", durable=True)
+    assert restore("state") == {"a": 1}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from Linux's /proc")
+def test_memory_stays_small(tmp_path):
+    # 256 MiB of arrays, half of them not contiguous: what is held beside them counts.
+    program = """
+import sys
+import numpy as np
+from cambric.serialization import restore, serialize
+
+def peak():
+    for line in open("/proc/self/status"):
+        if line.startswith("VmHWM"):
+            return int(line.split()[1]) * 1024
+
+tree = {str(i): np.ones((1024, 4096), "f4") for i in range(8)}
+tree |= {f"t{i}": np.ones((4096, 1024), "f4").T for i in range(8)}
+before = peak()
+serialize(tree, sys.argv[1], max_chunk_size=2**23)
+serialize(tree, sys.argv[1])
+assert peak() - before < 2**26, peak() - before
+del tree
+"""
+    path = tmp_path / "state.msgpack"
+    subprocess.run([sys.executable, "-c", program, str(path)], check=True)
+    # A mapped file takes no memory of its own until it is used.
+    program = """
+import resource, sys
+from cambric.serialization import restore
+small = restore(sys.argv[1], path="0")
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+tree = restore(sys.argv[1])
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+assert len(tree) == 16 and (after - before) * 1024 < 2**23, after - before
+"""
+    subprocess.run([sys.executable, "-c", program, str(path)], check=True)
