@@ -65,6 +65,7 @@ PIECE = msgpack.ExtType(1, pack(([2], "float32", FLOATS)))
         (array([2], "float32", 5), "The elements of an array are not bytes", "", 0),
         (array([1], "object", FLOATS), "element type 'object' is not one", "", 0),
         (array([1], b"\xff", FLOATS), "not UTF-8", "", 0),
+        (array([1], "str32", b"\0\0\x11\0"), "what are no characters", "", 0),
         (ext(1, [2], "float32", FLOATS, 1), "not a list of 3 items", "", 0),
         (ext(3, [2], "float32", FLOATS), "A NumPy scalar here has a shape", "", 0),
         (ext(2, 1.0), "not a list of 2 items", "", 0),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
+import sys
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
@@ -95,6 +96,13 @@ class Views:
             raise SerializationError(
                 f"No array can have the shape {list(shape)}: {error}."
             ) from None
+        if element.kind == "U" and size:
+            # NumPy trusts these, and fails in odd ways once a string is taken out.
+            codes = np.ndarray(size // 4, np.uint32, self.data, start)
+            if codes.max() > sys.maxunicode:
+                raise SerializationError(
+                    "A text array holds what are no characters: the data is damaged."
+                )
         return found.copy() if self.copy else found
 
     def joined(self, chunks: Sequence[Any], shape: tuple[int, ...]) -> Any:
