@@ -4,6 +4,7 @@ import jax
 import pytest
 from jax.sharding import AbstractMesh
 from jax.sharding import PartitionSpec as P
+from rich.console import Console
 
 from cambric import spmd
 from cambric.spmd.plan_table import plain_text, rich_tables, size_text
@@ -83,8 +84,7 @@ def test_importing_the_package_does_not_import_rich():
 
 
 def test_rich_tables(plan):
-    console = pytest.importorskip("rich.console", reason="rich is not installed")
-    out = console.Console(width=120, record=True, file=sys.stderr)
+    out = Console(width=120, record=True, file=sys.stderr)
     out.print(plan)
     text = out.export_text()
     assert "embed, hidden" in text
