@@ -21,7 +21,7 @@ from cambric.core.errors import (
 )
 
 from . import checkpoint_msgpack, io
-from .checkpoint_paths import ARRAYS_SUFFIX, remove_entry
+from .checkpoint_paths import ARRAYS_SUFFIX, NEW_SUFFIX, remove_entry
 from .orbax_utils import is_multiprocess_array
 
 _PLACEHOLDER = "__multiprocess_array__:"
@@ -109,7 +109,7 @@ def restore(manager: Any, path: str, target: Any, step: Any, partial: bool) -> A
     """
     if manager is None:
         raise MPACheckpointingRequiredError(path, step)
-    folder = path + ARRAYS_SUFFIX
+    folder = path.removesuffix(NEW_SUFFIX) + ARRAYS_SUFFIX
     if not io.exists(os.path.join(folder, _COMMITTED)):
         raise MPARestoreDataCorruptedError(step, folder)
     state = checkpoint_msgpack.restore_file(path, None)

@@ -311,12 +311,19 @@ def clean_leftovers(ckpt_dir: str, prefix: str) -> None:
         if match["hidden"]:
             # Files are only written with the folder locked, which we hold.
             if rest.endswith(TMP_SUFFIX):
-                remove_entry(path)
+                _remove_leftover(path)
         elif rest == NEW_SUFFIX:
             finish_replacing(os.path.join(folder, match["name"]))
         elif rest.removeprefix(NEW_SUFFIX).startswith(_ORBAX_TMP):
             if not is_being_saved(os.path.join(folder, match["name"])):
-                remove_entry(path)
+                _remove_leftover(path)
+
+
+def _remove_leftover(path: str) -> None:
+    # After a failed background save, threads of Orbax may go on writing for a while.
+    # What cannot be deleted now is deleted by the next save.
+    with contextlib.suppress(OSError):
+        remove_entry(path)
 
 
 def surplus(

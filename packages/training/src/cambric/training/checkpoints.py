@@ -481,24 +481,48 @@ def restore_checkpoint(
     ...     checkpoints.restore_checkpoint(folder, target={'w': [0, 0]})
     {'w': [1, 2]}
     """
+    read = functools.partial(
+        _read,
+        target=target,
+        step=step,
+        manager=gda_manager,
+        partial=allow_partial_mpa_restoration,
+        checkpointer=orbax_checkpointer,
+        transforms=orbax_transforms,
+    )
     path = _find(safe_normpath(ckpt_dir), step, prefix)
-    if path is None:
-        return target
+    while path is not None:
+        try:
+            return read(path)
+        except FileNotFoundError:
+            # Another process may have saved and deleted this one in the meantime.
+            newest = _find(safe_normpath(ckpt_dir), step, prefix)
+            if newest == path:
+                raise
+            path = newest
+    return target
+
+
+def _read(
+    path: str,
+    *,
+    target: Any,
+    step: Any,
+    manager: Any,
+    partial: bool,
+    checkpointer: Any,
+    transforms: Any,
+) -> Any:
     if io.isdir(path):
-        if orbax_checkpointer is None:
-            orbax_checkpointer = checkpoint_orbax.default_checkpointer()
-        return checkpoint_orbax.restore(
-            orbax_checkpointer, path, target, orbax_transforms
-        )
+        if checkpointer is None:
+            checkpointer = checkpoint_orbax.default_checkpointer()
+        return checkpoint_orbax.restore(checkpointer, path, target, transforms)
     arrays = path.removesuffix(checkpoint_paths.NEW_SUFFIX)
-    arrays += checkpoint_paths.ARRAYS_SUFFIX
-    if not io.isdir(arrays):
+    if not io.isdir(arrays + checkpoint_paths.ARRAYS_SUFFIX):
         return checkpoint_msgpack.restore_file(path, target)
     from . import checkpoint_arrays
 
-    return checkpoint_arrays.restore(
-        gda_manager, path, target, step, allow_partial_mpa_restoration
-    )
+    return checkpoint_arrays.restore(manager, path, target, step, partial)
 
 
 def _find(ckpt_dir: str, step: Any, prefix: str) -> str | None:

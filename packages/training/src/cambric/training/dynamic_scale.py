@@ -37,7 +37,7 @@ class DynamicScaleResult(NamedTuple):
 
 
 class DynamicScale(struct.PyTreeNode):
-    """A loss scale that grows while gradients are finite, and shrinks when they are not.
+    """A loss scale that grows while gradients are finite and shrinks when not.
 
     Gradients of a float16 loss underflow. The loss is therefore multiplied by `scale`
     before differentiation, and the gradients divided by it in float32. See Micikevicius
