@@ -11,12 +11,17 @@ from cambric.core import Scope, errors
 from .base import ModuleState, SetupState
 from .class_info import make_dataclass, make_module_class
 from .context import context
+from .functional import apply as apply
+from .functional import init as init
+from .functional import init_with_output as init_with_output
+from .method_call import compact as compact
+from .method_call import compact_name_scope as compact_name_scope
+from .method_call import nowrap as nowrap
+from .method_call import wrap_method_once as wrap_method_once
 from .module_repr import module_repr
 from .module_running import RunningMethods
-from .module_variables import VariableMethods, merge_param
+from .module_variables import merge_param as merge_param
 from .submodules import adopt, attach, contains_module, map_modules
-
-__all__ = ["Module", "merge_param"]
 
 
 class _UnspecifiedParent:
@@ -39,7 +44,7 @@ _unspecified_parent = _UnspecifiedParent()
 
 
 @dataclass_transform(kw_only_default=False, field_specifiers=(dataclasses.field,))
-class Module(VariableMethods, RunningMethods, metaclass=abc.ABCMeta):
+class Module(RunningMethods, metaclass=abc.ABCMeta):
     """The base class of all layers and models.
 
     A subclass is a dataclass: annotated attributes become arguments of its
@@ -82,7 +87,7 @@ class Module(VariableMethods, RunningMethods, metaclass=abc.ABCMeta):
           NameInUseError: the parent has something of the same name.
           ValueError: `parent` is no module, scope or None.
         """
-        attributes = self.__dict__
+        attributes = vars(self)
         state = attributes["_state"] = ModuleState(
             SetupState.NEW if type(self)._has_setup else SetupState.DONE
         )
@@ -125,7 +130,7 @@ class Module(VariableMethods, RunningMethods, metaclass=abc.ABCMeta):
         self._state.attached = True
 
     def _adopt_fields(self) -> None:
-        attributes = self.__dict__
+        attributes = vars(self)
         for name in type(self)._own_fields:
             value = attributes.get(name)
             frozen = adopt(self, name, value)
@@ -165,7 +170,7 @@ class Module(VariableMethods, RunningMethods, metaclass=abc.ABCMeta):
           SetAttributeFrozenModuleError: the module is bound, outside of `setup`.
           SetAttributeInModuleSetupError: the attribute is a constructor argument.
         """
-        attributes = self.__dict__
+        attributes = vars(self)
         state = attributes.get("_state")
         if state is None or not state.attached:
             attributes[name] = val
@@ -180,10 +185,10 @@ class Module(VariableMethods, RunningMethods, metaclass=abc.ABCMeta):
         # Only called for what is not there: perhaps `setup` is yet to define it.
         if name == "_state":
             raise errors.IncorrectPostInitOverrideError()
-        if not name.startswith("__") and "_state" in self.__dict__:
+        if not name.startswith("__") and "_state" in vars(self):
             self._try_setup()
-            if name in self.__dict__:
-                return self.__dict__[name]
+            if name in vars(self):
+                return vars(self)[name]
         raise AttributeError(
             f'"{type(self).__name__}" object has no attribute "{name}". If "{name}" '
             f"is defined in '.setup()', remember these fields are only accessible "
@@ -216,7 +221,7 @@ class Module(VariableMethods, RunningMethods, metaclass=abc.ABCMeta):
         Raises:
           TypeError: there is no such constructor argument.
         """
-        attributes = self.__dict__
+        attributes = vars(self)
         arguments = {name: attributes[name] for name in type(self)._init_fields}
         if _deep_clone:
             copies: dict[int, Module] = {}
