@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import numpy as np
 from jax import lax
 from jax import numpy as jnp
@@ -37,6 +38,7 @@ from jax.nn import standardize as standardize
 from jax.nn import swish as swish
 from jax.numpy import tanh as tanh
 
+from .eager import eager_jit
 from .layer_types import Array, Dtype
 from .module import Module, compact
 
@@ -46,6 +48,20 @@ normalize = standardize
 def _full(key: Any, value: float, dtype: Dtype) -> Array:
     del key
     return jnp.full((), value, dtype)
+
+
+def _times(slope: Array, x: Array) -> Array:
+    if slope.dtype != x.dtype:
+        slope = lax.convert_element_type(slope, x.dtype)
+    return lax.mul(slope, x)
+
+
+def _where_negative(x: Array, scaled: Array) -> Array:
+    return lax.select(lax.ge(x, np.zeros((), x.dtype)), x, scaled)
+
+
+_scale = eager_jit(_times)
+_choose = eager_jit(_where_negative)
 
 
 class PReLU(Module):
@@ -74,11 +90,9 @@ class PReLU(Module):
     @compact
     def __call__(self, inputs: Array) -> Array:
         """Applies the activation to `inputs`, of any shape."""
-        inputs = jnp.asarray(inputs)
+        if not isinstance(inputs, jax.Array):
+            inputs = jnp.asarray(inputs)
         slope = self.param(
             "negative_slope", _full, self.negative_slope_init, self.param_dtype
         )
-        if slope.dtype != inputs.dtype:
-            slope = lax.convert_element_type(slope, inputs.dtype)
-        positive = lax.ge(inputs, np.zeros((), inputs.dtype))
-        return lax.select(positive, inputs, lax.mul(slope, inputs))
+        return _choose(inputs, _scale(slope, inputs))

@@ -21,12 +21,12 @@ _NOT_INEXACT = (
 )
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _as_numpy_dtype(dtype: Any) -> np.dtype:
     return np.dtype(dtype)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _is_inexact(dtype: Any) -> bool:
     return bool(jnp.issubdtype(dtype, jnp.inexact))
 

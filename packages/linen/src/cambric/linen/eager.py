@@ -7,8 +7,9 @@ is called from C++ instead, several times faster. The layers therefore wrap thei
 operations with `eager_jit` once, when their module is imported.
 
 Each wrapped function is one arithmetic step, as a person would dispatch it. Wider
-functions would be faster still, but XLA may then contract a multiplication and an
-addition into one rounding, and the eager result would not be the same bits.
+functions would be faster still, but XLA may then round once where two steps round
+twice (a product and its sum, or any two steps in half precision), and the eager result
+would not be the same bits.
 """
 
 from __future__ import annotations

@@ -22,10 +22,13 @@ from .module import Module, compact, merge_param
 
 __all__ = ["Einsum"]
 
-_NO_ARROW = '{module}: `einsum_str` equation must be explicit and include "->", got {eq!r}'
+_NO_ARROW = (
+    '{module}: `einsum_str` equation must be explicit and include "->", got {eq!r}'
+)
 _OPERANDS = (
-    "{module}: `einsum_str` equation must have exactly two operands, the input and the "
-    "kernel, and therefore, exactly one comma character, instead of {commas}, got {eq!r}"
+    "{module}: `einsum_str` equation must have exactly two operands, the input and "
+    "the kernel, and therefore, exactly one comma character, instead of {commas}, "
+    "got {eq!r}"
 )
 _KERNEL_RANK = (
     "{module}: the kernel has {rank} axes by its shape {shape}, but {count} by the "

@@ -42,17 +42,13 @@ def _lookup(table: Array, ids: Array) -> Array:
     )
 
 
-def _attend(query: Array, table: Array) -> Array:
-    return lax.dot_general(
-        query,
-        lax.transpose(table, (1, 0)),
-        (((query.ndim - 1,), (0,)), ((), ())),
-        preferred_element_type=query.dtype,
-    )
+def _contract_last(query: Array, columns: Array) -> Array:
+    return lax.dot_general(query, columns, (((query.ndim - 1,), (0,)), ((), ())))
 
 
 _take_rows = eager_jit(_lookup)
-_dot_rows = eager_jit(_attend)
+_transpose = eager_jit(lax.transpose, static_argnums=(1,))
+_dot = eager_jit(_contract_last)
 
 
 class Embed(Module):
@@ -131,7 +127,5 @@ class Embed(Module):
         Returns:
           An array of shape (..., num_embeddings).
         """
-        query, embedding = self.promote_dtype(
-            query, self.embedding, dtype=self.dtype
-        )
-        return _dot_rows(query, embedding)
+        query, embedding = self.promote_dtype(query, self.embedding, dtype=self.dtype)
+        return _dot(query, _transpose(embedding, (1, 0)))

@@ -156,10 +156,11 @@ class Dense(Module):
 class DenseGeneral(Module):
     """A linear map of any axes of the input to any number of new last axes.
 
-    The axes named in `axis` are summed over and replaced, at the end, by the axes of
-    `features`. Along the leading axes `batch_dims` each position has its own kernel
-    and bias. Parameters: `kernel` of shape (*batch, *contracted, *features), drawn as
-    a matrix over all its contracted axes, and `bias` of shape (*batch, *features).
+    The axes named in `axis` (in the order of the input, however they are listed) are
+    summed over and replaced, at the end, by the axes of `features`. Along the leading
+    axes `batch_dims` each position has its own kernel and bias. Parameters: `kernel`
+    of shape (*batch, *contracted, *features), drawn as a matrix over all its
+    contracted axes, and `bias` of shape (*batch, *features).
 
     Attributes:
       features: the sizes of the new axes, or the size of the one new axis.
@@ -254,7 +255,7 @@ class DenseGeneral(Module):
     def _contracted_axes(
         self, shape: tuple[int, ...], batch_dims: tuple[int, ...]
     ) -> tuple[int, ...]:
-        """The axes to contract, counted from the front."""
+        """The axes to contract, counted from the front and in that order."""
         ndim = len(shape)
         axes = []
         for axis in _as_tuple(self.axis):
@@ -278,7 +279,7 @@ class DenseGeneral(Module):
                     shape=shape,
                 )
             )
-        return tuple(axes)
+        return tuple(sorted(axes))
 
 
 def _as_tuple(value: int | Sequence[int]) -> tuple[int, ...]:

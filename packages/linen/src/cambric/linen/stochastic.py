@@ -1,0 +1,124 @@
+"""Layers that draw random numbers: Dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax import lax
+from jax import numpy as jnp
+
+from .eager import eager_jit
+from .layer_types import Array
+from .located import located
+from .module import Module, compact, merge_param
+
+__all__ = ["Dropout"]
+
+_RATE = (
+    "{module}: the dropout rate is the probability to drop an element, and must lie "
+    "between 0 and 1, got {rate}"
+)
+_BROADCAST = (
+    "{module}: broadcast_dims={dims} names axis {dim}, which an input of shape {shape} "
+    "does not have"
+)
+
+
+def _divide(x: Array, keep: float) -> Array:
+    return lax.div(x, np.asarray(keep, x.dtype))
+
+
+def _zero_unless(mask: Array, x: Array) -> Array:
+    if mask.shape != x.shape:
+        mask = lax.broadcast_in_dim(mask, x.shape, tuple(range(x.ndim)))
+    return lax.select(mask, x, lax.full_like(x, 0))
+
+
+_scale = eager_jit(_divide, static_argnums=(1,))
+_keep = eager_jit(_zero_unless)
+
+
+class Dropout(Module):
+    """Sets a random part of its input to zero, and scales up the rest.
+
+    Each element is zero with probability `rate`, and otherwise divided by
+    `1 - rate`, so that its expectation stays (Srivastava et al. 2014). At evaluation,
+    with `deterministic`, the input is returned as it is, and no key is needed.
+
+    Attributes:
+      rate: the probability to drop an element, from 0 to 1.
+      broadcast_dims: axes along which all elements are dropped or kept together.
+      deterministic: whether not to drop; here or at call time.
+      rng_collection: the name of the stream that keys are drawn from.
+
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> layer = Dropout(rate=0.5, deterministic=False)
+    >>> y = layer.apply({}, jnp.ones((4, 100)), rngs={"dropout": jax.random.key(0)})
+    >>> sorted(set(y.ravel().tolist()))
+    [0.0, 2.0]
+    """
+
+    rate: float
+    broadcast_dims: Sequence[int] = ()
+    deterministic: bool | None = None
+    rng_collection: str = "dropout"
+
+    @compact
+    def __call__(
+        self,
+        inputs: Array,
+        deterministic: bool | None = None,
+        rng: Any | None = None,
+    ) -> Array:
+        """Drops elements of `inputs`, of any shape.
+
+        Args:
+          inputs: the array.
+          deterministic: whether to return `inputs` as it is, if the field of this
+            name is None.
+          rng: a key to use in place of one from the stream `rng_collection`.
+
+        Raises:
+          ValueError: `deterministic` is given nowhere or twice, the rate is no
+            probability, or an axis in `broadcast_dims` does not exist.
+          InvalidRngError: no key was passed for the stream.
+        """
+        deterministic = merge_param("deterministic", self.deterministic, deterministic)
+        rate = self.rate
+        if not 0.0 <= rate <= 1.0:
+            raise ValueError(_RATE.format(module=located(self), rate=rate))
+        if rate == 0.0 or deterministic:
+            return inputs
+        if not isinstance(inputs, jax.Array):
+            inputs = jnp.asarray(inputs)
+        # With nothing kept, scaling by 1 / 0 would make NaN of it.
+        if rate == 1.0:
+            return jnp.zeros_like(inputs)
+        keep = 1.0 - rate
+        if rng is None:
+            rng = self.make_rng(self.rng_collection)
+        mask = jax.random.bernoulli(rng, p=keep, shape=self._mask_shape(inputs.shape))
+        if not jnp.issubdtype(inputs.dtype, jnp.inexact):
+            inputs = inputs.astype(jnp.promote_types(inputs.dtype, jnp.float32))
+        return _keep(mask, _scale(inputs, keep))
+
+    def _mask_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        if not self.broadcast_dims:
+            return shape
+        mask_shape = list(shape)
+        for dim in self.broadcast_dims:
+            if not -len(shape) <= dim < len(shape):
+                raise ValueError(
+                    _BROADCAST.format(
+                        module=located(self),
+                        dims=tuple(self.broadcast_dims),
+                        dim=dim,
+                        shape=shape,
+                    )
+                )
+            mask_shape[dim] = 1
+        return tuple(mask_shape)
