@@ -1,0 +1,224 @@
+"""Running only the part of a function that does not depend on given values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import jax
+import jax.core
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr
+from jax.extend.core.primitives import closed_call_p
+from jax.interpreters.partial_eval import dce_jaxpr
+
+from .errors import LazyInitError
+
+__all__ = ["lazy_init", "partial_eval_by_shape"]
+
+# They do not count as a use of their inputs, and would print nothing of interest.
+_DEBUG_PRIMITIVES = frozenset({"debug_callback", "debug_print"})
+_CUSTOM_PRIMITIVES = frozenset({"custom_jvp_call", "custom_vjp_call"})
+
+
+def lazy_init(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Makes a function that computes no more than the outputs of `fn` need.
+
+    Args:
+      fn: a function whose outputs do not depend on the values of those arguments
+        that will be given as `jax.ShapeDtypeStruct`.
+
+    Returns:
+      A function of the same arguments, with `jax.ShapeDtypeStruct` in place of any
+      array. Arrays that the outputs do not need are not computed.
+
+    Raises:
+      LazyInitError: an output depends on the value of a `jax.ShapeDtypeStruct`.
+
+    >>> import jax.numpy as jnp
+    >>> init = lazy_init(lambda x: jnp.ones(x.shape[-1]) + (x @ x.T).shape[0])
+    >>> init(jax.ShapeDtypeStruct((7, 2), jnp.float32))
+    Array([8., 8.], dtype=float32)
+    """
+
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        staged = _Staged(fn, args, kwargs)
+        unknown = staged.unknown_outputs()
+        if unknown:
+            names = [_path_name(staged.paths[i]) for i in unknown]
+            raise LazyInitError(staged.abstract(unknown[0]), names=names)
+        return staged.evaluate(())
+
+    return wrapper
+
+
+def partial_eval_by_shape(
+    fn: Callable[..., Any], input_spec: Iterable[Any], *args: Any, **kwargs: Any
+) -> Any:
+    """Evaluates a function as far as the shapes of its inputs allow.
+
+    Args:
+      fn: the function.
+      input_spec: for each leading argument of `fn` its shape, or a pair of its shape
+        and its dtype (float32 if not given), or anything with a shape and dtype.
+      *args: further arguments of `fn`, as they are.
+      **kwargs: keyword arguments of `fn`, as they are.
+
+    Returns:
+      What `fn` returns, with a `jax.ShapeDtypeStruct` for each array that depends on
+      the values of the inputs.
+
+    Raises:
+      TypeError: an entry of `input_spec` is no shape.
+
+    >>> import jax.numpy as jnp
+    >>> fn = lambda x, scale: {"y": x * scale, "b": jnp.zeros(x.shape[1]) + scale}
+    >>> out = partial_eval_by_shape(fn, [((8, 2), jnp.float32)], 3)
+    >>> out["y"].shape, out["b"]
+    ((8, 2), Array([3., 3.], dtype=float32))
+    """
+    specs = [_parse_spec(spec) for spec in input_spec]
+    staged = _Staged(fn, (*specs, *args), kwargs)
+    return staged.evaluate(staged.unknown_outputs())
+
+
+def _parse_spec(spec: Any) -> jax.ShapeDtypeStruct:
+    if hasattr(spec, "shape") and hasattr(spec, "dtype"):
+        return jax.ShapeDtypeStruct(spec.shape, spec.dtype)
+    spec = tuple(spec)
+    if len(spec) == 2 and isinstance(spec[0], Sequence):
+        return jax.ShapeDtypeStruct(tuple(spec[0]), spec[1])
+    if all(isinstance(dim, (int, np.integer)) for dim in spec):
+        return jax.ShapeDtypeStruct(spec, np.float32)
+    raise TypeError(
+        f"{spec!r} is no input specification. Give a shape, such as (8, 2), or a "
+        "shape and a dtype, such as ((8, 2), jnp.float32)."
+    )
+
+
+def _is_unknown(leaf: Any) -> bool:
+    return isinstance(leaf, jax.ShapeDtypeStruct)
+
+
+class _Staged:
+    """One call of a function, traced with its unknown arguments as inputs."""
+
+    def __init__(self, fn: Callable[..., Any], args: tuple, kwargs: dict):
+        leaves, treedef = jax.tree.flatten((args, kwargs))
+        inputs = [leaf for leaf in leaves if _is_unknown(leaf)]
+        # Of the outputs, with None for the traced ones: a Python number say, or an
+        # array that was made before, comes out as it is.
+        self.outputs: list[Any] = []
+        self.paths: list[Any] = []
+        self.places: list[int] = []
+        self.treedef: Any = None
+
+        def run(*values: Any) -> list[Any]:
+            remaining = iter(values)
+            filled = [next(remaining) if _is_unknown(x) else x for x in leaves]
+            args, kwargs = jax.tree.unflatten(treedef, filled)
+            found, self.treedef = jax.tree_util.tree_flatten_with_path(
+                fn(*args, **kwargs)
+            )
+            self.paths = [path for path, _ in found]
+            outputs = [leaf for _, leaf in found]
+            traced = [isinstance(leaf, jax.core.Tracer) for leaf in outputs]
+            # The places in `outputs` of the jaxpr's own outputs.
+            self.places = [i for i, is_traced in enumerate(traced) if is_traced]
+            self.outputs = [
+                None if is_traced else leaf
+                for leaf, is_traced in zip(outputs, traced, strict=True)
+            ]
+            return [outputs[place] for place in self.places]
+
+        closed = jax.make_jaxpr(run)(*inputs)
+        self.consts = closed.consts
+        self.jaxpr = closed.jaxpr
+
+    def abstract(self, place: int) -> jax.ShapeDtypeStruct:
+        aval = self.jaxpr.outvars[self.places.index(place)].aval
+        return jax.ShapeDtypeStruct(aval.shape, aval.dtype)  # type: ignore
+
+    def unknown_outputs(self) -> list[int]:
+        """The outputs that depend on an unknown input, by their place."""
+        count = len(self.places)
+        if not any(dce_jaxpr(self.jaxpr, [True] * count)[1]):
+            return []
+        self.jaxpr = _simplified(self.jaxpr)
+        return [
+            place
+            for index, place in enumerate(self.places)
+            if any(dce_jaxpr(self.jaxpr, [i == index for i in range(count)])[1])
+        ]
+
+    def evaluate(self, unknown: Iterable[int]) -> Any:
+        """The outputs, with shape and dtype alone for the unknown ones."""
+        outputs = list(self.outputs)
+        for place in unknown:
+            outputs[place] = self.abstract(place)
+        wanted = [place not in set(unknown) for place in self.places]
+        jaxpr, used = dce_jaxpr(self.jaxpr, wanted)
+        assert not any(used)
+        values = jax.core.eval_jaxpr(jaxpr, self.consts)
+        known = [p for p, want in zip(self.places, wanted, strict=True) if want]
+        for place, value in zip(known, values, strict=True):
+            outputs[place] = value
+        return jax.tree.unflatten(self.treedef, outputs)
+
+
+def _simplified(jaxpr: Jaxpr) -> Jaxpr:
+    """The same program in terms that show better which output needs which input.
+
+    Without `jax.debug` printing and calling back, and without custom derivatives,
+    which count as if every output needed every input.
+    """
+    gone: set[Any] = set()
+    kept = []
+    for eqn in jaxpr.eqns:
+        if eqn.primitive.name in _DEBUG_PRIMITIVES:
+            gone |= set(eqn.effects)
+            continue
+        if eqn.primitive.name in _CUSTOM_PRIMITIVES:
+            (body,) = (p for p in eqn.params.values() if isinstance(p, ClosedJaxpr))
+            eqn = eqn.replace(primitive=closed_call_p, params={"call_jaxpr": body})
+        before = {effect for j in _jaxprs(eqn.params) for effect in j.effects}
+        params = _map_jaxprs(eqn.params)
+        after = {effect for j in _jaxprs(params) for effect in j.effects}
+        gone |= before - after
+        effects = set(eqn.effects) - (before - after)
+        kept.append(eqn.replace(params=params, effects=effects))
+    still = {effect for eqn in kept for effect in eqn.effects}
+    return jaxpr.replace(eqns=kept, effects=set(jaxpr.effects) - (gone - still))
+
+
+def _jaxprs(param: Any) -> list[Any]:
+    if isinstance(param, (Jaxpr, ClosedJaxpr)):
+        return [param]
+    if isinstance(param, dict):
+        return _jaxprs(tuple(param.values()))
+    if isinstance(param, (tuple, list)):
+        return [j for part in param for j in _jaxprs(part)]
+    return []
+
+
+def _map_jaxprs(param: Any) -> Any:
+    if isinstance(param, ClosedJaxpr):
+        return param.replace(jaxpr=_simplified(param.jaxpr))
+    if isinstance(param, Jaxpr):
+        return _simplified(param)
+    if type(param) is dict:
+        return {name: _map_jaxprs(part) for name, part in param.items()}
+    if type(param) in (tuple, list) and _jaxprs(param):
+        return type(param)(map(_map_jaxprs, param))
+    return param
+
+
+def _path_name(path: Iterable[Any]) -> str:
+    """A path in a pytree as `params/Dense_0/kernel`."""
+    parts = []
+    for entry in path:
+        for attribute in ("key", "name", "idx"):
+            if hasattr(entry, attribute):
+                parts.append(str(getattr(entry, attribute)))
+                break
+    return "/".join(parts)
