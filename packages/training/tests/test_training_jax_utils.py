@@ -208,3 +208,15 @@ def test_pad_shard_unpad_says_when_the_result_is_no_batch():
     wrapped = jax_utils.pad_shard_unpad(lambda p, x: {"n": 3})
     with pytest.raises(TypeError, match=r"\['n'\].*static_return=True"):
         wrapped(1, np.ones(3))
+
+
+def test_partial_eval_by_shape_returns_what_needs_no_values():
+    out = jax_utils.partial_eval_by_shape(
+        lambda x, n, k=1: {"s": x * n, "c": jnp.ones(2) * n, "k": k},
+        [((2, 3), jnp.int32)],
+        5,
+        k=7,
+    )
+    assert out["s"] == jax.ShapeDtypeStruct((2, 3), jnp.int32)
+    assert out["c"].tolist() == [5, 5] and out["k"] == 7
+    assert jax_utils.partial_eval_by_shape(lambda x: x, [(2, 3)]).dtype == jnp.float32

@@ -14,6 +14,8 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from cambric.core.partial_eval import partial_eval_by_shape as partial_eval_by_shape
+
 _DEVICE_AXIS = "_device_put_sharded"
 
 

@@ -107,10 +107,12 @@ def _restore_args(ocp: Any, x: Any, mesh: Mesh | None) -> ocp.RestoreArgs:
         if mesh is not None and isinstance(sharding, NamedSharding):
             sharding = NamedSharding(mesh, sharding.spec)
         is_key = jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
+        # Not strict: the shape is that in the checkpoint, whatever the target has.
         return ocp.ArrayRestoreArgs(
             restore_type=jax.Array,
             dtype=None if is_key else x.dtype,
             sharding=sharding,
+            strict=False,
         )
     if isinstance(x, np.ndarray | np.generic | jax.ShapeDtypeStruct):
         return ocp.RestoreArgs(restore_type=np.ndarray, dtype=x.dtype)
