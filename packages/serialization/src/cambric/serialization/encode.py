@@ -14,6 +14,7 @@ msgpack has 32 bits.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any, Final
 
 import msgpack
@@ -21,7 +22,7 @@ import numpy as np
 
 from .dtypes import dtype_name
 from .errors import SerializationError, UnserializableTypeError, join_path
-from .jax_leaves import is_jax_array, to_host
+from .jax_leaves import host_blocks, is_jax_array, local_array
 
 MAX_CHUNK_SIZE: Final = 2**30
 """Arrays of more bytes than this are written in pieces of at most this many."""
@@ -34,8 +35,9 @@ EXT_COMPLEX: Final = 2
 EXT_SCALAR: Final = 3
 CHUNKED: Final = "__msgpack_chunked_array__"
 
-# Parts of an array that is not contiguous are copied this many bytes at a time.
-_COPY_SIZE: Final = 2**24
+# Arrays that are not contiguous, or not in host memory, are copied this many bytes at a
+# time. Several copies may be on their way at once.
+_COPY_SIZE: Final = 2**23
 _MAX_EXT: Final = 2**32 - 1
 _MAX_ARRAY: Final = _MAX_EXT - 4096  # leaves room for shape and dtype
 _SCALARS: Final = (str, int, float, bool, type(None), bytes)
@@ -153,9 +155,15 @@ def _leaf(packer: Any, value: Any, limit: int) -> Iterator[bytes | memoryview]:
         yield _array_header(packer, EXT_SCALAR, array.dtype, (), array.nbytes)
         yield array.tobytes()
     elif isinstance(value, np.ndarray):
-        yield from _array(packer, value, limit)
+        if isinstance(value, np.ma.MaskedArray):
+            raise UnserializableTypeError(_MASKED_ARRAY)
+        array = _native(np.asarray(value))
+        yield from _array(packer, array, _elements(array), limit)
     elif is_jax_array(value):
-        yield from _array(packer, to_host(value), limit)
+        array = local_array(value)
+        blocks = host_blocks(array, _COPY_SIZE)
+        parts = chain.from_iterable(map(_elements, blocks))
+        yield from _array(packer, array, parts, limit)
     else:
         raise UnserializableTypeError(
             f"A value of type {kind.__name__!r} cannot be serialized. Convert it "
@@ -164,14 +172,14 @@ def _leaf(packer: Any, value: Any, limit: int) -> Iterator[bytes | memoryview]:
         )
 
 
-def _array(packer: Any, array: np.ndarray, limit: int) -> Iterator[bytes | memoryview]:
-    if isinstance(array, np.ma.MaskedArray):
-        raise SerializationError(_MASKED_ARRAY)
-    array = _native(np.asarray(array))
-    dtype, size, nbytes = array.dtype, array.size, array.nbytes
+def _array(
+    packer: Any, array: Any, parts: Iterator[memoryview], limit: int
+) -> Iterator[bytes | memoryview]:
+    dtype, size = np.dtype(array.dtype), array.size
+    nbytes = size * dtype.itemsize
     if nbytes <= limit:
         yield _array_header(packer, EXT_ARRAY, dtype, array.shape, nbytes)
-        yield from _elements(array)
+        yield from parts
         return
     per_chunk = max(1, min(limit, _MAX_ARRAY) // dtype.itemsize)
     starts = range(0, size, per_chunk)
@@ -180,7 +188,6 @@ def _array(packer: Any, array: np.ndarray, limit: int) -> Iterator[bytes | memor
     yield packer.pack({str(i): n for i, n in enumerate(array.shape)})
     yield packer.pack("chunks")
     yield packer.pack_map_header(len(starts))
-    parts = _elements(array)
     rest = memoryview(b"")
     for i, start in enumerate(starts):
         count = min(per_chunk, size - start)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -31,34 +34,104 @@ def is_jax_partial(value: Any) -> bool:
     return tree_util is not None and isinstance(value, tree_util.Partial)
 
 
-def to_host(value: Any) -> np.ndarray[Any, Any]:
-    """A `jax.Array` as a NumPy array; on a CPU without a copy.
+def local_array(value: Any) -> Any:
+    """The array of this process that holds all elements of a `jax.Array`.
 
     Typed keys give the integers they are made of: `uint32[..., 2]` for the default
     generator.
 
     Raises:
-      SerializationError: the array has been deleted or donated, or parts of it live in
-        other processes.
+      SerializationError: the array is being traced, has been deleted or donated, or
+        parts of it live in other processes.
     """
-    if is_prng_key(value):
-        value = sys.modules["jax"].random.key_data(value)
-    if not (
-        getattr(value, "is_fully_addressable", True)
-        or getattr(value, "is_fully_replicated", True)
-    ):
+    jax = sys.modules["jax"]
+    name = f"The array {value.dtype}{list(value.shape)}"
+    if isinstance(value, jax.core.Tracer):
         raise SerializationError(
-            f"The array {value.dtype}{list(value.shape)} is spread over several "
-            "processes, and this one holds only a part. Gather it first, as with "
-            "jax.experimental.multihost_utils.process_allgather, or have every process "
-            "save its own shards."
+            f"{name} has no values yet: a function that is being traced, as by "
+            "jax.jit, cannot save. Return the array and save it outside."
         )
-    try:
-        return np.asarray(value)
-    except (RuntimeError, TypeError) as error:  # deleted or donated; a tracer
+    if value.is_deleted():
         raise SerializationError(
-            f"The array {value.dtype}{list(value.shape)} has no values to save: {error}"
-        ) from error
+            f"{name} has been deleted, or donated to a function that was called with "
+            "it. Save before that, or save what the function returned."
+        )
+    if not (value.is_fully_addressable or value.is_fully_replicated):
+        raise SerializationError(
+            f"{name} is spread over several processes, and this one holds only a part. "
+            "Gather it first, as with jax.experimental.multihost_utils."
+            "process_allgather, or have every process save its own shards."
+        )
+    if is_prng_key(value):
+        value = jax.random.key_data(value)
+    return value if value.is_fully_addressable else value.addressable_data(0)
+
+
+def host_blocks(array: Any, size: int) -> Iterator[np.ndarray[Any, Any]]:
+    """The elements of a local array, in C order, block by block, in host memory.
+
+    Args:
+      array: a `jax.Array` that `local_array` returned.
+      size: bytes that a block has at most; an array on one CPU device is handed out
+        whole, without a copy.
+    """
+    shards = [shard for shard in array.addressable_shards if shard.replica_id == 0]
+    on_cpu = all(shard.device.platform == "cpu" for shard in shards)
+    if on_cpu and len(shards) == 1:
+        yield np.asarray(shards[0].data)
+        return
+    # JAX keeps the host copy of an array for as long as the array lives, which for a
+    # whole tree is a second tree. What is cut off a shard takes its copy along.
+    cut = sys.modules["jax"].lax.dynamic_slice
+    for region in _regions(array.shape, array.dtype.itemsize, size):
+        block = np.empty([end - start for start, end in region], array.dtype)
+        for shard in shards:
+            there, here = [], []
+            for (start, end), index, length in zip(
+                region, shard.index, array.shape, strict=True
+            ):
+                first, last, _ = index.indices(length)
+                low, high = max(start, first), min(end, last)
+                there.append(slice(low - first, high - first))
+                here.append(slice(low - start, high - start))
+            sizes = [part.stop - part.start for part in here]
+            if any(length <= 0 for length in sizes):
+                continue  # the shard has no part of the block
+            if on_cpu:
+                block[tuple(here)] = np.asarray(shard.data)[tuple(there)]
+            else:
+                starts = [part.start for part in there]
+                block[tuple(here)] = np.asarray(cut(shard.data, starts, sizes))
+        yield block
+
+
+def _regions(
+    shape: tuple[int, ...], itemsize: int, size: int
+) -> Iterator[list[tuple[int, int]]]:
+    """Cuts an array into boxes that follow one another in C order.
+
+    Each has at most `size` bytes, or one element. A box is a start and an end for each
+    axis.
+    """
+    if not shape:
+        yield []
+        return
+    if 0 in shape:
+        return
+    # One step along the axis spans the bytes of all axes behind it.
+    axis = 0
+    span = math.prod(shape[1:]) * itemsize
+    while span > size and axis + 1 < len(shape):
+        axis += 1
+        span //= shape[axis]
+    rows = max(1, size // span)
+    for index in itertools.product(*map(range, shape[:axis])):
+        for start in range(0, shape[axis], rows):
+            yield [
+                *((i, i + 1) for i in index),
+                (start, min(start + rows, shape[axis])),
+                *((0, n) for n in shape[axis + 1 :]),
+            ]
 
 
 def restore_key(target: Any, state: Any) -> Any:
