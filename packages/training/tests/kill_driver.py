@@ -45,9 +45,7 @@ def save_in_a_loop(folder, mode, start, pipe):
         )
     os.write(pipe, struct.pack("q", -1))
     for step in range(start, start + 1_000_000):
-        checkpoints.save_checkpoint(
-            folder, tree_of(step), step, keep=KEEP, **keywords
-        )
+        checkpoints.save_checkpoint(folder, tree_of(step), step, keep=KEEP, **keywords)
         # A background save waits for the one before it.
         complete = step - 1 if mode.endswith("async") else step
         if complete >= start:

@@ -13,6 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
+from jax.experimental.array_serialization.serialization import (
+    GlobalAsyncCheckpointManager,
+)
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from cambric.core import errors
@@ -97,10 +100,6 @@ for kind in ("sync", "async"):
     check(restored["m"], values + 10)
 
 # JAX's own manager: arrays beside the file.
-from jax.experimental.array_serialization.serialization import (
-    GlobalAsyncCheckpointManager,
-)
-
 manager = GlobalAsyncCheckpointManager()
 for step in range(3):
     checkpoints.save_checkpoint_multiprocess(

@@ -77,7 +77,9 @@ def make_mesh(*shape):
     count = int(np.prod(shape))
     if jax.device_count() < count:
         pytest.skip(f"needs {count} devices; the suite alone has 8 (see conftest.py)")
-    return Mesh(np.array(jax.devices()[:count]).reshape(shape), ("x", "y")[: len(shape)])
+    return Mesh(
+        np.array(jax.devices()[:count]).reshape(shape), ("x", "y")[: len(shape)]
+    )
 
 
 def sharded(array, mesh, *spec):
@@ -113,7 +115,10 @@ def test_raw_restore_gives_dictionaries_of_numpy_arrays(tmp_path, orbax_by_defau
 
 def test_restoring_keeps_the_order_of_the_target(tmp_path, orbax_by_default):
     checkpoints.save_checkpoint(tmp_path, {"z": 1, "a": 2}, 1)
-    assert list(checkpoints.restore_checkpoint(tmp_path, {"z": 0, "a": 0})) == ["z", "a"]
+    assert list(checkpoints.restore_checkpoint(tmp_path, {"z": 0, "a": 0})) == [
+        "z",
+        "a",
+    ]
 
 
 def test_keep_overwrite_and_prefix_are_those_of_files(tmp_path, orbax_by_default):

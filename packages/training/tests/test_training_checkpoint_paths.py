@@ -61,9 +61,7 @@ def test_safe_normpath_keeps_the_scheme(path, expected):
 
 
 @given(st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False)))
-def test_every_finite_number_is_a_step_that_is_found_again(
-    tmp_path_factory, step
-):
+def test_every_finite_number_is_a_step_that_is_found_again(tmp_path_factory, step):
     assert paths.check_step(step) == step
     folder = tmp_path_factory.mktemp("steps")
     (folder / f"checkpoint_{step}").touch()

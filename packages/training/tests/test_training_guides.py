@@ -42,7 +42,9 @@ def dense(variables, x):
 
 
 def make_state(cls: Any = train_state.TrainState, **fields):
-    params = freeze({"bias": jnp.zeros(3), "kernel": jnp.array(KERNEL_AFTER_STEP + 1e-3)})
+    params = freeze(
+        {"bias": jnp.zeros(3), "kernel": jnp.array(KERNEL_AFTER_STEP + 1e-3)}
+    )
     return cls.create(apply_fn=dense, params=params, tx=TX, **fields)
 
 
@@ -204,9 +206,7 @@ def test_multi_process_arrays(tmp_path, ocp):
     np.testing.assert_array_equal(restored["model"], mp_array)
     assert restored["model"].sharding == sharding
     restore_args = orbax_utils.restore_args_from_target({"model": mp_smaller})
-    again = saver.restore(
-        path, item={"model": mp_smaller}, restore_args=restore_args
-    )
+    again = saver.restore(path, item={"model": mp_smaller}, restore_args=restore_args)
     assert again["model"].sharding == sharding
     saver.close()
 
@@ -276,9 +276,7 @@ def test_migration_pure_and_without_target(tmp_path, ocp):
         )
     restore_args = orbax_utils.restore_args_from_target(TARGET_PYTREE, mesh=None)
     check_migrated(
-        ckptr.restore(
-            tmp_path / "orbax", item=TARGET_PYTREE, restore_args=restore_args
-        )
+        ckptr.restore(tmp_path / "orbax", item=TARGET_PYTREE, restore_args=restore_args)
     )
     check_migrated(ckptr.restore(tmp_path / "orbax", item=None))
 
@@ -295,8 +293,10 @@ def test_migration_of_a_single_array(tmp_path, ocp):
 def test_early_stopping_as_the_documentation_shows_it():
     losses = iter([1.0, 0.5, 0.4, 0.3999, 0.3998, 0.3997, 0.1])
     early_stop = EarlyStopping(min_delta=1e-3, patience=2)
+    stopped_at = None
     for epoch in range(1, 8):
         _, early_stop = early_stop.update(next(losses))
         if early_stop.should_stop:
+            stopped_at = epoch
             break
-    assert epoch == 6
+    assert stopped_at == 6

@@ -102,5 +102,7 @@ def test_names_with_a_scheme_need_etils(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "etils", None)
-    with pytest.raises(ImportError, match=r"'gs://b/f' is opened with etils.*\[orbax\]"):
+    with pytest.raises(
+        ImportError, match=r"'gs://b/f' is opened with etils.*\[orbax\]"
+    ):
         io.exists("gs://b/f")

@@ -194,7 +194,11 @@ def test_pad_shard_unpad_on_pmap_evaluates_every_example_once():
 @pytest.mark.parametrize(
     ("args", "error", "message"),
     [
-        ((1, {"a": np.ones(5), "b": np.ones(6)}), ValueError, r"5 in argument 1\['a'\]"),
+        (
+            (1, {"a": np.ones(5), "b": np.ones(6)}),
+            ValueError,
+            r"5 in argument 1\['a'\]",
+        ),
         ((1,), ValueError, "no array to pad"),
         ((1, 3), TypeError, "argument 1 is 3, which has no batch axis"),
     ],

@@ -97,7 +97,10 @@ def test_leftovers_are_deleted_by_the_next_save_and_nothing_else_is(tmp_path):
     leftovers = [".checkpoint_9.0123abc.cambric-tmp", ".checkpoint_-1.5.f.cambric-tmp"]
     for name in others + leftovers:
         (tmp_path / name).write_text("x")
-    for name in ("checkpoint_8.orbax-checkpoint-tmp", "checkpoint_9.orbax-checkpoint-tmp-1"):
+    for name in (
+        "checkpoint_8.orbax-checkpoint-tmp",
+        "checkpoint_9.orbax-checkpoint-tmp-1",
+    ):
         (tmp_path / name).mkdir()
         (tmp_path / name / "data").write_text("x")
     assert checkpoints.latest_checkpoint(tmp_path) is None

@@ -25,7 +25,14 @@ def test_save_args_match_the_target():
 
 
 def test_restore_args_have_the_types_of_the_target():
-    target = {"a": np.ones(2, np.int8), "i": 3, "f": 2.0, "s": "x", "b": True, "n": None}
+    target = {
+        "a": np.ones(2, np.int8),
+        "i": 3,
+        "f": 2.0,
+        "s": "x",
+        "b": True,
+        "n": None,
+    }
     args = orbax_utils.restore_args_from_target(target)
     assert {k: v.restore_type for k, v in args.items() if v is not None} == {
         "a": np.ndarray,

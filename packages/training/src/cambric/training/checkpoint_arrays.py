@@ -52,7 +52,7 @@ def split(target: Any) -> tuple[Any, dict[str, jax.Array]]:
 
 
 def save(
-    manager: Any, path: str, arrays: dict[str, jax.Array], finish: Callable[[], None]
+    manager: Any, path: str, arrays: dict[str, jax.Array], finish: Callable[[], object]
 ) -> None:
     """Start to write arrays beside the checkpoint `path`; call in every process.
 

@@ -20,7 +20,7 @@ _DEVICE_AXIS = "_device_put_sharded"
 
 
 def _leading_axis_sharding(
-    devices: Sequence[jax.Device] | None, axis_name: str
+    devices: Sequence[Any] | None, axis_name: str
 ) -> NamedSharding:
     """One slice of the leading axis on each device."""
     chosen = np.array(jax.local_devices() if devices is None else list(devices))
@@ -33,7 +33,7 @@ def _place(path: tuple) -> str:
 
 def replicate(
     tree: Any,
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[Any] | None = None,
     axis_name: str = _DEVICE_AXIS,
 ) -> Any:
     """Put a copy of every array on each device, as `jax.pmap` wants it.
@@ -52,16 +52,14 @@ def replicate(
     >>> copies['w'].shape == (jax.local_device_count(),)
     True
     """
-    sharding = _leading_axis_sharding(devices, axis_name)
-    count = sharding.mesh.size
+    targets = jax.local_devices() if devices is None else list(devices)
+    sharding = _leading_axis_sharding(targets, axis_name)
 
     def copy_to_all(x: Any) -> jax.Array:
         x = jnp.asarray(x)
-        copies = [
-            jax.device_put(x[None], device) for device in sharding.mesh.devices.flat
-        ]
+        copies = [jax.device_put(x[None], device) for device in targets]
         return jax.make_array_from_single_device_arrays(
-            (count, *x.shape), sharding, copies
+            (len(targets), *x.shape), sharding, copies
         )
 
     return jax.tree.map(copy_to_all, tree)
@@ -102,7 +100,7 @@ def pmean(xs: Any, axis_name: str) -> Any:
 def prefetch_to_device(
     iterator: Iterable[Any],
     size: int,
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[Any] | None = None,
     axis_name: str = _DEVICE_AXIS,
 ) -> Iterator[Any]:
     """Move batches to the devices before they are asked for.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, Sharding
 
@@ -106,7 +107,7 @@ def _restore_args(ocp: Any, x: Any, mesh: Mesh | None) -> ocp.RestoreArgs:
     if isinstance(sharding, Sharding):
         if mesh is not None and isinstance(sharding, NamedSharding):
             sharding = NamedSharding(mesh, sharding.spec)
-        is_key = jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
+        is_key = jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
         # Not strict: the shape is that in the checkpoint, whatever the target has.
         return ocp.ArrayRestoreArgs(
             restore_type=jax.Array,

@@ -120,7 +120,7 @@ class TrainState(struct.PyTreeNode):
     def create(
         cls,
         *,
-        apply_fn: Callable | None,
+        apply_fn: Callable,
         params: Any,
         tx: optax.GradientTransformation,
         **kwargs: Any,
