@@ -45,7 +45,7 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, default=0, help="of all randomness")
     parser.add_argument(
-        "--output", type=Path, default=Path("quickstart-output"), help="folder to write"
+        "--output", type=Path, default=Path("quickstart-out"), help="folder to write"
     )
     options = parser.parse_args(args)
     if options.epochs < 1 or options.batch_size < 1:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from data import Digits
-
-matplotlib.use("Agg")  # no screen is needed
-from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 __all__ = ["draw_curves", "draw_predictions"]
 
@@ -17,7 +15,8 @@ __all__ = ["draw_curves", "draw_predictions"]
 def draw_curves(history: list[dict[str, float]], path: Path) -> None:
     """Draws loss and accuracy over the epochs, for training and test."""
     epochs = range(1, len(history) + 1)
-    figure, axes = plt.subplots(1, 2, figsize=(12, 4.5), layout="constrained")
+    figure = Figure(figsize=(12, 4.5), layout="constrained")
+    axes = figure.subplots(1, 2)
     for axis, metric in zip(axes, ("loss", "accuracy"), strict=True):
         for dataset, style in (("train", "o--"), ("test", "s-")):
             values = [row[f"{dataset}_{metric}"] for row in history]
@@ -28,13 +27,13 @@ def draw_curves(history: list[dict[str, float]], path: Path) -> None:
         axis.grid(alpha=0.3)
         axis.legend()
     figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 def draw_predictions(test: Digits, predicted: np.ndarray, path: Path) -> None:
     """Draws the first 25 test digits with their predictions; wrong ones in red."""
     number = min(25, len(predicted))
-    figure, axes = plt.subplots(5, 5, figsize=(8, 9), layout="constrained")
+    figure = Figure(figsize=(8, 9), layout="constrained")
+    axes = figure.subplots(5, 5)
     for index, axis in enumerate(axes.flat):
         axis.axis("off")
         if index >= number:
@@ -49,4 +48,3 @@ def draw_predictions(test: Digits, predicted: np.ndarray, path: Path) -> None:
         axis.set_title(text, color="black" if right else "red")
     figure.suptitle("Test digits and what the network takes them for")
     figure.savefig(path, dpi=110)
-    plt.close(figure)
