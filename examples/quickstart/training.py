@@ -66,7 +66,7 @@ def create_train_state(
     return TrainState.create(
         apply_fn=module.apply,
         params=params,
-        tx=optax.sgd(schedule, momentum=0.9),
+        tx=optax.adam(schedule),
         metrics=Metrics.empty(),
     )
 
