@@ -13,7 +13,17 @@ from jax import numpy as jnp
 
 from .config import config
 
-__all__ = ["LazyRng", "RngCounters", "fold_in_static", "is_rng", "is_rng_dict"]
+__all__ = [
+    "LazyRng",
+    "RngCounters",
+    "RequestedPrefix",
+    "SuffixRequests",
+    "draw",
+    "fold_in_static",
+    "is_rng",
+    "is_rng_dict",
+    "suffix_hash",
+]
 
 
 @functools.lru_cache(maxsize=65536)
@@ -49,7 +59,17 @@ def fold_in_static(rng: jax.Array, suffix: tuple[str | int, ...]) -> jax.Array:
     """
     if not suffix:
         return rng
+    if type(suffix[0]) is RequestedPrefix:
+        return suffix[0].fold_in(rng, suffix[1:])
     return jax.random.fold_in(rng, _digest(suffix, config.fix_rng_separator))
+
+
+def draw(lazy: LazyRng, count: int) -> jax.Array:
+    """The key number `count` of a stream at one place."""
+    suffix = lazy.suffix
+    if suffix and type(suffix[0]) is RequestedPrefix:
+        return suffix[0].fold_in(lazy.rng, suffix[1:], count)
+    return fold_in_static(lazy.rng, (*suffix, count))
 
 
 @jax.tree_util.register_pytree_with_keys_class
@@ -98,6 +118,63 @@ class LazyRng:
         return f"LazyRng(rng={self.rng!r}, suffix={self.suffix!r})"
 
 
+class SuffixRequests:
+    """The suffixes that a compiled program wants folded into keys, by their order.
+
+    A program that holds for several places in a tree of scopes cannot have the hash
+    of one place's path in it. It takes the hashes as inputs, and this notes what each
+    of them stands for.
+
+    Args:
+      hashes: the array to take hashes from.
+    """
+
+    def __init__(self, hashes: jax.Array):
+        self.hashes = hashes
+        self.index: dict[tuple[Any, ...], int] = {}
+
+    def get(self, request: tuple[Any, ...]) -> jax.Array:
+        index = self.index.setdefault(request, len(self.index))
+        # Too few of them: the caller sees it by the index, and comes again with more.
+        return self.hashes[min(index, len(self.hashes) - 1)]
+
+
+class RequestedPrefix:
+    """Stands in a suffix for the part that is known only where the program is called.
+
+    Args:
+      requests: where to note what is asked for.
+      stream: says whose prefix this is.
+      empty: whether the prefix has no items.
+    """
+
+    __slots__ = ("empty", "requests", "stream")
+
+    def __init__(self, requests: SuffixRequests, stream: Any, empty: bool):
+        self.requests = requests
+        self.stream = stream
+        self.empty = empty
+
+    def value(self, rest: tuple[str | int, ...], count: int | None) -> jax.Array:
+        return self.requests.get((self.stream, rest, count))
+
+    def fold_in(
+        self, rng: jax.Array, rest: tuple[str | int, ...], count: int | None = None
+    ) -> jax.Array:
+        if self.empty and not rest and count is None:
+            return rng
+        return jax.random.fold_in(rng, self.value(rest, count))
+
+
+def suffix_hash(suffix: tuple[Any, ...], count: int | None) -> Any:
+    """What folds into a key for a suffix, and a count after it if there is one."""
+    if suffix and type(suffix[0]) is RequestedPrefix:
+        return suffix[0].value(suffix[1:], count)
+    if count is not None:
+        suffix = (*suffix, count)
+    return _digest(suffix, config.fix_rng_separator) if suffix else np.uint32(0)
+
+
 class RngCounters:
     """How many keys a scope has drawn per stream, and the same for its children.
 
@@ -123,11 +200,27 @@ class RngCounters:
         new.children = {name: child.copy() for name, child in self.children.items()}
         return new
 
-    def update(self, other: RngCounters) -> None:
-        """Takes over the counts of `other`."""
+    def at(self, path: tuple[str, ...]) -> RngCounters:
+        found = self
+        for name in path:
+            found = found.child(name)
+        return found
+
+    def assign(self, other: RngCounters) -> None:
+        """Takes over the counts of `other`, which counts the same place."""
+        self.counts.clear()
         self.counts.update(other.counts)
+        for name in set(self.children) - set(other.children):
+            self.children[name].assign(RngCounters())
         for name, child in other.children.items():
-            self.child(name).update(child)
+            self.child(name).assign(child)
+
+    def raise_to(self, other: RngCounters) -> None:
+        """Takes over those counts of `other` that are higher."""
+        for stream, count in other.counts.items():
+            self.counts[stream] = max(count, self.counts.get(stream, 0))
+        for name, child in other.children.items():
+            self.child(name).raise_to(child)
 
 
 def is_rng(rng: Any) -> bool:

@@ -14,7 +14,7 @@ from .config import config
 from .filters import CollectionFilter, in_filter
 from .frozen_dict import FrozenDict
 from .init_shapes import expected_shapes
-from .rngs import LazyRng, RngCounters
+from .rngs import LazyRng, RngCounters, draw
 from .tracers import current_trace
 from .variables import Variable
 
@@ -25,6 +25,23 @@ T = TypeVar("T")
 _EMPTY: Mapping[str, Any] = FrozenDict()
 _MISSING = object()
 no_flag = object()
+
+
+class _Tree:
+    """What all scopes of one tree share.
+
+    Scopes refer to this and to the scope above them. No reference goes down, so that a
+    tree is freed, with the arrays in it, at once when its last scope is.
+    """
+
+    __slots__ = ("__weakref__", "invalid", "mutable", "rngs", "variables")
+
+    def __init__(self, variables: dict[str, Any], rngs: dict[str, LazyRng]):
+        self.variables = variables
+        self.rngs = rngs
+        self.invalid = False
+        # For each collection that was asked for, whether it is mutable.
+        self.mutable: dict[str, bool] = {}
 
 
 class Scope:
@@ -59,11 +76,9 @@ class Scope:
     __slots__ = (
         "__weakref__",
         "_cursors",
-        "_invalid",
-        "_mutable_memo",
         "_rng_state",
         "_rngs",
-        "_root",
+        "_tree",
         "_variables",
         "debug_path",
         "flags",
@@ -87,14 +102,13 @@ class Scope:
         flags: Mapping[str, Any] | None = None,
     ):
         self._variables: dict[str, Any] = dict(variables)
-        self._rngs: dict[str, LazyRng] | None = {
+        lazy_rngs = {
             stream: rng if isinstance(rng, LazyRng) else LazyRng(rng)
             for stream, rng in (rngs or {}).items()
         }
+        self._rngs: dict[str, LazyRng] | None = lazy_rngs
         self._rng_state = RngCounters()
         self._cursors: dict[str, int] | None = None
-        self._mutable_memo: dict[str, bool] = {}
-        self._invalid = False
         self.name = name
         self.mutable = mutable
         self.parent = parent
@@ -102,16 +116,16 @@ class Scope:
         self.debug_path = tuple(debug_path) or self.path
         self.flags = flags if flags is not None else {}
         self.reservations: dict[str, set[str | None]] = {}
-        self._root: Scope = self if parent is None else parent._root
+        self._tree = (
+            _Tree(self._variables, lazy_rngs) if parent is None else parent._tree
+        )
         self.trace_level = current_trace()
 
     def _handle(self, name, parent, path, debug_path) -> Scope:
         """A bare scope of the same tree; the caller sets variables and streams."""
         new = Scope.__new__(Scope)
         new._cursors = None
-        new._mutable_memo = self._mutable_memo
-        new._invalid = False
-        new._root = self._root
+        new._tree = self._tree
         new.name = name
         new.mutable = self.mutable
         new.parent = parent
@@ -128,10 +142,10 @@ class Scope:
             return True
         if not isinstance(other, Scope):
             return NotImplemented
-        return self._root is other._root and self.path == other.path
+        return self._tree is other._tree and self.path == other.path
 
     def __hash__(self) -> int:
-        return hash((id(self._root), self.path))
+        return hash((id(self._tree), self.path))
 
     def __repr__(self) -> str:
         return f"Scope({self.path_text!r}, mutable={self.mutable!r})"
@@ -141,7 +155,10 @@ class Scope:
     @property
     def root(self) -> Scope:
         """The scope at the top of the tree."""
-        return self._root
+        scope = self
+        while scope.parent is not None:
+            scope = scope.parent
+        return scope
 
     @property
     def path_text(self) -> str:
@@ -151,7 +168,7 @@ class Scope:
     @property
     def invalid(self) -> bool:
         """Whether the call that this scope belongs to has ended."""
-        return self._root._invalid
+        return self._tree.invalid
 
     @contextlib.contextmanager
     def temporary(self) -> Iterator[Scope]:
@@ -163,15 +180,15 @@ class Scope:
 
     def invalidate(self) -> None:
         """Ends the life of the whole tree: later use raises `InvalidScopeError`."""
-        self._root._invalid = True
+        self._tree.invalid = True
 
     def _check_valid(self) -> None:
-        if self._root._invalid:
+        if self._tree.invalid:
             raise errors.InvalidScopeError(self.path_text)
 
     def _check_usable(self) -> None:
         """Raises unless the scope lives and JAX is at the scope's own trace level."""
-        if self._root._invalid:
+        if self._tree.invalid:
             raise errors.InvalidScopeError(self.path_text)
         if current_trace() != self.trace_level:
             raise errors.JaxTransformError(scope_path=self.path_text)
@@ -259,6 +276,10 @@ class Scope:
             name = self.default_name(prefix)
         if not reuse or name not in self.reservations:
             self.reserve(name)
+        return self._below(name)
+
+    def _below(self, name: str) -> Scope:
+        """The scope at `name` below this one, whether the name is reserved or not."""
         new = self._handle(name, self, (*self.path, name), (*self.debug_path, name))
         new._variables = {}
         new._rngs = None
@@ -306,14 +327,14 @@ class Scope:
 
     def is_mutable_collection(self, col: str) -> bool:
         """Whether variables of the collection may be made and changed."""
-        known = self._mutable_memo.get(col)
+        known = self._tree.mutable.get(col)
         if known is None:
-            known = self._mutable_memo[col] = in_filter(self.mutable, col)
+            known = self._tree.mutable[col] = in_filter(self.mutable, col)
         return known
 
     def is_collection_empty(self, col: str) -> bool:
         """Whether no scope of the tree has a variable in the collection."""
-        return not self._root._variables.get(col)
+        return not self._tree.variables.get(col)
 
     def _collection(self, col: str) -> Mapping[str, Any]:
         """This scope's part of a collection, to read."""
@@ -345,7 +366,7 @@ class Scope:
 
     def _own_variables(self) -> dict[str, Mapping[str, Any]]:
         own = {}
-        for col in self._root._variables:
+        for col in self._tree.variables:
             part = self._collection(col)
             if part:
                 own[col] = part
@@ -423,7 +444,7 @@ class Scope:
             if init_fn is None or not self.is_mutable_collection(col):
                 if self.is_collection_empty(col):
                     raise errors.ScopeCollectionNotFound(
-                        col, name, self.path_text, available=self._root._variables
+                        col, name, self.path_text, available=self._tree.variables
                     )
                 raise errors.ScopeVariableNotFoundError(
                     name, col, self.path_text, available=self._collection(col)
@@ -470,7 +491,7 @@ class Scope:
             self.put_variable("params", name, value)
         elif self.is_collection_empty("params"):
             raise errors.ScopeCollectionNotFound(
-                "params", name, self.path_text, available=self._root._variables
+                "params", name, self.path_text, available=self._tree.variables
             )
         else:
             raise errors.ScopeParamNotFoundError(
@@ -503,12 +524,11 @@ class Scope:
     def rng_counters(self) -> dict[str, int]:
         """How many keys this scope has drawn from each stream."""
         counts = self._rng_state.counts
-        return {stream: counts.get(stream, 0) for stream in self._root.rngs}
+        return {stream: counts.get(stream, 0) for stream in self._tree.rngs}
 
     def has_rng(self, name: str) -> bool:
         """Whether there is a PRNG stream of this name."""
-        root_rngs = self._root._rngs
-        return root_rngs is not None and name in root_rngs
+        return name in self._tree.rngs
 
     def make_rng(self, name: str = "params") -> jax.Array:
         """Draws a fresh PRNG key from a stream.
@@ -534,8 +554,7 @@ class Scope:
         self._check_usable()
         counts = self._rng_state.counts
         count = counts[name] = counts.get(name, 0) + 1
-        lazy = rngs[name]
-        return LazyRng(lazy.rng, (*lazy.suffix, count)).as_jax_rng()
+        return draw(rngs[name], count)
 
     # Flags.
 
