@@ -57,8 +57,8 @@ class InterceptorContext:
     Attributes:
       module: the module whose method is called.
       method_name: the method's name.
-      orig_method: the bound method itself; calling it runs the remaining
-        interceptors' target without them.
+      orig_method: the bound method itself; to call it is to pass over the
+        interceptors that have not run yet.
     """
 
     module: Module
@@ -77,7 +77,7 @@ def intercept_methods(interceptor: Interceptor) -> Iterator[None]:
       interceptor: called as `interceptor(next_fun, args, kwargs, context)`, where
         `next_fun(*args, **kwargs)` runs the method, or the next interceptor, and
         `context` is an `InterceptorContext`. What it returns is the call's result.
-        With several blocks around a call, the innermost interceptor runs first.
+        With several blocks around a call, the outermost interceptor runs first.
 
     Only this thread is affected.
 
@@ -105,21 +105,21 @@ def intercept_methods(interceptor: Interceptor) -> Iterator[None]:
 def run_interceptors(
     orig_method: Callable[..., Any], module: Module, args: tuple, kwargs: dict
 ) -> Any:
-    """Runs a bound method through all interceptors, the innermost block first."""
+    """Runs a bound method through all interceptors, the outermost block first."""
     interceptors = tuple(context.interceptors)
     name = getattr(orig_method, "__name__", "<unnamed>")
     info = InterceptorContext(module, name, orig_method)
 
     def run(index: int, args: tuple, kwargs: dict) -> Any:
-        if index < 0:
+        if index == len(interceptors):
             return orig_method(*args, **kwargs)
 
         def next_fun(*args: Any, **kwargs: Any) -> Any:
-            return run(index - 1, args, kwargs)
+            return run(index + 1, args, kwargs)
 
         return interceptors[index](next_fun, args, kwargs, info)
 
-    return run(len(interceptors) - 1, args, kwargs)
+    return run(0, args, kwargs)
 
 
 def named_calls() -> bool:

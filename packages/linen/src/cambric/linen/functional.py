@@ -30,7 +30,7 @@ def _run_on_scope(
     if not isinstance(module, ModuleBase):
         raise errors.InvalidInstanceModuleError()
     if not callable(fn):
-        raise errors.ApplyModuleInvalidMethodError(fn)
+        raise errors.ApplyModuleInvalidMethodError(fn, module_cls=type(module))
     capture = _is_call if capture_intermediates is True else capture_intermediates
 
     def scope_fn(scope: Scope, *args: Any, **kwargs: Any) -> Any:
@@ -53,15 +53,15 @@ def _run_on_scope(
 
 
 def _unlink(module: Any) -> None:
-    """Forgets all submodules, so that what they hold is freed without the collector.
+    """Takes a tree of modules apart, so that it is freed without the collector.
 
-    Children know their parents; only the way down makes a cycle.
+    Modules know their submodules; only the way up makes a cycle.
     """
     pending = [module]
     while pending:
-        state = pending.pop()._state
-        pending.extend(state.children.values())
-        state.children = {}
+        for child in pending.pop()._state.children.values():
+            child.__dict__["parent"] = None
+            pending.append(child)
 
 
 def apply(

@@ -66,8 +66,13 @@ def nowrap(fun: F) -> F:
 def compact_name_scope(fun: F) -> F:
     """Makes a method compact within a name scope of its own.
 
-    Unlike with `compact`, a class may have many of these: the variables of each are
-    kept under the method's name.
+    Unlike with `compact`, a class may have many of these: the submodules that each
+    constructs are kept under the method's name. Variables of the module itself are
+    declared elsewhere, in `setup` or in its compact method.
+
+    Raises:
+      CallCompactUnboundModuleError: when the method is called on an unbound module.
+      NameInUseError: then, if the module has a submodule of the method's name.
 
     >>> import jax, jax.numpy as jnp
     >>> import cambric.linen as nn
@@ -92,10 +97,11 @@ def wrap_method_once(fun: Callable[..., Any]) -> Callable[..., Any]:
     """Gives a function the behaviour of a module's method, unless it has it."""
     if getattr(fun, "method_handler_wrapped", False):
         return fun
+    if getattr(fun, "compact_name_scope", False):
+        return _wrap_in_name_scope(fun)
     name = getattr(fun, "__name__", "unnamed_function")
     is_setup = name == "setup"
-    in_name_scope = getattr(fun, "compact_name_scope", False)
-    is_compact = getattr(fun, "compact", False) or in_name_scope
+    is_compact = getattr(fun, "compact", False)
     suffix = "" if name == "__call__" else f".{name}"
 
     @functools.wraps(fun)
@@ -108,13 +114,11 @@ def wrap_method_once(fun: Callable[..., Any]) -> Callable[..., Any]:
         scope = self.scope
         if scope is None:
             if is_compact:
-                raise errors.CallCompactUnboundModuleError()
+                raise errors.CallCompactUnboundModuleError(module_cls=type(self))
             if is_setup:
-                raise errors.CallSetupUnboundModuleError()
+                raise errors.CallSetupUnboundModuleError(module_cls=type(self))
         elif state.setup is not SetupState.DONE and not is_setup:
             self._try_setup()
-        if in_name_scope:
-            enter_name_scope(self, name)
         was_compact, was_setup = state.in_compact, state.in_setup
         if is_compact:
             state.in_compact = True
@@ -133,12 +137,14 @@ def wrap_method_once(fun: Callable[..., Any]) -> Callable[..., Any]:
             modules.pop()
             if is_compact:
                 # Its names may be used again, by the next call, which shares them.
-                self.scope.reservations = {}
+                if state.shares_scope:
+                    # Not those of the module that it shares its scope with.
+                    self.__dict__["scope"] = self.scope.rewound()
+                else:
+                    self.scope.reservations = {}
                 if not was_compact:
                     state.in_compact = False
                     state.cursors = {}
-                if in_name_scope:
-                    self.__dict__["scope"] = scope
             elif is_setup and not was_setup:
                 state.in_setup = False
                 state.cursors = {}
@@ -147,9 +153,27 @@ def wrap_method_once(fun: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-def enter_name_scope(module: Any, name: str) -> None:
-    """Moves a bound module into the child scope `name` of its scope."""
-    module.__dict__["scope"] = module.scope.push(name, reuse=True)
+def _wrap_in_name_scope(fun: Callable[..., Any]) -> Callable[..., Any]:
+    name = fun.__name__
+
+    @functools.wraps(fun)
+    def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
+        from .name_scope import name_scope  # it is made of modules
+
+        if self.scope is None:
+            raise errors.CallCompactUnboundModuleError(module_cls=type(self))
+        self._try_setup()
+        scope = name_scope(self, name, fun)
+        before = scope.fn
+        # An overriding method and the one it overrides have one scope.
+        vars(scope)["fn"] = fun
+        try:
+            return scope(*args, **kwargs)
+        finally:
+            vars(scope)["fn"] = before
+
+    wrapped.method_handler_wrapped = True  # type: ignore[attr-defined]
+    return wrapped
 
 
 def call_hooked(
@@ -164,16 +188,16 @@ def call_hooked(
             return run_interceptors(bound, module, args, kwargs)
         return bound(*args, **kwargs)
 
-    if is_setup or module.scope is None:
+    if module.scope is None:
         return run(*args, **kwargs)
 
     def run_named(*args: Any, **kwargs: Any) -> Any:
-        if not named_calls():
+        if is_setup or not named_calls():
             return run(*args, **kwargs)
         with jax.named_scope((module.name or type(module).__name__) + suffix):
             return run(*args, **kwargs)
 
-    if context.recorders:
+    if context.recorders and not is_setup:
         y = context.recorders[-1](module, name, run_named, args, kwargs)
     else:
         y = run_named(*args, **kwargs)
@@ -190,13 +214,10 @@ class DescriptorWrapper:
     `AttributeError` in the getter is not mistaken for a missing property.
     """
 
-    def __init__(self, wrapped: Any):
+    def __init__(self, wrapped: Any, name: str):
         self.wrapped = wrapped
+        self.name = name
         self.__doc__ = getattr(wrapped, "__doc__", None)
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        if hasattr(self.wrapped, "__set_name__"):
-            self.wrapped.__set_name__(owner, name)
 
     def __get__(self, obj: Any, owner: type | None = None) -> Any:
         if obj is None:
@@ -209,12 +230,14 @@ class DescriptorWrapper:
         try:
             return self.wrapped.__get__(obj, owner)
         except AttributeError as error:
-            raise errors.DescriptorAttributeError() from error
+            raise errors.DescriptorAttributeError(
+                module_cls=type(obj), attr_name=self.name
+            ) from error
         finally:
             context.modules.pop()
 
     def __getattr__(self, name: str) -> Any:
-        if name == "wrapped":
+        if name == "wrapped":  # while it is unpickled
             raise AttributeError(name)
         return getattr(self.wrapped, name)
 
@@ -229,10 +252,10 @@ class DataDescriptorWrapper(DescriptorWrapper):
         self.wrapped.__delete__(obj)
 
 
-def wrap_descriptor_once(descriptor: Any) -> Any:
+def wrap_descriptor_once(descriptor: Any, name: str) -> Any:
     """Gives a descriptor the behaviour of a module's method, unless it has it."""
     if isinstance(descriptor, DescriptorWrapper):
         return descriptor
     if hasattr(type(descriptor), "__set__") or hasattr(type(descriptor), "__delete__"):
-        return DataDescriptorWrapper(descriptor)
-    return DescriptorWrapper(descriptor)
+        return DataDescriptorWrapper(descriptor, name)
+    return DescriptorWrapper(descriptor, name)

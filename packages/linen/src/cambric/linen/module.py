@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import Any, Self, dataclass_transform
+from typing import Any, Self
 
 from cambric.core import Scope, errors
 
@@ -21,7 +21,8 @@ from .method_call import wrap_method_once as wrap_method_once
 from .module_repr import module_repr
 from .module_running import RunningMethods
 from .module_variables import merge_param as merge_param
-from .submodules import adopt, attach, contains_module, map_modules
+from .share_scope import share_scope as share_scope
+from .submodules import PLAIN_TYPES, adopt, attach, contains_module, map_modules
 
 
 class _UnspecifiedParent:
@@ -43,7 +44,6 @@ class _UnspecifiedParent:
 _unspecified_parent = _UnspecifiedParent()
 
 
-@dataclass_transform(kw_only_default=False, field_specifiers=(dataclasses.field,))
 class Module(RunningMethods, metaclass=abc.ABCMeta):
     """The base class of all layers and models.
 
@@ -92,7 +92,9 @@ class Module(RunningMethods, metaclass=abc.ABCMeta):
             SetupState.NEW if type(self)._has_setup else SetupState.DONE
         )
         attributes["scope"] = None
-        parent = attributes["parent"]
+        # A constructor of the user's own need not set the two.
+        name = attributes.setdefault("name", None)
+        parent = attributes.setdefault("parent", _unspecified_parent)
         if parent is _unspecified_parent:
             modules = context.modules
             parent = attributes["parent"] = modules[-1] if modules else None
@@ -100,18 +102,17 @@ class Module(RunningMethods, metaclass=abc.ABCMeta):
             return
         if isinstance(parent, Module):
             parent_state = parent._state
-            name = attributes["name"]
             if name is None:
                 if parent_state.in_setup:
                     return  # until it is assigned to an attribute
                 if not parent_state.in_compact:
-                    raise errors.AssignSubModuleError(type(self).__name__)
+                    raise errors.AssignSubModuleError(type(self), parent=type(parent))
                 prefix = type(self).__name__
                 index = parent_state.cursors.get(prefix, 0)
                 parent_state.cursors[prefix] = index + 1
                 attributes["name"] = f"{prefix}_{index}"
             elif not parent_state.in_compact and not parent_state.in_setup:
-                raise errors.AssignSubModuleError(type(self).__name__)
+                raise errors.AssignSubModuleError(type(self), parent=type(parent))
             self._bind()
         elif isinstance(parent, Scope):
             attributes["scope"] = parent
@@ -133,9 +134,10 @@ class Module(RunningMethods, metaclass=abc.ABCMeta):
         attributes = vars(self)
         for name in type(self)._own_fields:
             value = attributes.get(name)
-            frozen = adopt(self, name, value)
-            if frozen is not value:
-                attributes[name] = frozen
+            if type(value) not in PLAIN_TYPES:
+                frozen = adopt(self, name, value)
+                if frozen is not value:
+                    attributes[name] = frozen
 
     def setup(self) -> None:
         """Declares submodules and variables; to be overridden.
@@ -152,10 +154,16 @@ class Module(RunningMethods, metaclass=abc.ABCMeta):
         if self.scope is None or state.in_setup or state.setup is SetupState.DONE:
             return
         state.setup = SetupState.DONE
+        scope, attributes, children = self.scope, dict(vars(self)), dict(state.children)
+        reserved = {name: set(cols) for name, cols in scope.reservations.items()}
         try:
             self.setup()
         except BaseException:
-            state.setup = SetupState.NEW
+            # Nothing has happened: it may be tried again.
+            state.setup, state.children = SetupState.NEW, children
+            scope.reservations = reserved
+            vars(self).clear()
+            vars(self).update(attributes)
             raise
 
     # Attributes.
@@ -173,18 +181,23 @@ class Module(RunningMethods, metaclass=abc.ABCMeta):
         attributes = vars(self)
         state = attributes.get("_state")
         if state is None or not state.attached:
-            attributes[name] = val
+            object.__setattr__(self, name, val)
             return
         if not state.in_setup:
-            raise errors.SetAttributeFrozenModuleError(type(self).__name__, name, val)
+            raise errors.SetAttributeFrozenModuleError(type(self), name, val)
         if name in type(self)._init_field_set:
-            raise errors.SetAttributeInModuleSetupError()
-        attributes[name] = adopt(self, name, val)
+            raise errors.SetAttributeInModuleSetupError(
+                module_cls=type(self), attr_name=name
+            )
+        # A property's setter runs, as anywhere else.
+        object.__setattr__(self, name, adopt(self, name, val))
+
+    __setattr__.is_default_setattr = True  # type: ignore[attr-defined]
 
     def __getattr__(self, name: str) -> Any:
         # Only called for what is not there: perhaps `setup` is yet to define it.
         if name == "_state":
-            raise errors.IncorrectPostInitOverrideError()
+            raise errors.IncorrectPostInitOverrideError(module_cls=type(self))
         if not name.startswith("__") and "_state" in vars(self):
             self._try_setup()
             if name in vars(self):
@@ -237,7 +250,8 @@ class Module(RunningMethods, metaclass=abc.ABCMeta):
                 return copies[id(module)]
 
             for name in type(self)._own_fields:
-                if contains_module(arguments[name]):
+                value = arguments[name]
+                if type(value) not in PLAIN_TYPES and contains_module(value):
                     arguments[name] = map_modules(copy, arguments[name], name)
         arguments.update(updates, parent=parent)
         return type(self)(**arguments)
@@ -257,3 +271,4 @@ class Module(RunningMethods, metaclass=abc.ABCMeta):
 
 
 make_dataclass(Module)
+Module._has_setup = False

@@ -15,7 +15,7 @@ def module_repr(module: Any) -> str:
     lines = [
         f"{field.name} = {_value_repr(getattr(module, field.name, None))}"
         for field in dataclasses.fields(module)
-        if field.name not in ("parent", "name") and field.repr
+        if field.name not in ("parent", "name") and field.repr and field.init
     ]
     sections = []
     if lines:

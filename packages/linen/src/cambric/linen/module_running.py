@@ -14,6 +14,7 @@ from cambric.core.traceback_util import api_boundary
 from . import functional
 from .base import ModuleBase
 from .functional import CaptureFilter
+from .module_variables import VariableMethods
 
 __all__ = ["RunningMethods"]
 
@@ -42,7 +43,7 @@ def _check_instance(module: Any) -> None:
         raise errors.InvalidInstanceModuleError()
 
 
-class RunningMethods(ModuleBase):
+class RunningMethods(VariableMethods):
     """The part of Module that binds, initializes, applies and tabulates."""
 
     @api_boundary
@@ -83,7 +84,7 @@ class RunningMethods(ModuleBase):
           CallUnbindOnUnboundModuleError: the module is not bound.
         """
         if self.scope is None:
-            raise errors.CallUnbindOnUnboundModuleError()
+            raise errors.CallUnbindOnUnboundModuleError(module_cls=type(self))
         return (
             self.clone(_deep_clone=True, _reset_names=True, name=None),
             self.variables,
@@ -219,11 +220,11 @@ class RunningMethods(ModuleBase):
 
     def _method(self, method: Callable[..., Any] | str | None) -> Callable[..., Any]:
         """The function of a bound module that `method` stands for."""
-        if method is None:
-            return type(self).__call__  # type: ignore[attr-defined]
         if isinstance(method, str):
             return _NamedMethod(method)
-        return getattr(method, "__func__", method)
+        # On the class, `__call__` would be found on its metaclass.
+        fn: Any = self.__call__ if method is None else method  # type: ignore
+        return getattr(fn, "__func__", fn)
 
     # Looking at modules.
 

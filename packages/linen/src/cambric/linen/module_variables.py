@@ -99,7 +99,9 @@ class VariableMethods(ModuleBase):
                 f"in `setup()` or in a method wrapped in `@compact`."
             )
         if scope.name_reserved(name, col):
-            raise errors.NameInUseError("variable", name, type(self).__name__)
+            raise errors.NameInUseError(
+                "variable", name, type(self).__name__, scope_path=scope.path_text
+            )
         return scope.variable(
             col, name, init_fn, *init_args, unbox=unbox, **init_kwargs
         )
@@ -138,7 +140,9 @@ class VariableMethods(ModuleBase):
                 f"in `setup()` or in a method wrapped in `@compact`."
             )
         if name in scope.reservations and scope.name_reserved(name, "params"):
-            raise errors.NameInUseError("param", name, type(self).__name__)
+            raise errors.NameInUseError(
+                "param", name, type(self).__name__, scope_path=scope.path_text
+            )
         return scope.param(name, init_fn, *init_args, unbox=unbox, **init_kwargs)
 
     def has_variable(self, col: str, name: str) -> bool:
@@ -227,7 +231,9 @@ class VariableMethods(ModuleBase):
             stored = scope.get_variable(col, name)
         else:
             if scope.name_reserved(name, col):
-                raise errors.NameInUseError("variable", name, type(self).__name__)
+                raise errors.NameInUseError(
+                    "variable", name, type(self).__name__, scope_path=scope.path_text
+                )
             scope.reserve(name, col)
             stored = init_fn()
         scope.put_variable(col, name, reduce_fn(stored, value))

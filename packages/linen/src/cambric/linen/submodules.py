@@ -17,9 +17,10 @@ from cambric.core.frozen_dict import FrozenDict
 
 from .base import ModuleBase
 
-__all__ = ["adopt", "attach", "contains_module", "map_modules"]
+__all__ = ["PLAIN_TYPES", "adopt", "attach", "contains_module", "map_modules"]
 
-_PLAIN_TYPES = frozenset(
+# Values of exactly these types hold no modules: the common ones, found by one look.
+PLAIN_TYPES = frozenset(
     {
         bool,
         bytes,
@@ -39,8 +40,9 @@ _PLAIN_TYPES = frozenset(
 )
 
 # Modules that came from outside, and their copies inside, for each running tree: the
-# same object given in two places is one submodule.
-_adopted: weakref.WeakKeyDictionary[Scope, dict[int, tuple[Any, Any]]]
+# same object given in two places is one submodule. The copies know their scopes, so a
+# strong reference to one would keep its own key alive.
+_adopted: weakref.WeakKeyDictionary[Scope, dict[int, tuple[Any, weakref.ref]]]
 _adopted = weakref.WeakKeyDictionary()
 
 
@@ -50,7 +52,7 @@ def _is_module(value: Any) -> bool:
 
 def _is_plain(value: Any) -> bool:
     """Whether a value that is no module cannot hold any, either."""
-    return type(value) in _PLAIN_TYPES or isinstance(
+    return type(value) in PLAIN_TYPES or isinstance(
         value, (type, jax.Array, enum.Enum, str, np.generic)
     )
 
@@ -76,14 +78,15 @@ def map_modules(
             return FrozenDict(items)
         return items
     if isinstance(value, (list, tuple)):
+        keys = getattr(value, "_fields", range(len(value)))
         parts = [
-            map_modules(fn, item, f"{name}_{index}", freeze)
-            for index, item in enumerate(value)
+            map_modules(fn, item, f"{name}_{key}", freeze)
+            for key, item in zip(keys, value)
         ]
         if hasattr(value, "_fields"):
             return type(value)(*parts)
         return parts if isinstance(value, list) and not freeze else tuple(parts)
-    if callable(value):
+    if jax.tree_util.all_leaves((value,)):
         return value
     leaves, treedef = jax.tree_util.tree_flatten_with_path(value, is_leaf=_is_module)
     if not any(_is_module(leaf) for _, leaf in leaves):
@@ -116,8 +119,6 @@ def contains_module(value: Any) -> bool:
         return any(map(contains_module, value.values()))
     if isinstance(value, (list, tuple)):
         return any(map(contains_module, value))
-    if callable(value):
-        return False
     return any(map(_is_module, jax.tree.leaves(value, is_leaf=_is_module)))
 
 
@@ -129,8 +130,10 @@ def attach(parent: Any, child: Any) -> None:
     """
     name = child.name
     scope = parent.scope
-    if isinstance(name, str) and scope.name_reserved(name):
-        raise errors.NameInUseError("submodule", name, type(parent).__name__)
+    if scope.name_reserved(name):
+        raise errors.NameInUseError(
+            "submodule", name, type(parent).__name__, scope_path=scope.path_text
+        )
     child.__dict__["scope"] = scope.push(name)
     parent._state.children[name] = child
 
@@ -153,16 +156,14 @@ def adopt(parent: Any, name: str, value: Any) -> Any:
         own_name = module.name
         if module.parent is None:
             copies = _adopted.setdefault(parent.scope.root, {})
-            if id(module) in copies:
-                module = copies[id(module)][1]
-            else:
+            _, copy = copies.get(id(module), (None, None))
+            copy = copy and copy()
+            if copy is None:
                 copy = module.clone(name=None)
-                copies[id(module)] = (module, copy)
-                module = copy
+                copies[id(module)] = (module, weakref.ref(copy))
+            module = copy
         if module.name is None:
-            keep = config.preserve_adopted_names or getattr(
-                module, "preserve_adopted_names", False
-            )
+            keep = config.preserve_adopted_names or parent.preserve_adopted_names
             module.__dict__["name"] = own_name if keep and own_name else name
             module.__dict__["parent"] = parent
             waiting.append(module)
