@@ -1,0 +1,158 @@
+"""Saving and restoring 512 arrays, compared with flax, raw writes and safetensors.
+
+Every ratio is of times taken in this run, in turns, each the best of the rounds:
+
+    python benchmarks/serialization.py [--mib 1024] [--rounds 5] [--folder DIR]
+
+Files that are written are new ones; nothing is synced while the time runs, and files
+are read while the system still has them in memory. What is measured is thus the work of
+the processor, next to which a disk only gets slower.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import importlib.util
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cambric import serialization
+
+ARRAYS = 512
+OUT = "out"  # the file that every case writes
+
+
+def make_tree(mib: int) -> dict[str, Any]:
+    """Arrays of one size in 64 layers of eight, like the state of an optimizer."""
+    rng = np.random.default_rng(0)
+    size = mib * 2**20 // ARRAYS // 4
+    return {
+        f"layer_{i}": {
+            f"array_{j}": rng.random(size, np.float32) for j in range(ARRAYS // 64)
+        }
+        for i in range(64)
+    }
+
+
+def leaves(tree: dict[str, Any]) -> list[np.ndarray]:
+    return [array for layer in tree.values() for array in layer.values()]
+
+
+def write_raw(tree: dict[str, Any], path: Path) -> None:
+    with open(path, "xb", buffering=0) as file:
+        for array in leaves(tree):
+            file.write(array.data)
+
+
+def touch(tree: dict[str, Any]) -> float:
+    """Reads one element of every array, so that nothing is left undone."""
+    return sum(float(array[-1]) for array in leaves(tree))
+
+
+def cases(tree: dict[str, Any], folder: Path) -> dict[str, Callable[[], Any]]:
+    """What is timed, by name. Files that are read are written here."""
+    path, out = folder / "cambric.msgpack", folder / OUT
+    serialization.serialize(tree, path)
+    data = path.read_bytes()
+    target = {name: dict.fromkeys(layer) for name, layer in tree.items()}
+    found: dict[str, Callable[[], Any]] = {
+        "memcpy": lambda: [array.copy() for array in leaves(tree)],
+        "cambric to_bytes": lambda: serialization.to_bytes(tree),
+        "cambric from_bytes": lambda: touch(serialization.from_bytes(target, data)),
+        "raw write": lambda: write_raw(tree, out),
+        "cambric serialize": lambda: serialization.serialize(tree, out),
+        "cambric restore": lambda: touch(serialization.restore(path, target)),
+        "cambric restore, copy": lambda: touch(
+            serialization.restore(path, target, copy=True)
+        ),
+        "cambric restore, one layer": lambda: serialization.restore(
+            path, path="layer_63"
+        ),
+    }
+    if importlib.util.find_spec("flax"):
+        from flax import serialization as flax_serialization
+
+        assert flax_serialization.to_bytes(tree) == data
+        found["flax to_bytes"] = lambda: flax_serialization.to_bytes(tree)
+        found["flax from_bytes"] = lambda: touch(
+            flax_serialization.from_bytes(target, data)
+        )
+        found["flax save"] = lambda: out.write_bytes(flax_serialization.to_bytes(tree))
+        found["flax restore"] = lambda: touch(
+            flax_serialization.from_bytes(target, path.read_bytes())
+        )
+    if importlib.util.find_spec("safetensors"):
+        from safetensors import numpy as safetensors
+
+        flat = {f"{i}/{j}": a for i, layer in tree.items() for j, a in layer.items()}
+        other = folder / "model.safetensors"
+        safetensors.save_file(flat, other)
+        found["safetensors save"] = lambda: safetensors.save(flat)
+        found["safetensors save_file"] = lambda: safetensors.save_file(flat, out)
+        found["safetensors load_file"] = lambda: safetensors.load_file(other)
+    return found
+
+
+# What, the slower, the faster, and how many times as fast it should be.
+RATIOS = [
+    ("to_bytes / flax", "flax to_bytes", "cambric to_bytes", 5.0),
+    ("serialize / raw write", "raw write", "cambric serialize", 0.9),
+    ("restore / flax", "flax restore", "cambric restore", 20.0),
+    ("from_bytes / flax", "flax from_bytes", "cambric from_bytes", None),
+    ("serialize / flax", "flax save", "cambric serialize", None),
+    ("restore, copy / flax", "flax restore", "cambric restore, copy", None),
+    ("to_bytes / safetensors", "safetensors save", "cambric to_bytes", None),
+    ("serialize / safetensors", "safetensors save_file", "cambric serialize", None),
+    ("restore / safetensors", "safetensors load_file", "cambric restore", None),
+    (
+        "restore, copy / safetensors",
+        "safetensors load_file",
+        "cambric restore, copy",
+        None,
+    ),
+]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--mib", type=int, default=1024)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--folder", help="where files are written; a new one if not given"
+    )
+    options = parser.parse_args()
+    tree = make_tree(options.mib)
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        chosen = cases(tree, Path(folder))
+        times: dict[str, list[float]] = {name: [] for name in chosen}
+        for _ in range(options.rounds):
+            for name, run in chosen.items():
+                gc.collect()
+                Path(folder, OUT).unlink(missing_ok=True)
+                os.sync()  # so that nobody pays for what another has written
+                started = time.perf_counter()
+                result = run()
+                times[name].append(time.perf_counter() - started)
+                del result
+    best = {name: min(values) for name, values in times.items()}
+    print(f"{options.mib} MiB in {ARRAYS} arrays, {options.rounds} rounds")
+    for name, seconds in best.items():
+        speed = options.mib / 1024 / seconds
+        print(f"  {name:<28} {seconds:9.4f} s {speed:10.2f} GiB/s")
+    print("speed, as a ratio")
+    for title, slow, fast, wanted in RATIOS:
+        if slow in best and fast in best:
+            ratio = best[slow] / best[fast]
+            goal = f"(wanted: {wanted})" if wanted else ""
+            print(f"  {title:<28} {ratio:9.2f} {goal}".rstrip())
+
+
+if __name__ == "__main__":
+    main()
