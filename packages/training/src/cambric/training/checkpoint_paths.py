@@ -259,6 +259,8 @@ def _lock_file(path: str) -> str:
 def is_being_saved(path: str) -> bool:
     """Whether a live process holds the `SaveLock` of a checkpoint.
 
+    Call with the folder locked: the lock of a process that is gone is deleted.
+
     >>> is_being_saved('no such checkpoint')
     False
     """
@@ -270,6 +272,7 @@ def is_being_saved(path: str) -> bool:
         return False
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        remove_entry(_lock_file(path))
     except OSError:
         return True
     finally:

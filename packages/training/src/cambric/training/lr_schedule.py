@@ -74,8 +74,8 @@ def create_stepped_learning_rate_schedule(
     Args:
         base_learning_rate: rate before the first change.
         steps_per_epoch: number of steps in an epoch.
-        lr_sched_steps: pairs `[epoch, factor]`: the steps that come after `epoch`
-            have the rate `base_learning_rate * factor`.
+        lr_sched_steps: pairs `[epoch, factor]`: the steps that come after `epoch`,
+            rounded to a whole step, have the rate `base_learning_rate * factor`.
         warmup_length: epochs over which the rate rises linearly from 0; none if 0.
 
     Returns:
@@ -98,10 +98,9 @@ def create_stepped_learning_rate_schedule(
                 f"lr_sched_steps holds {pair!r}; each item is a pair [epoch, factor]."
             )
     changes = sorted((epoch, factor) for epoch, factor in lr_sched_steps)
-    boundaries = jnp.array([epoch * steps_per_epoch for epoch, _ in changes], "float32")
-    boundaries = jnp.floor(boundaries).astype("int32")
-    factors = jnp.array([1.0, *(factor for _, factor in changes)], "float32")
-    rates = factors * base_learning_rate
+    boundaries = jnp.array([round(epoch * steps_per_epoch) for epoch, _ in changes])
+    factors = [1.0, *(factor for _, factor in changes)]
+    rates = jnp.array([factor * base_learning_rate for factor in factors], "float32")
 
     def learning_rate_fn(step: Any) -> Any:
         rate = rates[jnp.sum(boundaries < step)]
