@@ -14,7 +14,7 @@ from jax.interpreters.partial_eval import dce_jaxpr
 
 from .errors import LazyInitError
 
-__all__ = ["lazy_init", "partial_eval_by_shape"]
+__all__ = ["Staged", "lazy_init", "partial_eval_by_shape", "path_name"]
 
 # They do not count as a use of their inputs, and would print nothing of interest.
 _DEBUG_PRIMITIVES = frozenset({"debug_callback", "debug_print"})
@@ -42,12 +42,12 @@ def lazy_init(fn: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        staged = _Staged(fn, args, kwargs)
+        staged = _stage_call(fn, args, kwargs)
         unknown = staged.unknown_outputs()
         if unknown:
-            names = [_path_name(staged.paths[i]) for i in unknown]
+            names = [staged.name(place) for place in unknown]
             raise LazyInitError(staged.abstract(unknown[0]), names=names)
-        return staged.evaluate(())
+        return staged.evaluate()
 
     return wrapper
 
@@ -78,7 +78,7 @@ def partial_eval_by_shape(
     ((8, 2), Array([3., 3.], dtype=float32))
     """
     specs = [_parse_spec(spec) for spec in input_spec]
-    staged = _Staged(fn, (*specs, *args), kwargs)
+    staged = _stage_call(fn, (*specs, *args), kwargs)
     return staged.evaluate(staged.unknown_outputs())
 
 
@@ -100,12 +100,29 @@ def _is_unknown(leaf: Any) -> bool:
     return isinstance(leaf, jax.ShapeDtypeStruct)
 
 
-class _Staged:
-    """One call of a function, traced with its unknown arguments as inputs."""
+def _stage_call(fn: Callable[..., Any], args: tuple, kwargs: dict) -> Staged:
+    """Traces a call with its `jax.ShapeDtypeStruct`s as unknown inputs."""
+    leaves, treedef = jax.tree.flatten((args, kwargs))
 
-    def __init__(self, fn: Callable[..., Any], args: tuple, kwargs: dict):
-        leaves, treedef = jax.tree.flatten((args, kwargs))
-        inputs = [leaf for leaf in leaves if _is_unknown(leaf)]
+    def run(*inputs: Any) -> Any:
+        remaining = iter(inputs)
+        filled = [next(remaining) if _is_unknown(x) else x for x in leaves]
+        args, kwargs = jax.tree.unflatten(treedef, filled)
+        return fn(*args, **kwargs)
+
+    return Staged(run, *(leaf for leaf in leaves if _is_unknown(leaf)))
+
+
+class Staged:
+    """One call of a function, traced, with inputs whose values must not matter.
+
+    Args:
+      fn: the function.
+      *inputs: its arguments, of which only shapes and dtypes are looked at. All other
+        values are to be closed over by `fn`.
+    """
+
+    def __init__(self, fn: Callable[..., Any], *inputs: Any):
         # Of the outputs, with None for the traced ones: a Python number say, or an
         # array that was made before, comes out as it is.
         self.outputs: list[Any] = []
@@ -113,13 +130,8 @@ class _Staged:
         self.places: list[int] = []
         self.treedef: Any = None
 
-        def run(*values: Any) -> list[Any]:
-            remaining = iter(values)
-            filled = [next(remaining) if _is_unknown(x) else x for x in leaves]
-            args, kwargs = jax.tree.unflatten(treedef, filled)
-            found, self.treedef = jax.tree_util.tree_flatten_with_path(
-                fn(*args, **kwargs)
-            )
+        def run(*inputs: Any) -> list[Any]:
+            found, self.treedef = jax.tree_util.tree_flatten_with_path(fn(*inputs))
             self.paths = [path for path, _ in found]
             outputs = [leaf for _, leaf in found]
             traced = [isinstance(leaf, jax.core.Tracer) for leaf in outputs]
@@ -134,6 +146,12 @@ class _Staged:
         closed = jax.make_jaxpr(run)(*inputs)
         self.consts = closed.consts
         self.jaxpr = closed.jaxpr
+        if self.jaxpr.effects:
+            self.jaxpr = _simplified(self.jaxpr, keep_custom=True)
+
+    def name(self, place: int) -> str:
+        """The name of an output: its path with slashes."""
+        return path_name(self.paths[place])
 
     def abstract(self, place: int) -> jax.ShapeDtypeStruct:
         aval = self.jaxpr.outvars[self.places.index(place)].aval
@@ -144,21 +162,24 @@ class _Staged:
         count = len(self.places)
         if not any(dce_jaxpr(self.jaxpr, [True] * count)[1]):
             return []
-        self.jaxpr = _simplified(self.jaxpr)
+        jaxpr = _simplified(self.jaxpr, keep_custom=False)
         return [
             place
             for index, place in enumerate(self.places)
-            if any(dce_jaxpr(self.jaxpr, [i == index for i in range(count)])[1])
+            if any(dce_jaxpr(jaxpr, [i == index for i in range(count)])[1])
         ]
 
-    def evaluate(self, unknown: Iterable[int]) -> Any:
+    def evaluate(self, unknown: Iterable[int] = ()) -> Any:
         """The outputs, with shape and dtype alone for the unknown ones."""
         outputs = list(self.outputs)
         for place in unknown:
             outputs[place] = self.abstract(place)
         wanted = [place not in set(unknown) for place in self.places]
         jaxpr, used = dce_jaxpr(self.jaxpr, wanted)
-        assert not any(used)
+        if any(used):
+            simplified = _simplified(self.jaxpr, keep_custom=False)
+            jaxpr, used = dce_jaxpr(simplified, wanted)
+            assert not any(used)
         values = jax.core.eval_jaxpr(jaxpr, self.consts)
         known = [p for p, want in zip(self.places, wanted, strict=True) if want]
         for place, value in zip(known, values, strict=True):
@@ -166,11 +187,11 @@ class _Staged:
         return jax.tree.unflatten(self.treedef, outputs)
 
 
-def _simplified(jaxpr: Jaxpr) -> Jaxpr:
+def _simplified(jaxpr: Jaxpr, keep_custom: bool) -> Jaxpr:
     """The same program in terms that show better which output needs which input.
 
-    Without `jax.debug` printing and calling back, and without custom derivatives,
-    which count as if every output needed every input.
+    Without `jax.debug` printing and calling back and, unless they are kept, without
+    custom derivatives, which count as if every output needed every input.
     """
     gone: set[Any] = set()
     kept = []
@@ -178,11 +199,11 @@ def _simplified(jaxpr: Jaxpr) -> Jaxpr:
         if eqn.primitive.name in _DEBUG_PRIMITIVES:
             gone |= set(eqn.effects)
             continue
-        if eqn.primitive.name in _CUSTOM_PRIMITIVES:
+        if eqn.primitive.name in _CUSTOM_PRIMITIVES and not keep_custom:
             (body,) = (p for p in eqn.params.values() if isinstance(p, ClosedJaxpr))
             eqn = eqn.replace(primitive=closed_call_p, params={"call_jaxpr": body})
         before = {effect for j in _jaxprs(eqn.params) for effect in j.effects}
-        params = _map_jaxprs(eqn.params)
+        params = _map_jaxprs(eqn.params, keep_custom)
         after = {effect for j in _jaxprs(params) for effect in j.effects}
         gone |= before - after
         effects = set(eqn.effects) - (before - after)
@@ -201,19 +222,19 @@ def _jaxprs(param: Any) -> list[Any]:
     return []
 
 
-def _map_jaxprs(param: Any) -> Any:
+def _map_jaxprs(param: Any, keep_custom: bool) -> Any:
     if isinstance(param, ClosedJaxpr):
-        return param.replace(jaxpr=_simplified(param.jaxpr))
+        return param.replace(jaxpr=_simplified(param.jaxpr, keep_custom))
     if isinstance(param, Jaxpr):
-        return _simplified(param)
+        return _simplified(param, keep_custom)
     if type(param) is dict:
-        return {name: _map_jaxprs(part) for name, part in param.items()}
+        return {name: _map_jaxprs(part, keep_custom) for name, part in param.items()}
     if type(param) in (tuple, list) and _jaxprs(param):
-        return type(param)(map(_map_jaxprs, param))
+        return type(param)(_map_jaxprs(part, keep_custom) for part in param)
     return param
 
 
-def _path_name(path: Iterable[Any]) -> str:
+def path_name(path: Iterable[Any]) -> str:
     """A path in a pytree as `params/Dense_0/kernel`."""
     parts = []
     for entry in path:
