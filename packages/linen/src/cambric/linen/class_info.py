@@ -32,6 +32,8 @@ def make_module_class(cls: Any, kw_only: bool) -> None:
       ReservedModuleAttributeError: the class annotates `parent` or `name`.
       MultipleMethodsCompactError: more than one of its methods is compact.
     """
+    if "_is_transformed_class" in cls.__dict__:
+        return  # all but its transformed methods is inherited
     annotations = inspect.get_annotations(cls)
     if "parent" in annotations or "name" in annotations:
         raise errors.ReservedModuleAttributeError(annotations)

@@ -162,7 +162,7 @@ def adopt(parent: Any, name: str, value: Any) -> Any:
                 copy = module.clone(name=None)
                 copies[id(module)] = (module, weakref.ref(copy))
             module = copy
-        if module.name is None:
+        if module.name is None and module.scope is None:
             keep = config.preserve_adopted_names or parent.preserve_adopted_names
             module.__dict__["name"] = own_name if keep and own_name else name
             module.__dict__["parent"] = parent
