@@ -92,8 +92,8 @@ def canonicalize_padding(
 
 
 def spatial_sizes(value: int | Sequence[int]) -> tuple[int, ...]:
-    if isinstance(value, numbers.Integral):
-        return (int(value),)
+    if isinstance(value, int):
+        return (value,)
     return tuple(int(k) for k in value)
 
 
@@ -106,8 +106,8 @@ def per_dimension(
     rank = len(kernel_size)
     if value is None:
         return (1,) * rank
-    if isinstance(value, numbers.Integral):
-        return (int(value),) * rank
+    if isinstance(value, int):
+        return (value,) * rank
     value = tuple(int(v) for v in value)
     if len(value) != rank:
         raise ValueError(

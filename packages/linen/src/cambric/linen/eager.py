@@ -18,10 +18,9 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from jax.core import Tracer
 
 __all__ = ["eager_jit"]
-
-Tracer = jax.core.Tracer
 
 
 def eager_jit(

@@ -117,7 +117,7 @@ def canonical_axes(
     return tuple(sorted(found))
 
 
-def as_mask(module: Module, mask: Any, shape: tuple[int, ...]) -> Array:
+def as_mask(module: Module, mask: Any, shape: tuple[int, ...]) -> Any:
     """`mask` as booleans, with as many axes as `shape` has.
 
     Raises:
@@ -172,14 +172,11 @@ def moments(
     >>> mean.tolist(), var.tolist()
     ([2.0, 5.0], [1.0, 0.0])
     """
-    if dtype is None:
-        dtype = x.dtype
-    if force_float32_reductions:
-        dtype = _at_least_float32(dtype)
-    if not jnp.issubdtype(dtype, jnp.inexact):
-        dtype = _at_least_float32(dtype)
-    if x.dtype != dtype:
-        x = jnp.asarray(x, dtype)
+    working: Any = x.dtype if dtype is None else dtype
+    if force_float32_reductions or not jnp.issubdtype(working, jnp.inexact):
+        working = _at_least_float32(working)
+    if x.dtype != working:
+        x = jnp.asarray(x, working)
 
     def average(values: Array) -> Array:
         if mask is None:

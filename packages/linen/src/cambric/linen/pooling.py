@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 from jax import numpy as jnp
 
-from .conv import canonicalize_padding
+from .conv_shapes import canonicalize_padding
 from .eager import eager_jit
 from .layer_types import Array, PaddingLike
 
@@ -80,14 +80,15 @@ def pool(
         inputs = jnp.asarray(inputs)
     window = tuple(window_shape)
     rank = len(window)
-    if isinstance(strides, numbers.Integral):
-        strides = (int(strides),) * rank
-    strides = (1,) * rank if strides is None else tuple(strides)
-    if len(strides) != rank:
+    if strides is None:
+        strides = 1
+    steps = (strides,) * rank if isinstance(strides, int) else tuple(strides)
+    if len(steps) != rank:
         raise ValueError(_STRIDES.format(strides=strides, rank=rank, window=window))
     n_batch = inputs.ndim - rank - 1
     if n_batch < 0:
         raise ValueError(_RANK.format(window=window, rank=rank, shape=inputs.shape))
+    sides: Any = padding
     if isinstance(padding, str):
         if padding not in ("SAME", "SAME_LOWER", "VALID"):
             raise ValueError(_PADDING_NAME.format(padding=padding))
@@ -96,9 +97,7 @@ def pool(
             pairs = canonicalize_padding(padding, rank)
         except ValueError:
             raise ValueError(_PADDING.format(padding=padding, window=window)) from None
-        padding = ((0, 0),) * n_batch + tuple(pairs) + ((0, 0),)
-        if n_batch == 0:
-            padding = ((0, 0), *padding)
+        sides = ((0, 0),) * max(n_batch, 1) + tuple(pairs) + ((0, 0),)
 
     single = n_batch == 0
     if single:
@@ -112,8 +111,8 @@ def pool(
         init,
         reduce_fn,
         (1,) * n_batch + window + (1,),
-        (1,) * n_batch + strides + (1,),
-        padding,
+        (1,) * n_batch + steps + (1,),
+        sides,
     )
     return _drop_batch(y) if single else y
 

@@ -44,9 +44,12 @@ def _map_leaves(transform: Any, tree: Any, path: tuple[str, ...] = ()) -> Any:
 
 
 def _call_with_mapped_weights(
-    module: Any, transform: Any, args: Any, kwargs: Any
+    module: Any, transform: Any, mutable: bool, args: Any, kwargs: Any
 ) -> Any:
-    """Calls `module.layer_instance` with its variables mapped by `transform`."""
+    """Calls `module.layer_instance` with its variables mapped by `transform`.
+
+    With `mutable` the layer may change its other variables, as a BatchNorm does.
+    """
     # transforms imports the layers' base, so it is imported when it is needed.
     from .transforms import map_variables
 
@@ -55,11 +58,14 @@ def _call_with_mapped_weights(
             col: _map_leaves(transform, variables[col]) for col in sorted(variables)
         }
 
-    def call(layer: Module, *args: Any, **kwargs: Any) -> Any:
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
         return layer(*args, **kwargs)
 
     mapped_call: Any = map_variables(
-        call, trans_in_fn=map_collections, init=module.is_initializing()
+        call,
+        trans_in_fn=map_collections,
+        init=module.is_initializing(),
+        mutable=mutable,
     )
     return mapped_call(module.layer_instance, *args, **kwargs)
 
@@ -124,7 +130,7 @@ class SpectralNorm(Module):
         def normalize(path: tuple[str, ...], weight: Array) -> Array:
             return self._normalized(path, weight, update_stats)
 
-        return _call_with_mapped_weights(self, normalize, args, kwargs)
+        return _call_with_mapped_weights(self, normalize, True, args, kwargs)
 
     def _normalized(
         self, path: tuple[str, ...], weight: Array, update_stats: bool
@@ -216,7 +222,7 @@ class WeightNorm(Module):
         Raises:
           ValueError: a weight does not have the feature axes.
         """
-        return _call_with_mapped_weights(self, self._normalized, args, kwargs)
+        return _call_with_mapped_weights(self, self._normalized, False, args, kwargs)
 
     def _normalized(self, path: tuple[str, ...], weight: Array) -> Array:
         name = "/".join((str(self.layer_instance.name), *path))

@@ -15,7 +15,6 @@ from .axis_names import (
     LogicalNames,
     LogicalRules,
     as_axis_names,
-    check_rank,
     checked_sharding,
     path_text,
 )
@@ -311,7 +310,6 @@ def with_logical_partitioning(
 
     Raises:
       AxisRulesError: `names` is a bare string or no sequence, or a rule is no pair.
-      RankMismatchError: when called, there are more names than dimensions.
 
     Example::
 
@@ -328,7 +326,8 @@ def with_logical_partitioning(
     @functools.wraps(fn)
     def wrapper(*args: Any, **kwargs: Any) -> LogicallyPartitioned:
         value = fn(*args, **kwargs)
-        check_rank(names, value)
+        # The rank is not compared with the names yet: DenseGeneral draws its kernel as
+        # a matrix, and gives the boxed value its shape afterwards.
         return LogicallyPartitioned(value, names, mesh=mesh, rules=rules)
 
     return wrapper

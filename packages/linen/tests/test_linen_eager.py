@@ -1,0 +1,30 @@
+"""Operations that are traced as they are, and compiled when called eagerly."""
+
+import jax
+from jax import lax
+from jax import numpy as jnp
+
+from cambric.linen.eager import eager_jit
+
+power = eager_jit(lambda x, n: lax.integer_pow(x, n), static_argnums=(1,))
+
+
+def test_the_same_eagerly_and_traced():
+    x = jnp.arange(4.0)
+    assert power(x, 3).tolist() == jax.jit(lambda x: power(x, 3))(x).tolist()
+    assert jax.grad(lambda x: power(x, 3))(2.0) == 12
+    assert jax.vmap(lambda x: power(x, 2))(x).tolist() == [0, 1, 4, 9]
+
+
+def test_the_jaxpr_has_no_nested_call():
+    names = [e.primitive.name for e in jax.make_jaxpr(lambda x: power(x, 3))(1.0).eqns]
+    assert names == ["integer_pow"]
+    # Also not for an array that is concrete while something else is traced.
+    x = jnp.arange(4.0)
+    jaxpr = jax.make_jaxpr(lambda y: power(x, 3) + y)(x)
+    assert [e.primitive.name for e in jaxpr.eqns] == ["integer_pow", "add"]
+
+
+def test_disable_jit():
+    with jax.disable_jit():
+        assert power(jnp.arange(3.0), 2).tolist() == [0, 1, 4]
