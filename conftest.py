@@ -1,0 +1,9 @@
+"""Settings of all tests."""
+
+from hypothesis import HealthCheck, settings
+
+# How long an example takes depends on the machine's load, so it decides nothing.
+settings.register_profile(
+    "cambric", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("cambric")
