@@ -77,7 +77,7 @@ def cases(tree: dict[str, Any], folder: Path) -> dict[str, Callable[[], Any]]:
         ),
     }
     if importlib.util.find_spec("flax"):
-        from flax import serialization as flax_serialization
+        from flax import serialization as flax_serialization  # pyright: ignore
 
         assert flax_serialization.to_bytes(tree) == data
         found["flax to_bytes"] = lambda: flax_serialization.to_bytes(tree)
@@ -89,7 +89,7 @@ def cases(tree: dict[str, Any], folder: Path) -> dict[str, Callable[[], Any]]:
             flax_serialization.from_bytes(target, path.read_bytes())
         )
     if importlib.util.find_spec("safetensors"):
-        from safetensors import numpy as safetensors
+        from safetensors import numpy as safetensors  # pyright: ignore
 
         flat = {f"{i}/{j}": a for i, layer in tree.items() for j, a in layer.items()}
         other = folder / "model.safetensors"
@@ -121,7 +121,9 @@ RATIOS = [
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description="Times saving and restoring, and prints the ratios."
+    )
     parser.add_argument("--mib", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
