@@ -1,5 +1,7 @@
 """Tests of cambric.core.nn.attention."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,7 +29,7 @@ def init_multi_head(*args, **kwargs):
     return jax.jit(lambda: init(multi_head)(KEY, *args, **kwargs))()
 
 
-def reference(q, k, v, bias=0.0):
+def reference(q, k, v, bias: Any = 0.0):
     weights = np.einsum("bqhd,bkhd->bhqk", q, k) / np.sqrt(q.shape[-1]) + bias
     weights = np.exp(weights - weights.max(-1, keepdims=True))
     weights /= weights.sum(-1, keepdims=True)

@@ -110,7 +110,8 @@ def test_dense_general_initializes_with_the_fans_of_one_matrix():
 
 def test_dense_general_accepts_an_initializer_that_cannot_be_hashed():
     class Unhashable:
-        __hash__ = None
+        def __eq__(self, other):
+            return self is other
 
         def __call__(self, key, shape, dtype):
             return jnp.ones(shape, dtype)

@@ -1,5 +1,7 @@
 """Tests of cambric.linen.dot_product_attention."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,7 +28,7 @@ def inputs(*batch):
     )
 
 
-def reference(q, k, v, bias=0.0, mask=True):
+def reference(q, k, v, bias: Any = 0.0, mask: Any = True):
     weights = np.einsum("...qhd,...khd->...hqk", q, k) / np.sqrt(q.shape[-1]) + bias
     weights = np.where(mask, weights, np.finfo(np.float32).min)
     weights = np.exp(weights - weights.max(-1, keepdims=True))
@@ -62,10 +64,10 @@ def test_a_mask_may_be_of_any_type_and_broadcast():
 def test_dtypes():
     q, k, v = inputs(2)
     assert dot_product_attention(q, k, v, dtype=jnp.bfloat16).dtype == jnp.bfloat16
-    half = [x.astype(jnp.bfloat16) for x in (q, k, v)]
-    weights = dot_product_attention_weights(*half[:2], force_fp32_for_softmax=True)
+    q, k = q.astype(jnp.bfloat16), k.astype(jnp.bfloat16)
+    weights = dot_product_attention_weights(q, k, force_fp32_for_softmax=True)
     assert weights.dtype == jnp.float32
-    assert dot_product_attention_weights(*half[:2]).dtype == jnp.bfloat16
+    assert dot_product_attention_weights(q, k).dtype == jnp.bfloat16
     ints = jnp.ones((2, 5, 3, 4), int)
     assert dot_product_attention(ints, ints, ints).dtype == jnp.float32
 
@@ -88,7 +90,7 @@ def test_there_are_only_the_equations_of_hand_written_code():
 
 def test_dropout_is_shared_by_batch_and_heads_unless_told_otherwise():
     q, k, _ = inputs(2)
-    options = {"dropout_rng": KEY, "dropout_rate": 0.5}
+    options: dict[str, Any] = {"dropout_rng": KEY, "dropout_rate": 0.5}
     kept = dot_product_attention_weights(q, k, **options) != 0
     assert (kept == kept[:1, :1]).all() and 0 < kept.mean() < 1
     own = dot_product_attention_weights(q, k, broadcast_dropout=False, **options) != 0

@@ -1,6 +1,7 @@
 """Tests of cambric.linen.rnn."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -269,7 +270,7 @@ def test_bidirectional_reads_both_ways():
 @pytest.mark.parametrize("as_mask", [False, True])
 def test_bidirectional_with_padding_and_carries(as_mask):
     layer = Bidirectional(RNN(Sum()), RNN(Sum()), return_carry=True)
-    kwargs = {"seq_lengths": LENGTHS}
+    kwargs: dict[str, Any] = {"seq_lengths": LENGTHS}
     if as_mask:
         kwargs = {"segmentation_mask": np.arange(5) < LENGTHS[:, None]}
     first = np.ones((2, 3), np.float32), 2 * np.ones((2, 3), np.float32)

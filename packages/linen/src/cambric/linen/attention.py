@@ -203,36 +203,38 @@ class MultiHeadDotProductAttention(Module):
             the layer, or a decoding step is not of one position.
           InvalidRngError: there is no key to drop weights with.
         """
+        keys: Any = inputs_q
         if inputs_kv is not None:
             if inputs_k is not None:
                 raise ValueError(_TWO_SOURCES.format(module=located(self)))
-            inputs_k = inputs_kv
-        elif inputs_k is None:
-            if inputs_v is not None:
-                raise ValueError(_VALUES_ONLY.format(module=located(self)))
-            inputs_k = inputs_q
+            keys = inputs_kv
+        elif inputs_k is not None:
+            keys = inputs_k
+        elif inputs_v is not None:
+            raise ValueError(_VALUES_ONLY.format(module=located(self)))
+        values: Any = keys
         if inputs_v is not None:
-            lengths = (np.shape(inputs_q)[-2], np.shape(inputs_k)[-2])
+            lengths = (np.shape(inputs_q)[-2], np.shape(keys)[-2])
             full_mask = (*np.shape(inputs_q)[:-2], self.num_heads, *lengths)
-            if not _is_values(inputs_v, inputs_k, full_mask):
-                if mask is not None:
-                    raise ValueError(
-                        _TWO_MASKS.format(
-                            module=located(self),
-                            third=np.shape(inputs_v),
-                            keys=np.shape(inputs_k),
-                        )
+            if _is_values(inputs_v, keys, full_mask):
+                if inputs_kv is not None:
+                    raise ValueError(_TWO_SOURCES.format(module=located(self)))
+                values = inputs_v
+            elif mask is None:
+                mask = inputs_v
+            else:
+                raise ValueError(
+                    _TWO_MASKS.format(
+                        module=located(self),
+                        third=np.shape(inputs_v),
+                        keys=np.shape(keys),
                     )
-                mask, inputs_v = inputs_v, None
-            elif inputs_kv is not None:
-                raise ValueError(_TWO_SOURCES.format(module=located(self)))
-        if inputs_v is None:
-            inputs_v = inputs_k
+                )
         return _attend(
             self,
             inputs_q,
-            inputs_k,
-            inputs_v,
+            keys,
+            values,
             mask,
             deterministic,
             dropout_rng,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -76,7 +77,7 @@ class ConvLSTMCell(RNNCellBase):
     param_dtype: Dtype = jnp.float32
     carry_init: Initializer = initializers.zeros_init()
 
-    initialize_carry = InitializeCarry()
+    initialize_carry: ClassVar[Any] = InitializeCarry()
     _make_carry = staticmethod(pair_of_arrays)
 
     @compact

@@ -136,8 +136,7 @@ def _flip(inputs: Array, lengths: Array | None, n_batch: int, time_axis: int) ->
     else:
         source = jnp.expand_dims(lengths, n_batch)
     source = lax.rem(source + from_end, np.asarray(n, lengths.dtype)[()])
-    batch = np.indices(source.shape, sparse=True)
-    index = list(batch)
+    index: list[Any] = list(np.indices(source.shape, sparse=True))
     index[time_axis] = source
     return inputs[tuple(index)]
 
@@ -278,7 +277,8 @@ class RNN(Module):
                 carry = self.cell.initialize_carry(key, step_shape)
             else:
                 batch = step_shape[: len(step_shape) - feature_axes]
-                carry = self.cell.initialize_carry(key, batch, self.cell_size)
+                cell: Any = self.cell  # of the generation with three arguments
+                carry = cell.initialize_carry(key, batch, self.cell_size)
 
         first = carry
         keep_carries = lengths is not None and return_carry
@@ -328,7 +328,7 @@ class RNN(Module):
         # Imported here because transforms import layers.
         from .transforms import scan
 
-        def step(cell: RNNCellBase, carry: Carry, x: Array) -> tuple[Carry, Any]:
+        def step(cell: Any, carry: Carry, x: Array) -> tuple[Carry, Any]:
             carry, y = cell(carry, x)
             return carry, (carry, y) if keep_carries else y
 

@@ -55,25 +55,27 @@ def _initialize_carry(
 ) -> Any:
     shape = tuple(shape)
     if size is None:
-        features = None if cell is None else cell.features
-        if features is None:
+        if cell is None or cell.features is None:
             raise ValueError(_NO_SIZE.format(cell=cls.__name__))
         axes = cell.num_feature_axes
         if len(shape) < axes:
             raise ValueError(
                 _SHORT_SHAPE.format(cell=cls.__name__, shape=shape, axes=axes)
             )
-        shape = (*shape[:-1], features)
+        shape = (*shape[:-1], cell.features)
     else:
         shape += (size,) if isinstance(size, int) else tuple(size)
 
-    if init_fn is None:
-        init_fn = initializers.zeros if cell is None else cell.carry_init
-        if init_fn is initializers.zeros:
+    init: Callable[..., Any]
+    if init_fn is not None:
+        init = init_fn
+    else:
+        init = initializers.zeros if cell is None else cell.carry_init
+        if init is initializers.zeros:
             rng = None  # not used, and so not worth an equation
         if cell is not None:
-            init_fn = functools.partial(init_fn, dtype=cell.param_dtype)
-    return cls._make_carry(init_fn, rng, shape)
+            init = functools.partial(init, dtype=cell.param_dtype)
+    return cls._make_carry(init, rng, shape)
 
 
 class RNNCellBase(Module):

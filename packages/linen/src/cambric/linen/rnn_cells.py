@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -107,7 +107,7 @@ class LSTMCell(RNNCellBase):
     param_dtype: Dtype = jnp.float32
     carry_init: Initializer = initializers.zeros_init()
 
-    initialize_carry = InitializeCarry()
+    initialize_carry: ClassVar[Any] = InitializeCarry()
     _make_carry = staticmethod(pair_of_arrays)
 
     @compact
@@ -217,7 +217,7 @@ class OptimizedLSTMCell(RNNCellBase):
     param_dtype: Dtype = jnp.float32
     carry_init: Initializer = initializers.zeros_init()
 
-    initialize_carry = InitializeCarry()
+    initialize_carry: ClassVar[Any] = InitializeCarry()
     _make_carry = staticmethod(pair_of_arrays)
 
     @compact
@@ -280,7 +280,7 @@ def _concatenated_dense(
     y = lax.dot_general(x, kernel, (((x.ndim - 1,), (0,)), ((), ())))
     if bias is not None:
         y = add_bias(y, bias)
-    return lax.split(y, sizes, axis=y.ndim - 1)
+    return list(lax.split(y, sizes, axis=y.ndim - 1))
 
 
 class SimpleCell(RNNCellBase):
@@ -325,7 +325,7 @@ class SimpleCell(RNNCellBase):
     carry_init: Initializer = initializers.zeros_init()
     residual: bool = False
 
-    initialize_carry = InitializeCarry()
+    initialize_carry: ClassVar[Any] = InitializeCarry()
 
     @compact
     def __call__(self, carry: Array, inputs: Array) -> tuple[Array, Array]:
@@ -385,7 +385,7 @@ class GRUCell(RNNCellBase):
     param_dtype: Dtype = jnp.float32
     carry_init: Initializer = initializers.zeros_init()
 
-    initialize_carry = InitializeCarry()
+    initialize_carry: ClassVar[Any] = InitializeCarry()
 
     @compact
     def __call__(self, carry: Array, inputs: Array) -> tuple[Array, Array]:
@@ -469,7 +469,7 @@ class MGUCell(RNNCellBase):
     carry_init: Initializer = initializers.zeros_init()
     reset_gate: bool = True
 
-    initialize_carry = InitializeCarry()
+    initialize_carry: ClassVar[Any] = InitializeCarry()
 
     @compact
     def __call__(self, carry: Array, inputs: Array) -> tuple[Array, Array]:

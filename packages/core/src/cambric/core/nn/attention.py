@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Axes = int | Iterable[int] | None
 
 # The bias of a position that is masked out.
-_MASKED = np.float32(-1e10)
+_MASKED = -1e10
 
 
 def _attention_axes(axis: Axes, ndim: int, where: str) -> tuple[int, ...]:
@@ -238,10 +238,10 @@ def multi_head_dot_product_attention(
             f"inputs are of different shapes, {inputs_q.shape} and {inputs_kv.shape}."
         )
     features = out_features or inputs_q.shape[-1]
-    qkv_features = qkv_features or inputs_q.shape[-1]
-    if qkv_features % num_heads:
+    qkv = qkv_features or inputs_q.shape[-1]
+    if qkv % num_heads:
         raise ValueError(
-            f'Attention in "{scope.path_text}" cannot divide {qkv_features} features '
+            f'Attention in "{scope.path_text}" cannot divide {qkv} features '
             f"among {num_heads} heads. Choose qkv_features as a multiple of num_heads."
         )
     ndim = inputs_q.ndim + 1
@@ -250,7 +250,7 @@ def multi_head_dot_product_attention(
     def project(name: str, inputs: Any) -> jax.Array:
         return scope.child(dense_general, name)(
             inputs,
-            features=(num_heads, qkv_features // num_heads),
+            features=(num_heads, qkv // num_heads),
             bias=bias,
             dtype=dtype,
             kernel_init=kernel_init,
@@ -358,7 +358,7 @@ def _decode_step(
             f"cache was made for keys of shape {cached.key.shape}."
         )
     sizes = tuple(cached.key.shape[ax] for ax in axes)
-    start = [0] * key.ndim
+    start: list[Any] = [0] * key.ndim
     for ax, index in zip(axes, jnp.unravel_index(cached.i, sizes), strict=True):
         start[ax] = index
     new = CacheEntry(

@@ -196,23 +196,23 @@ def group_norm(
     (2, 5, 6)
     """
     x = _cast(x, jnp.float32)
-    if (num_groups is None) == (group_size is None):
+    channels = x.shape[-1]
+    if num_groups is not None and group_size is None:
+        divisor, what = num_groups, "the number of groups"
+    elif group_size is not None and num_groups is None:
+        divisor, what = group_size, "the group size"
+    else:
         raise ValueError(
             "Either `num_groups` or `group_size` should be specified, but not both of "
             f'them. In "{scope.path_text}" num_groups is {num_groups} and group_size '
             f"is {group_size}; set the one that you do not want to None."
         )
-    channels = x.shape[-1]
-    if group_size is not None:
-        divisor, what = group_size, "the group size"
-    else:
-        divisor, what = num_groups, "the number of groups"
     if divisor < 1 or channels % divisor:
         raise ValueError(
             f"Number of channels ({channels}) is not multiple of {what} ({divisor}), "
             f'in "{scope.path_text}".'
         )
-    groups = channels // divisor if group_size is not None else divisor
+    groups = divisor if group_size is None else channels // divisor
 
     grouped = lax.reshape(x, (*x.shape[:-1], groups, channels // groups))
     reduced = (*range(1, x.ndim - 1), x.ndim)
