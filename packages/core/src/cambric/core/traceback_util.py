@@ -14,6 +14,7 @@ __all__ = [
     "api_boundary",
     "hide_cambric_in_tracebacks",
     "hide_flax_in_tracebacks",
+    "hide_frames",
     "register_exclusion",
     "show_cambric_in_tracebacks",
     "show_flax_in_tracebacks",
@@ -92,12 +93,28 @@ def api_boundary(fun: Callable[P, R]) -> Callable[P, R]:
         try:
             return fun(*args, **kwargs)
         except Exception as error:
-            if config.filter_frames:
-                # A bare `raise` adds no frame, so what is set here is what is left.
-                error.__traceback__ = _without_excluded(error.__traceback__)
+            hide_frames(error)
             raise
 
     return inner
+
+
+def hide_frames(error: BaseException) -> None:
+    """Take the library's frames out of an exception's traceback, unless they show.
+
+    For the handler that ends with a bare ``raise``: that adds no frame of its own, so
+    what is set here is what is left.
+
+    Args:
+      error: the exception that is being handled.
+
+    >>> try:
+    ...     raise ValueError('no')
+    ... except ValueError as error:
+    ...     hide_frames(error)
+    """
+    if config.filter_frames:
+        error.__traceback__ = _without_excluded(error.__traceback__)
 
 
 def _without_excluded(traceback: TracebackType | None) -> TracebackType | None:

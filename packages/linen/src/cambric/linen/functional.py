@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import CO_VARARGS
 from typing import Any, Final
 
 from cambric.core import DenyList, Scope, errors
 from cambric.core import scope as core_scope
 from cambric.core.scope import CollectionFilter, union_filters
+from cambric.core.traceback_util import api_boundary
 
 from .base import ModuleBase
 from .context import context
@@ -29,7 +31,9 @@ def _run_on_scope(
     """`fn` as a function of a scope: runs on a copy of `module` bound to it."""
     if not isinstance(module, ModuleBase):
         raise errors.InvalidInstanceModuleError()
-    if not callable(fn):
+    code = getattr(fn, "__code__", None)
+    takes_nothing = code and not code.co_argcount and not code.co_flags & CO_VARARGS
+    if not callable(fn) or takes_nothing:
         raise errors.ApplyModuleInvalidMethodError(fn, module_cls=type(module))
     capture = _is_call if capture_intermediates is True else capture_intermediates
 
@@ -86,7 +90,7 @@ def apply(
 
     Raises:
       InvalidInstanceModuleError: `module` is not a module, but a class perhaps.
-      ApplyModuleInvalidMethodError: `fn` is not callable.
+      ApplyModuleInvalidMethodError: `fn` is not callable, or takes no argument.
 
     >>> import jax, jax.numpy as jnp
     >>> import cambric.linen as nn
@@ -96,6 +100,16 @@ def apply(
     >>> twice(variables, jnp.ones((1, 2))).shape
     (1, 3)
     """
+    return api_boundary(make_apply(fn, module, mutable, capture_intermediates))
+
+
+def make_apply(
+    fn: Callable[..., Any],
+    module: Any,
+    mutable: CollectionFilter,
+    capture_intermediates: CaptureFilter,
+) -> Callable[..., Any]:
+    """As `apply`, with all frames in tracebacks."""
     if capture_intermediates:
         mutable = union_filters(mutable, "intermediates")
     return core_scope.apply(
@@ -131,6 +145,16 @@ def init_with_output(
     >>> y.shape, variables["params"]["kernel"].shape
     ((1, 3), (2, 3))
     """
+    return api_boundary(make_init(fn, module, mutable, capture_intermediates))
+
+
+def make_init(
+    fn: Callable[..., Any],
+    module: Any,
+    mutable: CollectionFilter,
+    capture_intermediates: CaptureFilter,
+) -> Callable[..., Any]:
+    """As `init_with_output`, with all frames in tracebacks."""
     if capture_intermediates:
         mutable = union_filters(mutable, "intermediates")
     return core_scope.init(
@@ -152,8 +176,9 @@ def init(
     >>> run(jax.random.key(0), jnp.ones((1, 2)))["params"]["bias"].shape
     (3,)
     """
-    run = init_with_output(fn, module, mutable, capture_intermediates)
+    run = make_init(fn, module, mutable, capture_intermediates)
 
+    @api_boundary
     def init_fn(*args: Any, **kwargs: Any) -> Any:
         return run(*args, **kwargs)[1]
 

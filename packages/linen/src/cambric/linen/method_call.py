@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import jax
 
 from cambric.core import errors
+from cambric.core.traceback_util import hide_frames
 
 from .base import ModuleBase, SetupState
 from .context import context, named_calls, run_interceptors
@@ -113,10 +114,14 @@ def wrap_method_once(fun: Callable[..., Any]) -> Callable[..., Any]:
         state = self._state
         scope = self.scope
         if scope is None:
-            if is_compact:
-                raise errors.CallCompactUnboundModuleError(module_cls=type(self))
-            if is_setup:
-                raise errors.CallSetupUnboundModuleError(module_cls=type(self))
+            try:
+                if is_compact:
+                    raise errors.CallCompactUnboundModuleError(module_cls=type(self))
+                if is_setup:
+                    raise errors.CallSetupUnboundModuleError(module_cls=type(self))
+            except errors.FlaxError as error:
+                hide_frames(error)
+                raise
         elif state.setup is not SetupState.DONE and not is_setup:
             self._try_setup()
         was_compact, was_setup = state.in_compact, state.in_setup
@@ -133,6 +138,11 @@ def wrap_method_once(fun: Callable[..., Any]) -> Callable[..., Any]:
                 return fun(*args, **kwargs)
             with jax.named_scope((self.name or type(self).__name__) + suffix):
                 return fun(*args, **kwargs)
+        except Exception as error:
+            if len(modules) == 1:
+                # Called by the user on a bound module, not within init or apply.
+                hide_frames(error)
+            raise
         finally:
             modules.pop()
             if is_compact:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import os
 from typing import Any, Self
 
-from cambric.core import Scope, errors
+from cambric.core import Scope, errors, traceback_util
 
 from .base import ModuleState, SetupState
 from .class_info import make_dataclass, make_module_class
@@ -23,6 +24,8 @@ from .module_running import RunningMethods
 from .module_variables import merge_param as merge_param
 from .share_scope import share_scope as share_scope
 from .submodules import PLAIN_TYPES, adopt, attach, contains_module, map_modules
+
+traceback_util.register_exclusion(os.path.dirname(__file__))
 
 
 class _UnspecifiedParent:
@@ -168,6 +171,7 @@ class Module(RunningMethods, metaclass=abc.ABCMeta):
 
     # Attributes.
 
+    @traceback_util.api_boundary
     def __setattr__(self, name: str, val: Any) -> None:
         """Sets an attribute, within `setup`.
 
@@ -221,7 +225,7 @@ class Module(RunningMethods, metaclass=abc.ABCMeta):
         self,
         *,
         parent: Any = None,
-        _deep_clone: bool = False,
+        _deep_clone: bool | dict[int, Module] = False,
         _reset_names: bool = False,
         **updates: Any,
     ) -> Self:
@@ -236,8 +240,9 @@ class Module(RunningMethods, metaclass=abc.ABCMeta):
         """
         attributes = vars(self)
         arguments = {name: attributes[name] for name in type(self)._init_fields}
-        if _deep_clone:
-            copies: dict[int, Module] = {}
+        if _deep_clone is not False:
+            # A module that is given in two places stays one module.
+            copies = {} if _deep_clone is True else _deep_clone
 
             def copy(name: str, module: Module) -> Module:
                 if module.parent is None and not _reset_names:
@@ -245,14 +250,14 @@ class Module(RunningMethods, metaclass=abc.ABCMeta):
                 if id(module) not in copies:
                     changes = {"name": None} if _reset_names else {}
                     copies[id(module)] = module.clone(
-                        _deep_clone=True, _reset_names=_reset_names, **changes
+                        _deep_clone=copies, _reset_names=_reset_names, **changes
                     )
                 return copies[id(module)]
 
             for name in type(self)._own_fields:
                 value = arguments[name]
                 if type(value) not in PLAIN_TYPES and contains_module(value):
-                    arguments[name] = map_modules(copy, arguments[name], name)
+                    arguments[name] = map_modules(copy, value, name)
         arguments.update(updates, parent=parent)
         return type(self)(**arguments)
 

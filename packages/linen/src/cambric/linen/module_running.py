@@ -77,6 +77,7 @@ class RunningMethods(VariableMethods):
         scope = core_scope.bind(variables, rngs=rngs, mutable=mutable)
         return self.clone(parent=scope, _deep_clone=True)
 
+    @api_boundary
     def unbind(self) -> tuple[Self, Mapping[str, Any]]:
         """An unbound copy of a bound module, and its variables.
 
@@ -120,14 +121,14 @@ class RunningMethods(VariableMethods):
           captured), that and the mutable collections.
 
         Raises:
-          ApplyModuleInvalidMethodError: `method` is not callable.
+          ApplyModuleInvalidMethodError: `method` cannot be called with a module.
           ApplyScopeInvalidVariablesTypeError: `variables` is no mapping of mappings.
           ApplyScopeInvalidVariablesStructureError: it has "params" within "params".
           InvalidRngError: `rngs` is neither a key nor a dict of keys.
           InvalidInstanceModuleError: called on the class.
         """
         _check_instance(self)
-        run = functional.apply(
+        run = functional.make_apply(
             self._method(method), self, mutable, capture_intermediates
         )
         return run(variables, *args, **kwargs, rngs=rngs)
@@ -144,7 +145,7 @@ class RunningMethods(VariableMethods):
     ) -> tuple[Any, Any]:
         """As `init`, but returns the method's output and the variables."""
         _check_instance(self)
-        run = functional.init_with_output(
+        run = functional.make_init(
             self._method(method), self, mutable, capture_intermediates
         )
         return run(rngs, *args, **kwargs)
@@ -180,7 +181,7 @@ class RunningMethods(VariableMethods):
           InvalidInstanceModuleError: called on the class.
         """
         _check_instance(self)
-        run = functional.init_with_output(
+        run = functional.make_init(
             self._method(method), self, mutable, capture_intermediates
         )
         return run(rngs, *args, **kwargs)[1]
@@ -213,8 +214,8 @@ class RunningMethods(VariableMethods):
         _check_instance(self)
 
         def run(rngs: Any, *args: Any) -> Any:
-            run_init = functional.init(self._method(method), self, mutable)
-            return run_init(rngs, *args, **kwargs)
+            run_init = functional.make_init(self._method(method), self, mutable, False)
+            return run_init(rngs, *args, **kwargs)[1]
 
         return partial_eval.lazy_init(run)(rngs, *args)
 

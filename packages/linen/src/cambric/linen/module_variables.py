@@ -128,6 +128,7 @@ class VariableMethods(ModuleBase):
           ScopeParamNotFoundError: there is no value and "params" is immutable.
           ScopeParamShapeError: the value has another shape than `init_fn` makes.
           InvalidRngError: there is no stream "params" to make a value from.
+          InvalidScopeError: the call that the module was bound for has ended.
           ValueError: outside of `setup` and `compact`, or the module is unbound.
         """
         scope = self.scope
@@ -139,6 +140,8 @@ class VariableMethods(ModuleBase):
                 f'The parameter "{name}" of {type(self).__name__} must be initialized '
                 f"in `setup()` or in a method wrapped in `@compact`."
             )
+        if scope.invalid:
+            raise errors.InvalidScopeError(scope.path_text)
         if name in scope.reservations and scope.name_reserved(name, "params"):
             raise errors.NameInUseError(
                 "param", name, type(self).__name__, scope_path=scope.path_text

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from cambric.core import Scope, errors
+from cambric.core.traceback_util import api_boundary
 
 __all__ = ["share_scope"]
 
 
+@api_boundary
 def share_scope(module: Any, other: Any, /) -> None:
     """Puts the variables of two modules side by side, under one name.
 
