@@ -120,7 +120,7 @@ def test_sharded_arrays_are_written_block_by_block(tmp_path):
 import sys
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
-from cambric.serialization import encode, restore, serialize, to_bytes
+from cambric.serialization import encode, jax_leaves, serialize, to_bytes
 
 mesh = Mesh(np.array(jax.devices()).reshape(2, 2), ("x", "y"))
 host = np.arange(24 * 36, dtype="f4").reshape(4, 6, 36)
@@ -128,9 +128,15 @@ for spec in (P(), P("x"), P(None, "y"), P("y", "x"), P(("x", "y")), P(None, None
     array = jax.device_put(host, NamedSharding(mesh, spec))
     for size in (4, 100, 1000, 2**23):
         encode._COPY_SIZE = size
-        for limit in (None, 50, 777):
+        # As arrays of accelerators are, where there is none to test with.
+        for jax_leaves._on_cpu in (lambda device: True, lambda device: False):
+            limit = 777 if size == 100 else None
             expected = to_bytes({"a": host}, max_chunk_size=limit)
             assert to_bytes({"a": array}, max_chunk_size=limit) == expected
+    small = {"s": jnp.array(2), "e": jnp.zeros((0, 3)), "o": jnp.ones(1)}
+    same = {name: np.asarray(array) for name, array in small.items()}
+    assert to_bytes(small) == to_bytes(same)
+jax_leaves._on_cpu = lambda device: True
 encode._COPY_SIZE = 2**23
 
 if sys.platform == "linux":

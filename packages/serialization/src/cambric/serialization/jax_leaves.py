@@ -76,7 +76,7 @@ def host_blocks(array: Any, size: int) -> Iterator[np.ndarray[Any, Any]]:
         whole, without a copy.
     """
     shards = [shard for shard in array.addressable_shards if shard.replica_id == 0]
-    on_cpu = all(shard.device.platform == "cpu" for shard in shards)
+    on_cpu = all(_on_cpu(shard.device) for shard in shards)
     if on_cpu and len(shards) == 1:
         yield np.asarray(shards[0].data)
         return
@@ -103,6 +103,10 @@ def host_blocks(array: Any, size: int) -> Iterator[np.ndarray[Any, Any]]:
                 starts = [part.start for part in there]
                 block[tuple(here)] = np.asarray(cut(shard.data, starts, sizes))
         yield block
+
+
+def _on_cpu(device: Any) -> bool:
+    return device.platform == "cpu"
 
 
 def _regions(
