@@ -184,7 +184,8 @@ def test_no_examples(layer):
             LayerNorm(),
             X,
             "reduce_sum div square reduce_sum div square sub max "
-            "broadcast_in_dim add rsqrt reshape mul broadcast_in_dim sub mul reshape add",
+            "broadcast_in_dim add rsqrt reshape mul broadcast_in_dim sub mul "
+            "reshape add",
         ),
         (
             RMSNorm(),
@@ -194,7 +195,8 @@ def test_no_examples(layer):
         (
             BatchNorm(use_running_average=True),
             X,
-            "broadcast_in_dim add rsqrt reshape mul broadcast_in_dim sub mul reshape add",
+            "broadcast_in_dim add rsqrt reshape mul broadcast_in_dim sub mul "
+            "reshape add",
         ),
     ],
 )
