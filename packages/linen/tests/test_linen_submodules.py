@@ -1,0 +1,250 @@
+"""Submodules: where they come from, what they are called, what they share."""
+
+import gc
+from typing import Any, NamedTuple
+
+import jax
+import pytest
+from jax import numpy as jnp
+
+import cambric.linen as nn
+from cambric.core import FrozenDict, config, errors, struct
+from cambric.linen.submodules import contains_module, map_modules
+
+KEY = jax.random.key(0)
+X = jnp.ones((2, 3))
+
+
+class Use(nn.Module):
+    layer: Any
+
+    def __call__(self, x):
+        return self.layer(x)
+
+
+class Box(NamedTuple):
+    first: Any
+    rest: Any
+
+
+@struct.dataclass
+class Struct:
+    first: Any
+    rest: Any
+
+
+def names(model, *args):
+    return sorted(model.init(KEY, *args)["params"])
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda: nn.Dense(3), ["attr"]),
+        (lambda: [nn.Dense(3), nn.Dense(3)], ["attr_0", "attr_1"]),
+        (lambda: (nn.Dense(3), [nn.Dense(3)]), ["attr_0", "attr_1_0"]),
+        (lambda: {"a": nn.Dense(3), 3: (nn.Dense(3),)}, ["attr_3_0", "attr_a"]),
+        (lambda: FrozenDict({"a": {"b": nn.Dense(3)}}), ["attr_a_b"]),
+        (lambda: Box(nn.Dense(3), [nn.Dense(3)]), ["attr_first", "attr_rest_0"]),
+        (lambda: Struct(nn.Dense(3), [nn.Dense(3)]), ["attr_first", "attr_rest_0"]),
+        (lambda: [1, None, "x", nn.Dense(3), jnp.ones(2)], ["attr_3"]),
+    ],
+)
+def test_names_in_containers(make, expected):
+    def run(tree, x):
+        modules: list[Any] = []
+        map_modules(lambda name, m: modules.append(m), tree, "")
+        for m in modules:
+            x = m(x)
+        return x
+
+    class Setup(nn.Module):
+        def setup(self):
+            self.attr = make()
+
+        def __call__(self, x):
+            return run(self.attr, x)
+
+    class Field(nn.Module):
+        attr: Any
+
+        def __call__(self, x):
+            return run(self.attr, x)
+
+    class Compact(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return Field(make(), name="inner")(x)
+
+    assert names(Setup(), X) == expected
+    assert names(Field(make()), X) == expected
+    got = Compact().init(KEY, X)["params"]
+    if expected == ["attr"]:
+        # What is constructed in the compact method belongs to it.
+        assert sorted(got) == ["Dense_0"]
+    else:
+        assert sum(len(v) if k == "inner" else 1 for k, v in got.items()) == len(
+            expected
+        )
+
+
+def test_containers_are_frozen():
+    class Model(nn.Module):
+        field: Any
+
+        def setup(self):
+            self.list = [1, [2]]
+            self.dict = {"a": [{"b": 1}]}
+
+        def __call__(self):
+            return self.field, self.list, self.dict
+
+    given = {"k": [1, 2]}
+    assert Model(given).apply({}) == (
+        FrozenDict({"k": (1, 2)}),
+        (1, (2,)),
+        FrozenDict({"a": (FrozenDict({"b": 1}),)}),
+    )
+    assert given == {"k": [1, 2]} and isinstance(Model([1]).field, list)
+
+
+def test_automatic_names():
+    class Model(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = nn.Dense(3)(x)
+            x = nn.Dense(3, name="mine")(x)
+            x = Use(nn.Dense(3))(x)
+            return nn.Dense(3)(x)
+
+    assert names(Model(), X) == ["Dense_0", "Dense_1", "Dense_2", "mine"]
+
+
+def test_one_object_is_one_submodule():
+    shared = nn.Dense(3)
+
+    class Two(nn.Module):
+        one: Any
+        two: Any
+
+        def __call__(self, x):
+            return self.two(self.one(x))
+
+    class Inside(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return Two(Use(shared), Use(shared))(x)
+
+    class Closure(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return Use(shared)(Use(shared)(x))
+
+    def count(model):
+        return len(jax.tree.leaves(model.init(KEY, X)["params"]))
+
+    assert count(Two(shared, shared)) == 2
+    assert count(Two(nn.Dense(3), nn.Dense(3))) == 4
+    assert count(Two(Use(shared), Use(Use(shared)))) == 2
+    assert count(Inside()) == count(Closure()) == 2
+    assert shared.scope is None and shared.name is None
+
+
+def test_detached():
+    class Model(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            free = nn.Dense(4, parent=None)
+            return free.apply(free.init(KEY, x), x)
+
+    y, variables = Model().init_with_output(KEY, X)
+    assert y.shape == (2, 4) and not variables
+
+
+def test_a_module_made_elsewhere_cannot_be_called():
+    outer = nn.Dense(2)
+
+    class Model(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return outer(x)
+
+    with pytest.raises(errors.CallCompactUnboundModuleError, match="method of Dense"):
+        Model().init(KEY, X)
+
+
+def test_names_kept():
+    class Keep(Use):
+        preserve_adopted_names = True
+
+    named = nn.Dense(2, name="mine")
+    assert names(Use(named), X) == ["layer"]
+    assert names(Keep(named), X) == ["mine"]
+    assert names(Keep(nn.Dense(2)), X) == ["layer"]
+    config.update("preserve_adopted_names", True)
+    try:
+        assert names(Use(named), X) == ["mine"]
+    finally:
+        config.update("preserve_adopted_names", False)
+
+
+def test_name_clash_names_the_path():
+    class Model(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            nn.Dense(2, name="bar")(x)
+            return nn.Dense(2, name="bar")(x)
+
+    class Outer(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return Model(name="inner")(x)
+
+    with pytest.raises(
+        errors.NameInUseError,
+        match='Cannot create submodule "bar" in module Model at "/inner": the name is',
+    ):
+        Outer().init(KEY, X)
+
+
+def test_name_must_be_text():
+    class Model(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dense(2, name=3)(x)  # type: ignore[arg-type]
+
+    with pytest.raises(TypeError, match="must be a string"):
+        Model().init(KEY, X)
+
+
+def test_bad_parent():
+    with pytest.raises(ValueError, match="parent of a module must be .* this Dense is"):
+        nn.Dense(2, parent=3)
+
+
+def test_map_modules_keeps_what_has_none():
+    tree = {"a": [1, "x"], "b": (nn.relu, None), "c": Box(1, [X])}
+    mapped = map_modules(lambda name, m: m, tree, "t")
+    assert mapped == tree and type(mapped["a"]) is list
+    assert not contains_module(tree)
+    assert contains_module({**tree, "d": Struct(1, [nn.Dense(2)])})
+    assert contains_module(FrozenDict({"d": (nn.Dense(2),)}))
+
+
+def test_modules_are_freed_without_the_collector():
+    model = Use(nn.Sequential([nn.Dense(2), Use(nn.Dense(2))]))
+    variables = model.init(KEY, X)
+
+    def alive():
+        return sum(isinstance(o, nn.Module) for o in gc.get_objects())
+
+    model.apply(variables, X)
+    gc.collect()
+    gc.disable()
+    try:
+        before = alive()
+        for _ in range(5):
+            model.apply(variables, X)
+        assert alive() == before
+    finally:
+        gc.enable()
