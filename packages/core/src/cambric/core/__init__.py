@@ -1,13 +1,18 @@
 """The functional core: scopes, variables, keys, and what the other packages share."""
 
+from . import axes_scan as axes_scan
 from . import config as config
 from . import errors as errors
 from . import frozen_dict as frozen_dict
+from . import lift as lift
 from . import meta as meta
+from . import nn as nn
+from . import partial_eval as partial_eval
 from . import scope as scope
 from . import struct as struct
 from . import traceback_util as traceback_util
 from . import tracers as tracers
+from .axes_scan import broadcast as broadcast
 from .frozen_dict import FrozenDict as FrozenDict
 from .frozen_dict import copy as copy
 from .frozen_dict import freeze as freeze

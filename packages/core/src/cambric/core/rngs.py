@@ -85,7 +85,7 @@ class LazyRng:
 
     __slots__ = ("rng", "suffix")
 
-    def __init__(self, rng: jax.Array, suffix: tuple[str | int, ...] = ()):
+    def __init__(self, rng: jax.Array, suffix: tuple[Any, ...] = ()):
         self.rng = rng
         self.suffix = suffix
 

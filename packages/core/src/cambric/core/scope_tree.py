@@ -309,9 +309,8 @@ class Scope:
           As `push`.
         """
         if name is None:
-            if prefix is None:
-                prefix = getattr(fn, "__name__", type(fn).__name__) + "_"
-            name = self.default_name(prefix)
+            default = getattr(fn, "__name__", type(fn).__name__) + "_"
+            name = self.default_name(default if prefix is None else prefix)
         scope = self.push(name)
 
         def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -343,6 +342,7 @@ class Scope:
             return found
         if self.parent is None:
             return _EMPTY
+        assert self.name is not None
         found = self.parent._collection(col).get(self.name, _MISSING)
         if not isinstance(found, Mapping):
             return _EMPTY

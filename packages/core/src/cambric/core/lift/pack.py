@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -22,7 +22,14 @@ from ..partial_eval import path_name
 from ..rngs import RngCounters
 from ..scope_tree import Scope, snapshot
 
-__all__ = ["Lifted", "pack", "tree_map_rngs", "update_groups"]
+__all__ = [
+    "Lifted",
+    "PerScope",
+    "pack",
+    "tree_map_rngs",
+    "update_groups",
+    "variable_names",
+]
 
 T = TypeVar("T")
 
@@ -161,7 +168,14 @@ class Lifted:
         self._mutable = mutable
         self._out_filters = out_filters
         self._name = name
-        self.roots, self._places = _deduplicate(scopes)
+        self.roots, places = _deduplicate(scopes)
+        self.per_scope = PerScope(self._treedef, tuple(places))
+        # All that inner scopes take from the outer ones. A transform may make them
+        # after the call, when the outer scopes are gone.
+        self._static = [
+            (scope.name, scope.mutable, scope.path, scope.debug_path, scope.flags)
+            for scope in self.roots
+        ]
         self.counters = [scope._rng_state for scope in self.roots]
         self._saved = [
             state.copy() if scope.rngs else RngCounters()
@@ -198,8 +212,9 @@ class Lifted:
         transform that renames collections.
         """
         roots = []
-        for i, outer in enumerate(self.roots):
-            mutable = outer.mutable if rename is None else rename(outer.mutable)
+        for i, (name, mutable, path, debug_path, flags) in enumerate(self._static):
+            if rename is not None:
+                mutable = rename(mutable)
             mutable = intersect_filters(mutable, self._mutable)
             mutable = intersect_filters(mutable, mutable_filter)
             variables = {
@@ -211,17 +226,17 @@ class Lifted:
             inner = Scope(
                 variables,
                 rngs=rngs,
-                name=outer.name,
+                name=name,
                 mutable=mutable,
-                path=outer.path,
-                debug_path=self._debug_path(outer.debug_path),
-                flags=outer.flags,
+                path=path,
+                debug_path=self._debug_path(debug_path),
+                flags=flags,
             )
             inner._rng_state = self.counters[i]
             self._trees.append(weakref.ref(inner._tree))
             roots.append(inner)
         scopes = []
-        for index, path in self._places:
+        for index, path in self.per_scope.places:
             scope = roots[index]
             for name in path:
                 scope = scope._below(name)
@@ -246,14 +261,9 @@ class Lifted:
                 },
                 self._out_filters,
             )
-            for scope in self._roots_of(scopes)
+            for scope in self.per_scope.only_roots(scopes)
         ]
         return tuple(zip(*per_root, strict=True))
-
-    def _roots_of(self, leaves: Sequence[Any]) -> Iterator[Any]:
-        """Of leaves for all scopes, those of the roots."""
-        for index in range(len(self.roots)):
-            yield leaves[self._places.index((index, ()))]
 
     def only_mutable(self, groups: VariableGroups) -> VariableGroups:
         """Groups without the collections that the outer scopes may not change."""
@@ -282,11 +292,12 @@ class Lifted:
                         scope.put_variable(col, name, value)
 
     def close(self) -> None:
-        """Ends the life of all inner scopes."""
+        """Ends the life of all inner scopes, and lets go of the outer ones."""
         for ref in self._trees:
             tree = ref()
             if tree is not None:
                 tree.invalid = True
+        self.roots = []
 
     # Counters of keys.
 
@@ -309,23 +320,14 @@ class Lifted:
             self.counters = [state.copy() for state in saved]
             try:
                 result = fn(*args, **kwargs)
-                for scope, state in zip(self.roots, self.counters, strict=True):
+                # None are left if JAX calls it after the end of the lifted call.
+                for scope, state in zip(self.roots, self.counters, strict=False):
                     scope._rng_state.raise_to(state)
                 return result
             finally:
                 self.counters = before
 
         return wrapper
-
-    # Values for scopes, given or returned in the pytree of the scopes.
-
-    def per_root(self, tree: Any) -> tuple[Any, ...]:
-        """What a pytree like that of the scopes has for the roots."""
-        return tuple(self._roots_of(self._treedef.flatten_up_to(tree)))
-
-    def per_scope(self) -> PerScope:
-        """Makes of values for the roots a pytree like that of the scopes."""
-        return PerScope(self._treedef, tuple(self._places))
 
     # Checks.
 
@@ -364,22 +366,45 @@ def update_groups(old: Any, new: Any) -> tuple[dict[str, Any], ...]:
     return tuple({**a, **b} for a, b in zip(old, new, strict=True))
 
 
+def variable_names(collections: Mapping[str, Any]) -> set[str]:
+    """The names of all variables, as `params/layer/kernel`."""
+    return set(_flat(collections))
+
+
 def _flat(collections: Mapping[str, Any]) -> dict[str, Any]:
     leaves = jax.tree_util.tree_flatten_with_path(collections)[0]
     return {path_name(path): leaf for path, leaf in leaves}
 
 
 class PerScope:
-    """Lays out the collections of root scopes in the pytree of all scopes."""
+    """Translates between values for root scopes and a pytree like that of all scopes.
+
+    Attributes:
+      places: for each scope the index of its root, and the path from there.
+    """
 
     def __init__(self, treedef: Any, places: tuple[tuple[int, tuple[str, ...]], ...]):
         self.treedef = treedef
         self.places = places
 
-    def __call__(self, roots: Sequence[Mapping[str, Any]]) -> Any:
+    def only_roots(self, leaves: Sequence[Any]) -> list[Any]:
+        """Of values for all scopes, those for the roots."""
+        count = 1 + max(index for index, _ in self.places)
+        return [leaves[self.places.index((index, ()))] for index in range(count)]
+
+    def pack(self, tree: Any) -> tuple[Any, ...]:
+        """A group of variables from a pytree of collections, without empty ones."""
+        leaves = self.treedef.flatten_up_to(tree)
+        return tuple(
+            {col: snapshot(part) for col, part in collections.items() if part}
+            for collections in self.only_roots(leaves)
+        )
+
+    def unpack(self, group: Sequence[Mapping[str, Any]]) -> Any:
+        """A pytree of collections from a group of variables."""
         parts = []
         for index, path in self.places:
-            part: Any = roots[index]
+            part: Any = group[index]
             for name in path:
                 part = {c: v[name] for c, v in part.items() if name in v}
             parts.append(part)

@@ -98,9 +98,10 @@ def scan(
         *args: Any,
     ) -> Any:
         broadcast_vars, carry_vars, *scan_vars = variable_groups
-        size = length
-        if size is None:
+        if length is None:
             size = _find_length(in_axes, args, axes.in_axes, tuple(scan_vars))
+        else:
+            size = length
         rng_groups = tuple(
             tree_map_rngs(lambda key: jax.random.split(key, size), group)
             if axis == 0

@@ -70,9 +70,10 @@ def vmap(
         *args: Any,
     ) -> Any:
         arg_axes = tuple(in_axes) if isinstance(in_axes, list) else in_axes
-        size = axis_size
-        if size is None:
+        if axis_size is None:
             size = _find_size(arg_axes, args, axes.in_axes, variable_groups)
+        else:
+            size = axis_size
         rng_groups = tuple(
             tree_map_rngs(lambda key: jax.random.split(key, size), group)
             if axis == 0
