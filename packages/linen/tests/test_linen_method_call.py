@@ -1,0 +1,177 @@
+"""What happens around a module's method when it is called."""
+
+import functools
+
+import jax
+import pytest
+from jax import numpy as jnp
+
+import cambric.linen as nn
+from cambric.core import errors
+
+KEY = jax.random.key(0)
+X = jnp.ones((2, 3))
+
+
+class Model(nn.Module):
+    width: int = 2
+
+    def setup(self):
+        self.layer = nn.Dense(self.width)
+
+    def __call__(self, x):
+        return self.layer(x)
+
+    @nn.nowrap
+    def make(self):
+        return nn.Dense(self.width)
+
+    @property
+    def doubled(self):
+        """Twice the width."""
+        return 2 * self.width
+
+    @property
+    def inner(self):
+        return self.layer
+
+    @property
+    def broken(self):
+        return self.missing
+
+    @functools.cached_property
+    def cached(self):
+        return [self.layer]
+
+    @staticmethod
+    def static(n):
+        return n + 1
+
+    @classmethod
+    def of_width(cls, width):
+        return cls(width)
+
+    def __len__(self):
+        return self.width
+
+
+def test_plain_python_around():
+    assert len(Model()) == 2 and Model.static(1) == Model().static(1) == 2
+    assert Model.of_width(5).width == 5
+    assert Model().doubled == 4 and Model.doubled.__doc__ == "Twice the width."
+    assert Model.__call__.__name__ == "__call__"
+
+
+def test_properties_run_setup():
+    bound = Model().bind({})
+    assert bound.inner.features == 2
+    assert bound.cached is bound.cached
+    with pytest.raises(
+        errors.DescriptorAttributeError, match='property "inner" of Model read an attri'
+    ) as caught:
+        Model().inner  # noqa: B018
+    assert 'no attribute "layer"' in str(caught.value.__cause__)
+    with pytest.raises(errors.DescriptorAttributeError, match='property "broken"'):
+        bound.broken  # noqa: B018
+
+
+def test_descriptors():
+    class Ten:
+        def __get__(self, obj, owner=None):
+            return 10 if obj is not None else self
+
+    class WithTen(nn.Module):
+        ten = Ten()
+
+    assert WithTen().ten == 10 and isinstance(WithTen.ten, Ten)
+
+
+def test_compact_on_unbound():
+    with pytest.raises(
+        errors.CallCompactUnboundModuleError, match="A method of Dense that needs"
+    ):
+        nn.Dense(2)(X)
+
+
+def test_nowrap():
+    class Compact(Model):
+        def setup(self):
+            pass
+
+        @nn.compact
+        def __call__(self, x):
+            return self.make()(x)
+
+    assert Model().make() == nn.Dense(2)
+    assert set(Compact().init(KEY, X)["params"]) == {"Dense_0"}
+
+
+def test_functions_in_the_class_body_need_not_be_methods():
+    class Odd(nn.Module):
+        def double(n):
+            return 2 * n
+
+        four = double(2)
+
+    assert Odd.four == 4 and Odd.double(3) == 6
+
+
+def test_calling_itself():
+    class Again(nn.Module):
+        @nn.compact
+        def __call__(self, x, n):
+            x = nn.Dense(3)(x)
+            return self(x, n - 1) if n else x
+
+    assert len(Again().init(KEY, X, 2)["params"]) == 3
+
+
+def test_state_after_an_error():
+    fails = [True]
+
+    class Fails(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = nn.Dense(2)(x)
+            if fails[0]:
+                raise KeyError
+            return nn.Dense(2)(x)
+
+    fails[0] = False
+    variables = Fails().init(KEY, X)
+    bound = Fails().bind(variables)
+    y = bound(X)
+    fails[0] = True
+    with pytest.raises(KeyError):
+        bound(X)
+    fails[0] = False
+    assert (bound(X) == y).all()
+    assert nn.Dense(2).parent is None
+
+
+def test_an_error_caught_within():
+    class Catches(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            try:
+                nn.Dense(2)(None)
+            except Exception:
+                pass
+            return nn.Dense(2)(x)
+
+    assert set(Catches().init(KEY, X)["params"]) == {"Dense_1"}
+
+
+def test_generators():
+    class Gives(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            for y in self.layers(x):
+                x = y
+            return x
+
+        def layers(self, x):
+            for _ in range(2):
+                yield nn.Dense(3)(x)
+
+    assert len(Gives().init(KEY, X)["params"]) == 2
