@@ -19,6 +19,7 @@ from cambric.spmd import set_logical_axis_rules as set_logical_axis_rules
 from cambric.spmd import with_logical_constraint as with_logical_constraint
 from cambric.spmd import with_logical_partitioning as with_logical_partitioning
 from cambric.spmd import with_partitioning as with_partitioning
+
 from . import activation as activation
 from . import attention as attention
 from . import batch_apply as batch_apply
@@ -28,6 +29,7 @@ from . import initializers as initializers
 from . import linear as linear
 from . import module as module
 from . import normalization as normalization
+from . import partitioning as partitioning
 from . import pooling as pooling
 from . import spmd as spmd
 from . import stochastic as stochastic
@@ -111,16 +113,20 @@ from .summary import tabulate as tabulate
 from .transforms import add_metadata_axis as add_metadata_axis
 from .transforms import checkpoint as checkpoint
 from .transforms import cond as cond
+from .transforms import custom_jvp as custom_jvp
 from .transforms import custom_vjp as custom_vjp
 from .transforms import fold_rngs as fold_rngs
 from .transforms import grad as grad
 from .transforms import jit as jit
 from .transforms import jvp as jvp
+from .transforms import linearize as linearize
 from .transforms import map_variables as map_variables
 from .transforms import named_call as named_call
+from .transforms import pmap as pmap
 from .transforms import remat as remat
 from .transforms import remat_scan as remat_scan
 from .transforms import scan as scan
+from .transforms import shard_map as shard_map
 from .transforms import switch as switch
 from .transforms import value_and_grad as value_and_grad
 from .transforms import vjp as vjp

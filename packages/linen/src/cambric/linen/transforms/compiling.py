@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import types
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -80,7 +82,25 @@ def jit(
         "device": device,
         "backend": backend,
     }
-    return lift_target(_jit_call, jit, target, options, methods)
+    if not _lives_long(target):
+        return lift_target(_jit_call, jit, target, options, methods)
+    try:
+        return _jit_once(target, tuple(options.items()))
+    except TypeError:  # an option cannot be hashed
+        return lift_target(_jit_call, jit, target, options, methods)
+
+
+def _lives_long(target: Any) -> bool:
+    """Whether it is a function of a file, and not one made by a call of another."""
+    return isinstance(target, types.FunctionType) and not (
+        target.__closure__ or "<locals>" in target.__qualname__
+    )
+
+
+@functools.lru_cache(maxsize=_CACHE_SIZE)
+def _jit_once(target: Any, options: tuple[tuple[str, Any], ...]) -> Any:
+    # What is compiled belongs to the wrapper, which methods often make anew.
+    return lift_target(_jit_call, jit, target, dict(options))
 
 
 @jax.tree_util.register_static
@@ -111,16 +131,18 @@ def _without_module(argnums: int | Iterable[int]) -> tuple[int, ...]:
 
 
 def _jit_call(**options: Any) -> Call:
+    for name in ("static_argnums", "donate_argnums"):
+        options[name] = _without_module(options[name])
     cache: dict[Any, Callable[..., Any]] = {}
 
     def call(
         fn: Callable[..., Any], module: Any, args: tuple, kwargs: Any, cls: Any
     ) -> Any:
-        module_map = ModuleMap()
-        target = module_map.add_target(module, cls)
+        module_map = ModuleMap(module, cls)
         args = tuple([module_map.add(arg) for arg in args])
         if kwargs:
             kwargs = {name: module_map.add(value) for name, value in kwargs.items()}
+        target = module_map.add_target()
         scopes = module_map.scopes
         jitted = None
         # Hooks see every call, so that Python must run.

@@ -1,4 +1,4 @@
-"""Lifted gradients: `jax.vjp`, `jax.grad`, `jax.jvp` and `jax.custom_vjp`."""
+"""Lifted gradients: `vjp`, `grad`, `jvp` and `linearize`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any
 from cambric.core import lift
 from cambric.core.scope import CollectionFilter, PRNGSequenceFilter
 
-from ..method_call import wrap_method_once
 from .direct import DirectCall
 
-__all__ = ["custom_vjp", "grad", "jvp", "value_and_grad", "vjp"]
+__all__ = ["grad", "jvp", "linearize", "value_and_grad", "vjp"]
 
 
 def vjp(
@@ -37,8 +36,9 @@ def vjp(
       variables: a filter that selects the other collections to pass in.
       rngs: a filter that selects the PRNG streams to pass in.
       multi_scope: whether to give the gradients as a list, one entry for each scope:
-        the module's own first, then those of the modules among its arguments and
-        among `primals`. Needed where these lie outside of the module.
+        those of the modules among `primals`, then those of the modules among the
+        constructor arguments of `mdl`, and its own last. Needed where modules take
+        part that lie outside of `mdl`.
 
     Returns:
       `(y, backward)`, or `(y, backward, aux)` with `has_aux`. `backward(y_bar)`
@@ -120,8 +120,10 @@ def value_and_grad(
     options: dict[str, Any] = {"has_aux": has_aux, "variables": variables, "rngs": rngs}
     if reduce_axes:
         options["reduce_axes"] = reduce_axes
-    y = lift.value_and_grad(call.body(fn), call.scopes, *call.args, **options)
-    return call.finish(y)
+    *y, gradients = lift.value_and_grad(
+        call.body(fn), call.scopes, *call.args, **options
+    )
+    return call.finish((tuple(y) if has_aux else y[0], gradients))
 
 
 def grad(
@@ -231,62 +233,59 @@ def jvp(
     return call.finish(y)
 
 
-def custom_vjp(
+def linearize(
     fn: Callable[..., Any],
-    forward_fn: Callable[..., Any],
-    backward_fn: Callable[..., Any],
-    grad_vars: CollectionFilter = "params",
-    nondiff_argnums: Any = (),
-) -> Callable[..., Any]:
-    """Lifted `jax.custom_vjp`: a function of a module with a gradient of one's own.
+    mdl: Any,
+    *primals: Any,
+    has_aux: bool = False,
+    linearize_variables: CollectionFilter = "params",
+    variables: CollectionFilter = True,
+    rngs: PRNGSequenceFilter = True,
+    multi_scope: bool = False,
+) -> Any:
+    """Lifted `jax.linearize`: a result, and the linear function of its changes.
 
     Args:
-      fn: `(module, *args) -> y`; what runs when no gradient is asked for.
-      forward_fn: `(module, *args) -> (y, residuals)`. The residuals may hold the
-        backward function that `vjp` returns.
-      backward_fn: `(*nondiff_args, residuals, y_bar) -> (variables_bar, *args_bar)`,
-        with a dict of gradients by collections; or a list of dicts, as from `vjp`
-        with `multi_scope`, where modules lie outside of the first. There is no
-        module in it.
-      grad_vars: a filter that selects the collections that get gradients.
-      nondiff_argnums: positions of arguments without gradients; the module is
-        number 0.
+      fn: `(module, *primals) -> y`.
+      mdl: the module.
+      *primals: the other arguments.
+      has_aux: whether `fn` returns a pair of `y` and auxiliary data.
+      linearize_variables: a filter that selects the collections that may change.
+      variables: a filter that selects the other collections to pass in.
+      rngs: a filter that selects the PRNG streams to pass in.
+      multi_scope: as for `vjp`.
 
     Returns:
-      A function `(module, *args) -> y`.
+      `(y, forward)`, or `(y, forward, aux)` with `has_aux`.
+      `forward(variable_tangents, *tangents)` returns the change of `y`, for a dict of
+      tangents by collections.
 
     Raises:
-      TransformTargetError: (when called) the first argument is no module.
-      CallCompactUnboundModuleError: (when called) the module is unbound.
+      As `vjp`.
 
     >>> import jax, jax.numpy as jnp
     >>> import cambric.linen as nn
-    >>> class SignGradient(nn.Module):
+    >>> class Slope(nn.Module):
     ...     @nn.compact
     ...     def __call__(self, x):
-    ...         run = lambda mdl, x: mdl(x)
-    ...         forward = lambda mdl, x: nn.vjp(run, mdl, x)
-    ...         def backward(vjp_fn, y_bar):
-    ...             variables_bar, x_bar = vjp_fn(y_bar)
-    ...             return jax.tree.map(jnp.sign, variables_bar), x_bar
-    ...         return nn.custom_vjp(run, forward, backward)(nn.Dense(1), x).sum()
-    >>> x = jnp.full((1, 2), 3.0)
-    >>> variables = SignGradient().init(jax.random.key(0), x)
-    >>> gradient = jax.grad(SignGradient().apply)(variables, x)
-    >>> gradient["params"]["Dense_0"]["kernel"].tolist()
-    [[1.0], [1.0]]
+    ...         dense = nn.Dense(3)
+    ...         dense(x)
+    ...         y, forward = nn.linearize(lambda mdl, x: mdl(x), dense, x)
+    ...         still = jax.tree.map(jnp.zeros_like, dense.variables["params"])
+    ...         return forward({"params": still}, jnp.ones_like(x))
+    >>> y, _ = Slope().init_with_output(jax.random.key(0), jnp.ones((1, 2)))
+    >>> y.shape
+    (1, 3)
     """
-    method, forward_method = wrap_method_once(fn), wrap_method_once(forward_fn)
-
-    def wrapper(module: Any, *args: Any) -> Any:
-        call = DirectCall(module, args)
-        lifted = lift.custom_vjp(
-            call.body(method),
-            call.body(forward_method),
-            backward_fn,
-            grad_vars=grad_vars,
-            nondiff_argnums=nondiff_argnums,
-        )
-        return call.finish(lifted(call.scope_tree(), *call.args))
-
-    return wrapper
+    call = DirectCall(mdl, primals)
+    scopes = call.scopes if multi_scope else call.own_scope("linearize")
+    result = lift.linearize(
+        call.body(fn),
+        scopes,
+        *call.args,
+        has_aux=has_aux,
+        linearize_variables=linearize_variables,
+        variables=variables,
+        rngs=rngs,
+    )
+    return call.finish(result)

@@ -9,7 +9,7 @@ from cambric.core import Scope
 
 from ..method_call import wrap_method_once
 from .lifted_call import LiftedBody, commit_cursors, continues_names
-from .module_scopes import ModuleMap
+from .module_scopes import ModuleMap, ModuleSlot
 
 __all__ = ["DirectCall"]
 
@@ -42,9 +42,9 @@ class DirectCall:
 
     def __init__(self, module: Any, args: tuple = ()):
         self.module = module
-        self.module_map = ModuleMap()
-        self.target = self.module_map.add_target(module)
+        self.module_map = ModuleMap(module)
         self.args = tuple([self.module_map.add(arg) for arg in args])
+        self.target = self.module_map.add_target()
         self.scopes = self.module_map.scopes
         self._paths_in_own: list[tuple[str, ...]] = [()]
         self._bodies: list[LiftedBody] = []
@@ -60,7 +60,10 @@ class DirectCall:
 
         It is one, the module's own, if that holds all the others.
         """
-        own = self.scopes[0]
+        # A target that is a tree of modules has no scope of its own, but in lists.
+        if type(self.target) is not ModuleSlot:
+            return self.scopes
+        own = self.scopes[self.module_map.specs[self.target.index].place]
         depth = len(own.path)
         paths = [scope.path[depth:] for scope in self.scopes]
         for scope in self.scopes:
@@ -77,12 +80,12 @@ class DirectCall:
         """
         tree = self.scope_tree()
         if tree is self.scopes:
-            outside = ", ".join(scope.path_text for scope in self.scopes[1:])
+            places = ", ".join(scope.path_text for scope in self.scopes)
             raise ValueError(
-                f"The lifted {transform} takes the variables of one module, that at "
-                f'"{self.scopes[0].path_text}", but modules outside of it take part: '
-                f"{outside}. Pass a module that holds them all, or multi_scope=True "
-                f"to vjp, or a list of variable_tangents, one for each, to jvp."
+                f"The lifted {transform} takes the variables of one module, but those "
+                f"of several take part, and none holds the others: {places}. Pass a "
+                f"module that holds them all, or multi_scope=True (to vjp or "
+                f"linearize), or a list of tangents, one for each (to jvp)."
             )
         return tree
 

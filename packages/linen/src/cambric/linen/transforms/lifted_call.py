@@ -75,11 +75,11 @@ def call_lifted(
       cls: the class that the module has inside, by default its own.
       closed_kwargs: whether keyword arguments go around the transform.
     """
-    module_map = ModuleMap()
-    target = module_map.add_target(module, cls)
+    module_map = ModuleMap(module, cls)
     args = tuple([module_map.add(arg) for arg in args])
     if kwargs:
         kwargs = {name: module_map.add(value) for name, value in kwargs.items()}
+    target = module_map.add_target()
     scopes = module_map.scopes
     if closed_kwargs:
         body = LiftedBody(fn, module_map, target, kwargs)

@@ -67,12 +67,18 @@ class ModuleSpec:
 class ModuleMap:
     """The modules of one lifted call: described outside, made again inside.
 
+    Args:
+      target: the module that is transformed, or a tree of them.
+      cls: the class to make the target of inside, by default its own.
+
     Attributes:
       specs: the modules, each after those that are among its arguments.
-      scopes: the scopes to lift, that of the target first. Forgotten by `detach`.
+      scopes: the scopes to lift, in the order of the modules. Forgotten by `detach`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, target: Any = None, cls: type | None = None) -> None:
+        self._target = target
+        self._target_cls = cls
         self.scopes: list[Scope] = []
         self.specs: list[ModuleSpec] = []
         self._places: dict[Scope, int] = {}
@@ -82,21 +88,19 @@ class ModuleMap:
 
     # Outside.
 
-    def add_target(
-        self, module: Any, cls: type | None = None, function: Any = None
-    ) -> Any:
-        """The slot of the module that is transformed, or a tree of slots.
+    def add_target(self) -> Any:
+        """The slot of the target, or the tree of slots. To be called last.
 
-        Args:
-          module: the module, or a tree of them.
-          cls: the class to make it of inside, by default its own.
-          function: what is transformed, for the message.
+        Raises:
+          CallCompactUnboundModuleError: the target is not bound.
+          TransformTargetError: the target is no module.
         """
-        if isinstance(module, ModuleBase):
-            return self._add_module(module, cls)
-        slots = self.add(module)
-        if not self.specs:
-            raise errors.TransformTargetError(module if function is None else function)
+        target = self._target
+        if isinstance(target, ModuleBase):
+            return self._add_module(target)
+        slots = jax.tree.map(self._replace_target, target, is_leaf=_has_scope)
+        if not any(map(_is_slot, jax.tree.leaves(slots, is_leaf=_is_slot))):
+            raise errors.TransformTargetError(target)
         return slots
 
     def add(self, tree: Any) -> Any:
@@ -110,6 +114,9 @@ class ModuleMap:
         new = ModuleMap()
         new.specs = self.specs
         return new
+
+    def _replace_target(self, leaf: Any) -> Any:
+        return self._add_module(leaf) if isinstance(leaf, ModuleBase) else leaf
 
     def _replace(self, leaf: Any) -> Any:
         if isinstance(leaf, ModuleBase):
@@ -128,16 +135,16 @@ class ModuleMap:
             self.scopes.append(scope)
         return place
 
-    def _add_module(self, module: Any, cls: type | None = None) -> ModuleSlot:
+    def _add_module(self, module: Any) -> ModuleSlot:
         slot = self._module_slots.get(id(module))
         if slot is not None:
             return slot
         scope = module.scope
         if scope is None:
             raise errors.CallCompactUnboundModuleError()
-        place = self._place(scope)
-        if cls is None:
-            cls = type(module)
+        cls = type(module)
+        if module is self._target and self._target_cls is not None:
+            cls = self._target_cls
         attributes = vars(module)
         own_fields = cls._own_fields
         arguments = {}
@@ -152,7 +159,7 @@ class ModuleMap:
         self.specs.append(
             ModuleSpec(
                 cls,
-                place,
+                self._place(scope),
                 arguments,
                 state.in_compact,
                 state.in_setup,

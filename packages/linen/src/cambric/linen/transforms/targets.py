@@ -103,7 +103,8 @@ def _method_options(
     methods: Any, options: Mapping[str, Any], cls: type
 ) -> dict[str, dict[str, Any]]:
     if methods is None:
-        return {"__call__": dict(options)} if hasattr(cls, "__call__") else {}
+        has_call = any("__call__" in base.__dict__ for base in cls.__mro__)
+        return {"__call__": dict(options)} if has_call else {}
     if isinstance(methods, Mapping):
         return {name: {**options, **own} for name, own in methods.items()}
     if isinstance(methods, (list, tuple, set, frozenset)):
@@ -202,8 +203,7 @@ def _reduce(self: Any, protocol: Any) -> tuple[Any, ...]:
 
 
 def _unpickle(remake: Callable[[], type]) -> Any:
-    cls = remake()
-    return cls.__new__(cls)
+    return object.__new__(remake())
 
 
 def _static_key(value: Any) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from cambric.core import lift, meta
+from cambric.core import lift
 from cambric.core.frozen_dict import FrozenDict
 from cambric.core.scope import CollectionFilter, PRNGSequenceFilter
 
@@ -144,24 +144,19 @@ def add_metadata_axis(
     )
 
 
-def _metadata_axis_call(
-    variable_axes: Mapping[Any, int], metadata_params: Mapping[Any, Any]
-) -> Call:
-    def lifter(body: Callable[..., Any]) -> Callable[..., Any]:
-        for collections, axis in variable_axes.items():
-            body = lift.map_variables(
-                body,
-                collections,
-                lambda tree, axis=axis: meta.remove_axis(tree, axis, metadata_params),
-                lambda tree, axis=axis: meta.add_axis(tree, axis, metadata_params),
-                mutable=True,
-            )
-        return body
-
+def _metadata_axis_call(**options: Any) -> Call:
     def call(
         fn: Callable[..., Any], module: Any, args: tuple, kwargs: Any, cls: Any
     ) -> Any:
-        return call_lifted(lifter, fn, module, args, kwargs, cls, closed_kwargs=True)
+        return call_lifted(
+            lambda body: lift.add_metadata_axis(body, **options),
+            fn,
+            module,
+            args,
+            kwargs,
+            cls,
+            closed_kwargs=True,
+        )
 
     return call
 
