@@ -153,6 +153,11 @@ def test_saving_and_restoring_with_orbax(guide, tmp_path, check_restored):
     check_restored(state_restored, train_state.TrainState)
 
 
+def transforming(target):
+    restore_args = orbax_utils.restore_args_from_target(target)
+    return {"transforms": {}, "restore_args": restore_args}
+
+
 def test_a_manager_keeps_the_latest_checkpoints(guide, tmp_path, check_restored):
     orbax_checkpoint = pytest.importorskip("orbax.checkpoint")
     path = tmp_path / "managed"
@@ -176,9 +181,10 @@ def test_a_manager_keeps_the_latest_checkpoints(guide, tmp_path, check_restored)
         )
         raw = manager.restore(5)
         np.testing.assert_array_equal(raw["model"]["batch_stats"], np.arange(10))
-        # Orbax has become strict here; `transforms` is its documented way out.
+        # Orbax has become strict here; `transforms` is its documented way out, and
+        # wants to be told how to restore each leaf.
         restored = manager.restore(
-            5, items=guide.target, restore_kwargs={"transforms": {}}
+            5, items=guide.target, restore_kwargs=transforming(guide.target)
         )
         assert not hasattr(restored["model"], "batch_stats")
         check_restored(restored, train_state.TrainState, step=0)
@@ -187,7 +193,7 @@ def test_a_manager_keeps_the_latest_checkpoints(guide, tmp_path, check_restored)
         with pytest.raises((KeyError, ValueError)):
             manager.restore(4, items=guide.custom_target)
         restored = manager.restore(
-            4, items=guide.custom_target, restore_kwargs={"transforms": {}}
+            4, items=guide.custom_target, restore_kwargs=transforming(guide.custom_target)
         )
         check_restored(restored, CustomTrainState)
         assert restored["config"] is None
