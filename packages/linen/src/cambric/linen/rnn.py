@@ -194,10 +194,16 @@ class RNN(Module):
       variable_carry: collections that are passed from step to step, as in `scan`.
       split_rngs: PRNG streams to split, as in `scan`.
 
-    >>> import jax
+    >>> from cambric.linen.rnn_cells import GRUCell
     >>> x = jnp.ones((10, 50, 32))
-    >>> RNN(RNNCellBase(), time_major=True).time_major
-    True
+    >>> layer = RNN(GRUCell(features=64))
+    >>> variables = layer.init(jax.random.key(0), x)
+    >>> layer.apply(variables, x).shape
+    (10, 50, 64)
+    >>> lengths = jnp.arange(10) + 1
+    >>> carry, y = layer.apply(variables, x, seq_lengths=lengths, return_carry=True)
+    >>> carry.shape
+    (10, 64)
     """
 
     cell: RNNCellBase
@@ -377,9 +383,11 @@ class Bidirectional(Module):
 
     Schuster and Paliwal, 1997, "Bidirectional recurrent neural networks".
 
-    >>> layer = Bidirectional(RNN(RNNCellBase()), RNN(RNNCellBase()))
-    >>> layer.merge_fn(jnp.zeros((2, 3)), jnp.ones((2, 4))).shape
-    (2, 7)
+    >>> from cambric.linen.rnn_cells import GRUCell
+    >>> layer = Bidirectional(RNN(GRUCell(4)), RNN(GRUCell(3)))
+    >>> y, variables = layer.init_with_output(jax.random.key(0), jnp.ones((2, 5, 6)))
+    >>> y.shape, sorted(variables["params"])
+    ((2, 5, 7), ['backward_rnn', 'forward_rnn'])
     """
 
     forward_rnn: RNNBase
