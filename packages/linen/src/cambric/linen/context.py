@@ -39,6 +39,11 @@ class _Context(threading.local):
         self.named_call: bool | None = None
         self.hooked = False
 
+    def __reduce__(self) -> str:
+        # Methods of classes that are pickled by value refer to it: it is the same one
+        # wherever they arrive.
+        return "context"
+
     def refresh(self) -> None:
         self.hooked = bool(
             self.interceptors
