@@ -3,6 +3,7 @@
 from cambric.core import DenyList as DenyList
 from cambric.core import FrozenDict as FrozenDict
 from cambric.core import Variable as Variable
+from cambric.core import broadcast as broadcast
 from cambric.core import meta as meta
 from cambric.core.meta import unbox as unbox
 from cambric.spmd import PARTITION_NAME as PARTITION_NAME
@@ -31,6 +32,7 @@ from . import module as module
 from . import normalization as normalization
 from . import partitioning as partitioning
 from . import pooling as pooling
+from . import recurrent as recurrent
 from . import spmd as spmd
 from . import stochastic as stochastic
 from . import summary as summary
@@ -107,6 +109,15 @@ from .pooling import avg_pool as avg_pool
 from .pooling import max_pool as max_pool
 from .pooling import min_pool as min_pool
 from .pooling import pool as pool
+from .recurrent import RNN as RNN
+from .recurrent import Bidirectional as Bidirectional
+from .recurrent import ConvLSTMCell as ConvLSTMCell
+from .recurrent import GRUCell as GRUCell
+from .recurrent import LSTMCell as LSTMCell
+from .recurrent import MGUCell as MGUCell
+from .recurrent import OptimizedLSTMCell as OptimizedLSTMCell
+from .recurrent import RNNCellBase as RNNCellBase
+from .recurrent import SimpleCell as SimpleCell
 from .share_scope import share_scope as share_scope
 from .stochastic import Dropout as Dropout
 from .summary import tabulate as tabulate
