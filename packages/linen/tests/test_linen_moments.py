@@ -10,7 +10,7 @@ from jax import numpy as jnp
 from cambric.linen.moments import moments
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.data(), st.booleans(), st.booleans(), st.sampled_from([float, complex]))
 def test_as_numpy(data, fast, masked, kind):
     shape = data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=3))
