@@ -183,14 +183,14 @@ def test_captured_calls_are_filtered():
 
 
 class Model(nn.Module):
-    sow: bool = False
+    sows: bool = False
 
     @nn.compact
     def __call__(self, x):
         a = nn.Dense(4)(x)
         b = nn.Dense(4)(x)
         c = a + b
-        if self.sow:
+        if self.sows:
             self.sow("intermediates", "c", c)
         return nn.Dense(4)(c)
 
@@ -217,14 +217,14 @@ def test_only_layers_are_captured():
 
 def test_a_filter_does_not_concern_sown_values():
     x = jax.random.uniform(jax.random.PRNGKey(1), (1, 3))
-    params = jax.jit(Model(sow=True).init)(jax.random.PRNGKey(0), x)["params"]
+    params = jax.jit(Model(sows=True).init)(jax.random.PRNGKey(0), x)["params"]
 
     @jax.jit
     def predict(params, x):
         def filter_fn(mdl, method_name):
             return isinstance(mdl.name, str) and mdl.name in {"Dense_0", "Dense_2"}
 
-        return Model(sow=True).apply(
+        return Model(sows=True).apply(
             {"params": params}, x, capture_intermediates=filter_fn
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import os
+import types
 from typing import Any, Self
 
 from cambric.core import Scope, errors, traceback_util
@@ -21,6 +22,7 @@ from .method_call import nowrap as nowrap
 from .method_call import wrap_method_once as wrap_method_once
 from .module_repr import module_repr
 from .module_running import RunningMethods
+from .module_variables import VariableMethods
 from .module_variables import merge_param as merge_param
 from .share_scope import share_scope as share_scope
 from .submodules import PLAIN_TYPES, adopt, attach, contains_module, map_modules
@@ -277,3 +279,11 @@ class Module(RunningMethods, metaclass=abc.ABCMeta):
 
 make_dataclass(Module)
 Module._has_setup = False
+
+# Printed train states show the bound method `apply`. To a user it is `Module.apply`,
+# whichever file it is written in.
+for _part in (RunningMethods, VariableMethods):
+    for _method in vars(_part).values():
+        if isinstance(_method, types.FunctionType):
+            _method.__module__ = __name__
+            _method.__qualname__ = f"Module.{_method.__name__}"
