@@ -1,0 +1,303 @@
+"""What modules cost, as ratios to the same networks written by hand in JAX.
+
+    python benchmarks/modules.py [--rounds 7]
+
+Everything is measured in one process, round by round in turn, and the fastest round
+of each counts: these machines are noisy, but they are so for all alike. Prints tables;
+fails only if a network of Cambric computes something else than the hand-written one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import equinox as eqx
+import flax.linen as flax_nn
+import jax
+import numpy as np
+from jax import numpy as jnp
+from networks import by_hand, in_equinox, in_haiku
+from networks.in_linen import networks
+from rich.console import Console
+from rich.table import Table
+
+import cambric.linen as nn
+
+KEY = jax.random.key(0)
+DEPTH, WIDTH = 100, 64
+BLOCKS, HEADS, EMBED = 24, 4, 64
+FRAMEWORKS = ("cambric", "flax", "haiku", "equinox")
+BAR = {
+    ("mlp", "trace apply"): 2.0,
+    ("mlp", "eager apply"): 6.0,
+    ("transformer", "trace apply"): 1.3,
+    ("mlp", "trace init"): 1.8,
+}
+
+
+def fastest(fns: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """Seconds of each function's fastest call, the functions taking turns."""
+    best = dict.fromkeys(fns, float("inf"))
+    for fn in fns.values():
+        fn()  # compiles what is compiled once
+    for _ in range(rounds):
+        for name, fn in fns.items():
+            start = time.perf_counter()
+            fn()
+            best[name] = min(best[name], time.perf_counter() - start)
+    return best
+
+
+class Network:
+    """One network in all frameworks: functions of parameters, and of keys."""
+
+    def __init__(self, x: jax.Array):
+        self.x = x
+        self.apply: dict[str, Callable[[Any, jax.Array], Any]] = {}
+        self.params: dict[str, Any] = {}
+        self.init: dict[str, Callable[[jax.Array, jax.Array], Any]] = {}
+
+    def add(self, name: str, apply, params, init) -> None:
+        self.apply[name], self.params[name], self.init[name] = apply, params, init
+
+    def add_equinox(self, make: Callable[[jax.Array], Any]) -> None:
+        params, static = eqx.partition(make(KEY), eqx.is_array)
+
+        def apply(params, x):
+            return eqx.combine(params, static)(x)
+
+        def init(key, x):
+            return eqx.filter(make(key), eqx.is_array)
+
+        self.add("equinox", apply, params, init)
+
+    def jobs(self) -> dict[str, dict[str, Callable[[], Any]]]:
+        """The measured jobs: for each, a function for each framework."""
+
+        def trace(fn, *args):
+            # A new function each time: JAX would remember the last trace.
+            return lambda: jax.make_jaxpr(lambda *args: fn(*args))(*args)
+
+        def loss(fn):
+            return lambda params, x: jnp.sum(fn(params, x))
+
+        x = self.x
+        return {
+            "trace apply": {
+                k: trace(fn, self.params[k], x) for k, fn in self.apply.items()
+            },
+            "trace gradient": {
+                k: trace(jax.grad(loss(fn)), self.params[k], x)
+                for k, fn in self.apply.items()
+            },
+            "trace init": {k: trace(fn, KEY, x) for k, fn in self.init.items() if fn},
+            "eager apply": {
+                k: lambda fn=fn, k=k: jax.block_until_ready(fn(self.params[k], x))
+                for k, fn in self.apply.items()
+            },
+        }
+
+    def check(self) -> None:
+        """Cambric's parameters in the hand-written network give the same output."""
+        y = self.apply["cambric"](self.params["cambric"], self.x)
+        expected = self.apply["hand"](self.params["hand"], self.x)
+        np.testing.assert_allclose(y, expected, rtol=2e-4, atol=2e-4)
+
+
+def make_mlp() -> Network:
+    network = Network(jnp.ones((1, WIDTH)))
+    for name, namespace in (("cambric", nn), ("flax", flax_nn)):
+        model = networks(namespace).MLP(DEPTH, WIDTH)
+        network.add(name, model.apply, model.init(KEY, network.x), model.init)
+    params = network.params["cambric"]["params"].unfreeze()
+
+    def init(key, x):
+        return by_hand.init_mlp(key, x, DEPTH, WIDTH)
+
+    network.add("hand", by_hand.mlp, params, init)
+    haiku = in_haiku.mlp(DEPTH, WIDTH)
+    network.add("haiku", haiku.apply, haiku.init(KEY, network.x), haiku.init)
+    network.add_equinox(lambda key: in_equinox.MLP(DEPTH, WIDTH, key))
+    return network
+
+
+def make_transformer() -> Network:
+    network = Network(jnp.ones((1, 8, EMBED)) * jnp.arange(EMBED) / EMBED)
+    for name, namespace in (("cambric", nn), ("flax", flax_nn)):
+        model = networks(namespace).Transformer(BLOCKS, HEADS)
+        network.add(name, model.apply, model.init(KEY, network.x), model.init)
+    params = network.params["cambric"]["params"].unfreeze()
+    network.add("hand", by_hand.transformer, params, None)
+    haiku = in_haiku.transformer(BLOCKS, HEADS)
+    network.add("haiku", haiku.apply, haiku.init(KEY, network.x), haiku.init)
+    network.add_equinox(lambda key: in_equinox.Transformer(BLOCKS, EMBED, HEADS, key))
+    return network
+
+
+def make_resnet50() -> Network:
+    network = Network(jnp.ones((1, 32, 32, 3)))
+    for name, namespace in (("cambric", nn), ("flax", flax_nn)):
+        model = networks(namespace).ResNet50()
+        variables = jax.jit(model.init)(KEY, network.x)
+        network.add(name, model.apply, variables, model.init)
+    variables = network.params["cambric"].unfreeze()
+    network.add("hand", by_hand.resnet50, variables, None)
+    haiku = in_haiku.resnet50()
+
+    params, state = jax.jit(haiku.init)(KEY, network.x)
+
+    def apply(params, x):
+        return haiku.apply(params, state, x)[0]
+
+    network.add("haiku", apply, params, haiku.init)
+    network.add_equinox(in_equinox.ResNet50)
+    network.apply["equinox"] = _channels_first(network.apply["equinox"])
+    return network
+
+
+def _channels_first(apply):
+    return lambda params, x: apply(params, jnp.transpose(x, (0, 3, 1, 2)))
+
+
+def measure_networks(rounds: int, console: Console) -> None:
+    table = Table(title="Time as a multiple of hand-written JAX")
+    for name in ("network", "job", "by hand, ms", *FRAMEWORKS, "first bar"):
+        table.add_column(
+            name, justify="left" if name in ("network", "job") else "right"
+        )
+    for name, make in (
+        ("mlp", make_mlp),
+        ("transformer", make_transformer),
+        ("resnet50", make_resnet50),
+    ):
+        network = make()
+        network.check()
+        for job, fns in network.jobs().items():
+            times = fastest(fns, rounds)
+            # Where no one writes an init by hand, Cambric's own is the unit.
+            unit = times.get("hand")
+            shown = "-" if unit is None else f"{1e3 * unit:.1f}"
+            unit = times["cambric"] if unit is None else unit
+            bar = BAR.get((name, job))
+            table.add_row(
+                name,
+                job,
+                shown,
+                *(f"{times[k] / unit:.2f}" for k in FRAMEWORKS),
+                "" if bar is None else f"{bar:.1f}",
+            )
+        table.add_section()
+    console.print(table)
+
+
+def measure_calls(rounds: int, console: Console) -> None:
+    """Single steps of a module's life, in microseconds."""
+    table = Table(title="Microseconds for single steps")
+    for name in ("step", "cambric", "flax"):
+        table.add_column(name, justify="left" if name == "step" else "right")
+
+    def steps(nn: Any) -> dict[str, Callable[[], Any]]:
+        class Empty(nn.Module):
+            def __call__(self):
+                return None
+
+            def many_calls(self):
+                for _ in range(1000):
+                    self()
+
+        dense, x = nn.Dense(3), jnp.ones((1, 2))
+        variables, empty = dense.init(KEY, x), Empty()
+        return {
+            "construct Dense": lambda: [nn.Dense(3) for _ in range(1000)],
+            "bind Dense": lambda: [dense.bind(variables) for _ in range(1000)],
+            "call a method": lambda: empty.apply({}, method="many_calls"),
+        }
+
+    both = {"cambric": steps(nn), "flax": steps(flax_nn)}
+    for step in both["cambric"]:
+        times = fastest({k: fns[step] for k, fns in both.items()}, rounds)
+        # Each function does its step a thousand times.
+        table.add_row(step, *(f"{1e3 * times[k]:.1f}" for k in ("cambric", "flax")))
+    console.print(table)
+
+
+def measure_imports(console: Console) -> None:
+    """The time of an import, beyond that of jax and numpy."""
+    table = Table(title="Milliseconds to import, beyond jax")
+    table.add_column("module")
+    table.add_column("ms", justify="right")
+    code = (
+        "import jax, jax.numpy, time; s = time.perf_counter(); import {}; "
+        "print(time.perf_counter() - s)"
+    )
+    for module in ("cambric.linen", "flax.linen", "haiku", "equinox"):
+        command = [sys.executable, "-c", code.format(module)]
+        times = [
+            float(subprocess.run(command, capture_output=True, check=True).stdout)
+            for _ in range(5)
+        ]
+        table.add_row(module, f"{1e3 * min(times):.0f}")
+    console.print(table)
+
+
+def count_equations(console: Console) -> None:
+    """The equations of a layer's program, which no layer should have to spare."""
+    table = Table(title="Equations in the jaxpr of one layer")
+    for name in ("layer", "cambric", "flax"):
+        table.add_column(name, justify="left" if name == "layer" else "right")
+
+    def layers(nn: Any) -> dict[str, tuple[Any, jax.Array]]:
+        x, image = jnp.ones((2, 8, 16)), jnp.ones((2, 8, 8, 4))
+        return {
+            "Dense": (nn.Dense(4), x),
+            "Conv": (nn.Conv(4, (3, 3)), image),
+            "BatchNorm": (nn.BatchNorm(use_running_average=True), x),
+            "LayerNorm": (nn.LayerNorm(), x),
+            "GroupNorm": (nn.GroupNorm(4), x),
+            "RMSNorm": (nn.RMSNorm(), x),
+            "SelfAttention": (nn.SelfAttention(4), x),
+            "Embed": (nn.Embed(8, 4), jnp.ones((2, 3), jnp.int32)),
+        }
+
+    for name in layers(nn):
+        counts = []
+        for namespace in (nn, flax_nn):
+            layer, x = layers(namespace)[name]
+            variables = layer.init(KEY, x)
+            jaxpr = jax.make_jaxpr(layer.apply)(variables, x)
+            counts.append(_count(jaxpr.jaxpr))
+        table.add_row(name, *map(str, counts))
+    console.print(table)
+
+
+def _count(jaxpr: Any) -> int:
+    """The equations of a jaxpr, with those of the jaxprs inside."""
+    total = 0
+    for eqn in jaxpr.eqns:
+        inner = [p for p in eqn.params.values() if hasattr(p, "jaxpr")]
+        total += 1 + sum(_count(p.jaxpr) for p in inner)
+    return total
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=7, help="calls of each, in turn")
+    rounds = parser.parse_args().rounds
+    console = Console(width=100)
+    console.print(f"jax {jax.__version__} on {os.cpu_count()} cores")
+    measure_networks(rounds, console)
+    measure_calls(rounds, console)
+    count_equations(console)
+    measure_imports(console)
+
+
+if __name__ == "__main__":
+    main()

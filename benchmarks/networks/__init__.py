@@ -1,0 +1,1 @@
+"""The benchmarked networks, in every framework."""
