@@ -18,6 +18,7 @@ import zipfile
 from pathlib import Path
 
 import nox
+from nox.command import CommandFailed
 
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -251,11 +252,16 @@ def lint(session: nox.Session) -> None:
     groups = ("lint", "integration", "bench")
     wanted = [r for g in groups for r in nox.project.dependency_groups(GROUPS, g)]
     session.install(*wanted, *_third_party(PACKAGES, extras=True))
-    session.run("ruff", "check", ".")
-    session.run("ruff", "format", "--check", ".")
     sources = [str(ROOT / "packages" / p / "src") for p in PACKAGES]
-    session.run("lint-imports", env={"PYTHONPATH": os.pathsep.join(sources)})
-    session.run("pyright")
+    failed = []
+    # All four, so that one run shows every finding.
+    for command in ("ruff check .", "ruff format --check .", "lint-imports", "pyright"):
+        try:
+            session.run(*command.split(), env={"PYTHONPATH": os.pathsep.join(sources)})
+        except CommandFailed:
+            failed.append(command)
+    if failed:
+        session.error(f"findings of: {', '.join(failed)}")
 
 
 def _check_contents(session: nox.Session, package: str, files: list[str]) -> None:
