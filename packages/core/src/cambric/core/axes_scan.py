@@ -109,19 +109,24 @@ class Loop:
         args: tuple[Any, ...],
         probe: bool = True,
         needs_first: Callable[[], bool] = lambda: False,
+        describe: Callable[[str], str] = lambda output: f'the output "{output[2:]}"',
     ) -> Any:
         """Runs the loop.
 
         With `probe`, the body is traced once before. If `needs_first` then says so,
         the first iteration is made outside of the loop, and may give the carry
-        another structure than it has at first.
+        another structure than it has at first. `describe` gives the name for people
+        of a broadcast output that depends on the loop, from its path in the pair of
+        the two kinds of broadcast outputs.
         """
         slices = _Slices(self.in_axes, args, self.length)
         const_ys: list[Any] = []
         if probe:
-            broadcast_in, const_ys = self._constants(fn, broadcast_in, init, slices)
+            broadcast_in, const_ys = self._constants(
+                fn, broadcast_in, init, slices, describe
+            )
         carry, head = init, None
-        if needs_first() and slices.length:
+        if slices.length and needs_first():
             index = slices.length - 1 if self.reverse else 0
             _, carry, ys = fn(broadcast_in, init, *slices.at(index))
             head = self._split_ys(ys)[0]
@@ -160,7 +165,12 @@ class Loop:
         return stacked, constant, axes, treedef
 
     def _constants(
-        self, fn: Callable[..., Any], broadcast_in: Any, init: Any, slices: _Slices
+        self,
+        fn: Callable[..., Any],
+        broadcast_in: Any,
+        init: Any,
+        slices: _Slices,
+        describe: Callable[[str], str],
     ) -> tuple[Any, list[Any]]:
         """The broadcast outputs, which must not depend on the loop."""
         leaves, treedef = jax.tree.flatten(init)
@@ -175,11 +185,11 @@ class Loop:
         staged = Staged(first, leaves, inputs)
         unknown = staged.unknown_outputs()
         if unknown:
-            names = ", ".join(f'"{staged.name(place)[2:]}"' for place in unknown)
+            names = " and ".join(describe(staged.name(place)) for place in unknown)
             raise ValueError(
-                f"What is broadcast in a scan must be the same in each iteration, but "
-                f"the outputs {names} depend on the carry or on scanned values. Carry "
-                "or scan them, or compute them from what does not change in the loop."
+                "What is broadcast in a scan must be the same in each iteration, but "
+                f"depending on the carry or on scanned values is {names}. Carry or "
+                "scan it, or compute it from what does not change in the loop."
             )
         return staged.evaluate()
 

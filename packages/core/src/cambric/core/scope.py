@@ -18,10 +18,10 @@ from .filters import is_filter_empty as is_filter_empty
 from .filters import subtract_filters as subtract_filters
 from .filters import union_filters as union_filters
 from .frozen_dict import FrozenDict
+from .nested_dicts import snapshot
 from .rngs import LazyRng as LazyRng
 from .rngs import is_rng, is_rng_dict
 from .scope_tree import Scope as Scope
-from .scope_tree import snapshot
 from .variables import Variable as Variable
 
 

@@ -10,15 +10,15 @@ import jax
 import numpy as np
 
 from . import errors, meta
-from .config import config
 from .filters import CollectionFilter, in_filter
 from .frozen_dict import FrozenDict
 from .init_shapes import expected_shapes
+from .nested_dicts import as_result, merge_into, snapshot
 from .rngs import LazyRng, RngCounters, draw
 from .tracers import current_trace
 from .variables import Variable
 
-__all__ = ["Scope", "snapshot"]
+__all__ = ["Scope"]
 
 T = TypeVar("T")
 
@@ -244,7 +244,7 @@ class Scope:
 
     def default_name(self, prefix: str) -> str:
         """The first of `prefix0`, `prefix1`, ... that is not taken."""
-        # Names are never given back, so that the search can start where it ended.
+        # The search starts where it ended; names of children are never given back.
         if self._cursors is None:
             self._cursors = {}
         index = self._cursors.get(prefix, 0)
@@ -374,11 +374,11 @@ class Scope:
 
     def variables(self) -> Mapping[str, Any]:
         """This scope's part of every collection, as immutable nested dicts."""
-        return _result(snapshot(self._own_variables()))
+        return as_result(snapshot(self._own_variables()))
 
     def mutable_variables(self) -> Mapping[str, Any]:
         """This scope's part of the mutable collections, as immutable nested dicts."""
-        return _result(
+        return as_result(
             {
                 col: snapshot(part)
                 for col, part in self._own_variables().items()
@@ -412,7 +412,7 @@ class Scope:
         self._check_usable()
         if not self.is_mutable_collection(col):
             raise errors.ModifyScopeVariableError(col, name, self.path_text)
-        _put(self._writable(col), name, value)
+        merge_into(self._writable(col), name, value)
 
     def variable(
         self,
@@ -440,17 +440,15 @@ class Scope:
           JaxTransformError: the scope comes from outside of a JAX transformation.
         """
         self.reserve(name, col)
-        if name not in self._collection(col):
-            if init_fn is None or not self.is_mutable_collection(col):
-                if self.is_collection_empty(col):
-                    raise errors.ScopeCollectionNotFound(
-                        col, name, self.path_text, available=self._tree.variables
-                    )
-                raise errors.ScopeVariableNotFoundError(
-                    name, col, self.path_text, available=self._collection(col)
-                )
-            self._check_usable()
-            self.put_variable(col, name, init_fn(*init_args, **init_kwargs))
+        try:
+            if name not in self._collection(col):
+                if init_fn is None or not self.is_mutable_collection(col):
+                    raise self._not_found(col, name)
+                self._check_usable()
+                self.put_variable(col, name, init_fn(*init_args, **init_kwargs))
+        except BaseException:
+            self.reservations[name].discard(col)
+            raise
         return Variable(self, col, name, unbox=unbox)
 
     def param(
@@ -479,25 +477,36 @@ class Scope:
           JaxTransformError: the scope comes from outside of a JAX transformation.
         """
         self.reserve(name, "params")
-        value = self._collection("params").get(name, _MISSING)
-        if value is not _MISSING:
-            if type(value) is dict:
-                value = self.get_variable("params", name)
-            shapes = expected_shapes(init_fn, init_args, init_kwargs)
-            if len(shapes) != 1 or getattr(value, "shape", _MISSING) != shapes[0]:
-                self._check_shapes(name, value, shapes)
-        elif self.is_mutable_collection("params"):
-            value = init_fn(self.make_rng("params"), *init_args, **init_kwargs)
-            self.put_variable("params", name, value)
-        elif self.is_collection_empty("params"):
-            raise errors.ScopeCollectionNotFound(
-                "params", name, self.path_text, available=self._tree.variables
-            )
-        else:
-            raise errors.ScopeParamNotFoundError(
-                name, self.path_text, available=self._collection("params")
-            )
+        try:
+            value = self._collection("params").get(name, _MISSING)
+            if value is not _MISSING:
+                if type(value) is dict:
+                    value = self.get_variable("params", name)
+                shapes = expected_shapes(init_fn, init_args, init_kwargs)
+                if len(shapes) != 1 or getattr(value, "shape", _MISSING) != shapes[0]:
+                    self._check_shapes(name, value, shapes)
+            elif self.is_mutable_collection("params"):
+                value = init_fn(self.make_rng("params"), *init_args, **init_kwargs)
+                self.put_variable("params", name, value)
+            elif self.is_collection_empty("params"):
+                raise self._not_found("params", name)
+            else:
+                raise errors.ScopeParamNotFoundError(
+                    name, self.path_text, available=self._collection("params")
+                )
+        except BaseException:
+            self.reservations[name].discard("params")
+            raise
         return meta.unbox(value) if unbox else value
+
+    def _not_found(self, col: str, name: str) -> Exception:
+        if self.is_collection_empty(col):
+            return errors.ScopeCollectionNotFound(
+                col, name, self.path_text, available=self._tree.variables
+            )
+        return errors.ScopeVariableNotFoundError(
+            name, col, self.path_text, available=self._collection(col)
+        )
 
     def _check_shapes(self, name: str, value: Any, shapes: tuple[Any, ...]) -> None:
         for leaf, shape in zip(jax.tree.leaves(value), shapes, strict=False):
@@ -575,25 +584,3 @@ class Scope:
                 f"that are set: {sorted(self.flags) or 'none'}."
             )
         return value
-
-
-def _put(target: dict[str, Any], key: str, value: Any) -> None:
-    old = target.get(key)
-    if isinstance(old, dict) and isinstance(value, Mapping):
-        for name, part in value.items():
-            _put(old, name, part)
-    else:
-        target[key] = value
-
-
-def snapshot(tree: Any) -> Any:
-    """A copy of the dicts of a tree, not of its leaves."""
-    if isinstance(tree, Mapping):
-        return {key: snapshot(value) for key, value in tree.items()}
-    return tree
-
-
-def _result(tree: dict[str, Any]) -> Any:
-    if config.return_frozendict:
-        return FrozenDict(tree, __unsafe_skip_copy__=True)
-    return tree

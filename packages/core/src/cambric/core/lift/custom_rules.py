@@ -10,7 +10,7 @@ import numpy as np
 from jax import numpy as jnp
 
 from ..filters import Filter
-from ..scope_tree import snapshot
+from ..nested_dicts import snapshot
 from .pack import Lifted, pack
 
 __all__ = ["custom_jvp", "custom_vjp"]

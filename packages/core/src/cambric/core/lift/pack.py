@@ -18,9 +18,10 @@ from ..filters import (
     is_filter_empty,
     union_filters,
 )
+from ..nested_dicts import snapshot
 from ..partial_eval import path_name
 from ..rngs import RngCounters
-from ..scope_tree import Scope, snapshot
+from ..scope_tree import Scope
 
 __all__ = [
     "Lifted",
@@ -109,7 +110,8 @@ def pack(
     out_filters = tuple(out_variable_filters)
     rng_filters = tuple(rng_filters)
     mutable = functools.reduce(union_filters, out_filters, False)
-    functools.reduce(union_filters, (*in_filters, *rng_filters), False)  # checks them
+    for filter_like in (*in_filters, *out_filters, *rng_filters):
+        is_filter_empty(filter_like)  # raises if it is no filter
 
     def wrapper(scope_tree: Any, *args: Any, **kwargs: Any) -> Any:
         if kwargs and not enable_kwargs:
@@ -188,8 +190,16 @@ class Lifted:
     # Stage 2: groups.
 
     def variable_groups(self, filters: tuple[Filter, ...]) -> VariableGroups:
+        # What may change is copied: the groups are as it was when the call began.
         per_root = [
-            group_collections(scope._own_variables(), filters) for scope in self.roots
+            group_collections(
+                {
+                    col: snapshot(part) if scope.is_mutable_collection(col) else part
+                    for col, part in scope._own_variables().items()
+                },
+                filters,
+            )
+            for scope in self.roots
         ]
         return tuple(zip(*per_root, strict=True))
 

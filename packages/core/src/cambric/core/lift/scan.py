@@ -108,18 +108,18 @@ def scan(
             else group
             for group, axis in zip(rng_groups, rng_axes, strict=True)
         )
-        made_in_carry = False
+        phase = "loop"
+        makes_carried = False
         start: list[RngCounters] = []
 
         def body(broadcast_vars: Any, carry: Any, groups: Any, *args: Any) -> Any:
-            nonlocal made_in_carry
-            if made_in_carry:
-                # The iteration outside of the loop draws the same keys as the others.
-                if start:
-                    for state, saved in zip(scope_fn.counters, start, strict=True):
-                        state.assign(saved)
-                else:
-                    start.extend(state.copy() for state in scope_fn.counters)
+            nonlocal phase, makes_carried
+            # The iteration outside of the loop counts its keys as the others do.
+            if phase == "first":
+                start.extend(state.copy() for state in scope_fn.counters)
+            elif start:
+                for state, saved in zip(scope_fn.counters, start, strict=True):
+                    state.assign(saved)
             carry_vars, carry = carry
             scan_vars, rng_groups = groups
             variables = (broadcast_vars, carry_vars, *scan_vars)
@@ -131,12 +131,30 @@ def scan(
             # What is immutable is not packed, but is still there in the next iteration.
             broadcast_out = update_groups(broadcast_vars, broadcast_out)
             carry_out = update_groups(carry_vars, carry_out)
-            if start:
+            if phase == "loop":
                 scope_fn.check_unchanged("scan", carry_vars, carry_out)
+            elif phase == "probe":
+                makes_carried = scope_fn.has_new(carry_vars, carry_out)
             else:
-                made_in_carry = scope_fn.has_new(carry_vars, carry_out)
+                phase = "loop"
             return broadcast_out, (carry_out, carry), (ys, tuple(scan_out))
 
+        def needs_first() -> bool:
+            nonlocal phase
+            phase = "first" if makes_carried else "loop"
+            return makes_carried
+
+        def describe(output: str) -> str:
+            which, _, name = output.partition("/")
+            if which == "1":
+                return f'the output "{name}"'
+            root, _, name = name.partition("/")
+            path = scope_fn.roots[int(root)].path_text
+            return f'the variable "{name}" of scope "{path}"'
+
+        probe = check_constancy_invariants or scope_fn.can_change(shared)
+        if probe:
+            phase = "probe"
         loop = axes_scan.Loop(
             in_axes=((axes.in_axes, rng_axes), *_per_arg(in_axes, args)),
             out_axes=(out_axes, axes.out_axes),
@@ -150,8 +168,9 @@ def scan(
             broadcast_vars,
             (carry_vars, init),
             ((axes.enter(scan_vars), rng_groups), *args),
-            probe=check_constancy_invariants or scope_fn.can_change(shared),
-            needs_first=lambda: made_in_carry,
+            probe=probe,
+            needs_first=needs_first,
+            describe=describe,
         )
         out_groups = (broadcast_out, carry_out, *axes.leave(scan_out))
         return (carry, ys), scope_fn.only_mutable(out_groups)

@@ -11,7 +11,8 @@ from ..filters import (
     subtract_filters,
     union_filters,
 )
-from ..scope_tree import snapshot
+from ..nested_dicts import snapshot
+from ..rngs import LazyRng
 from .axes import VariableAxes
 from .pack import Lifted, pack
 
@@ -216,8 +217,9 @@ def fold_rngs(
 ) -> Callable[..., Any]:
     """Starts the PRNG streams of a function of a scope from keys of its own.
 
-    The path of the scope is folded into the base keys, so that inside, keys are told
-    apart by what follows that path. They differ from those without `fold_rngs`.
+    For each stream a key is drawn, which is the base key inside: the path of the scope
+    and the count are folded in at once, and inside, keys are told apart by what follows.
+    They differ from those without `fold_rngs`.
 
     Args:
       fn: a function whose first argument is a scope or a pytree of them.
@@ -250,8 +252,8 @@ def fold_rngs(
     ) -> Any:
         folded = tuple(
             tuple(
-                {stream: lazy.clear_suffix() for stream, lazy in streams.items()}
-                for streams in group
+                {stream: LazyRng(root.make_rng(stream)) for stream in streams}
+                for root, streams in zip(scope_fn.roots, group, strict=True)
             )
             for group in rng_groups
         )

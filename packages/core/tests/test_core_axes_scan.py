@@ -1,0 +1,96 @@
+"""Tests of cambric.core.axes_scan."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cambric.core import axes_scan, broadcast
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(-2, 1), st.integers(-2, 1), st.booleans())
+def test_axes(in_axis, out_axis, reverse):
+    xs = jnp.arange(6.0).reshape(2, 3)
+    loop = axes_scan.scan(
+        lambda b, c, x: (b, c + x.sum(), x + c), (in_axis,), out_axis, reverse=reverse
+    )
+    _, total, ys = loop(None, 0.0, xs)
+    carry, expected = 0.0, []
+    slices = list(jnp.moveaxis(xs, in_axis, 0))
+    for x in reversed(slices) if reverse else slices:
+        expected.append(x + carry)
+        carry = carry + x.sum()
+    expected = expected[::-1] if reverse else expected
+    assert total == carry
+    np.testing.assert_array_equal(ys, jnp.moveaxis(jnp.stack(expected), 0, out_axis))
+
+
+def test_broadcast():
+    def body(b, c, x, table):
+        return (b, {"made": b + 1}), c + 1, (x * table, table.sum(), 7.0)
+
+    loop = axes_scan.scan(body, (0, broadcast), (0, broadcast, broadcast))
+    made, count, (ys, total, seven) = loop(3.0, 0, jnp.arange(4.0), jnp.ones(2))
+    assert ys.shape == (4, 2) and total == 2 and seven == 7 and count == 4
+    # The body gets, inside the loop, what it made beforehand.
+    assert made == (3.0, {"made": 4.0})
+    assert repr(broadcast) == "broadcast"
+
+
+def test_what_is_broadcast_must_not_depend_on_the_loop():
+    def body(b, c, x):
+        return {"b": {"sum": c}}, c, (x, x)
+
+    loop = axes_scan.scan(body, (0,), (0, broadcast))
+    with pytest.raises(ValueError, match='the output "b/sum" and the output "0"'):
+        loop(None, 0.0, jnp.ones(3))
+
+
+def test_broadcast_values_have_derivatives():
+    @jax.custom_jvp
+    def odd(x):
+        return x
+
+    odd.defjvp(lambda p, t: (p[0], 100 * t[0]))
+
+    def run(w):
+        loop = axes_scan.scan(lambda b, c, x: (odd(w), c + x * w, x), (0,), 0)
+        made, total, _ = loop(None, 0.0, jnp.ones(3))
+        return made + total
+
+    assert jax.grad(run)(2.0) == 103
+    np.testing.assert_array_equal(jax.vmap(run)(jnp.ones(2)), [4, 4])
+
+
+def test_without_the_check_nothing_is_traced_twice():
+    traces = []
+
+    def body(b, c, x):
+        traces.append(b)
+        return b, c, x
+
+    args = (None, 0.0, jnp.ones(3))
+    axes_scan.scan(body, (0,), 0, check_constancy_invariants=False)(*args)
+    assert len(traces) == 1
+    axes_scan.scan(body, (0,), 0)(*args)
+    assert len(traces) == 3
+
+
+def test_errors():
+    def run(in_axes, *args, out_axes=0, length=None):
+        loop = axes_scan.scan(lambda b, c, *x: (b, c, c), in_axes, out_axes, length)
+        return loop(None, 0.0, *args)
+
+    with pytest.raises(ValueError, match="needs length="):
+        run((broadcast,), jnp.ones(3))
+    with pytest.raises(ValueError, match=r"sizes are \[3, 4\]"):
+        run((0,), jnp.ones(3), length=4)
+    with pytest.raises(ValueError, match=r"axis 1 of an array of shape \(3,\)"):
+        run((1,), jnp.ones(3))
+    with pytest.raises(ValueError, match="in_axes of a scan, .* of the arguments"):
+        run((0, 0, 0), jnp.ones(3))
+    with pytest.raises(ValueError, match="out_axes of a scan, .* outputs of the body"):
+        run((0,), jnp.ones(3), out_axes=(0, 0))

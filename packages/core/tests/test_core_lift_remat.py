@@ -1,0 +1,101 @@
+"""Tests of cambric.core.lift.remat."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cambric.core import apply, init, lift, nn
+
+KEY = jax.random.key(0)
+
+
+def layer(scope, x):
+    h = jnp.sin(nn.dense(scope.push("dense"), x, x.shape[-1]))
+    keep = jax.random.bernoulli(scope.make_rng("dropout"), 0.5, h.shape)
+    return x + jnp.where(keep, h, 0)
+
+
+RNGS = {"params": KEY, "dropout": jax.random.key(1)}
+
+
+def test_checkpoint_changes_nothing_but_what_is_kept():
+    x = jnp.ones((2, 3))
+    y, variables = init(layer)(RNGS, x)
+    remat_y, remat_variables = init(lift.checkpoint(layer))(RNGS, x)
+    jax.tree.map(np.testing.assert_array_equal, variables, remat_variables)
+    np.testing.assert_allclose(y, remat_y, rtol=1e-6)
+
+    def loss(fn):
+        return lambda v: apply(fn)(v, x, rngs=RNGS).sum()
+
+    a = jax.grad(loss(layer))(variables)
+    b = jax.grad(loss(lift.remat(layer)))(variables)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), a, b)
+    jaxpr = jax.make_jaxpr(jax.grad(loss(lift.remat(layer))))(variables)
+    names = {eqn.primitive.name for eqn in jaxpr.eqns}
+    assert names & {"remat", "remat2", "checkpoint"}
+
+
+def test_policy():
+    policy = jax.checkpoint_policies.everything_saveable
+    fn = lift.checkpoint(lambda s, x: jnp.sin(jnp.sin(x)), policy=policy)
+    jaxpr = str(jax.make_jaxpr(jax.grad(lambda x: apply(fn)({}, x)))(1.0))
+    assert jaxpr.count("sin ") == 2
+
+
+def test_static_arguments_are_counted_without_the_scope():
+    def fn(scope, x, double):
+        return 2 * x if double else x
+
+    for static_argnums in (1, (1,), -1):
+        lifted = lift.checkpoint(fn, static_argnums=static_argnums)
+        assert apply(lifted)({}, 1.0, True) == 2
+
+
+def test_keyword_arguments():
+    assert apply(lift.checkpoint(lambda s, x, y: x - y))({}, y=1.0, x=3.0) == 2
+
+
+def test_concrete_is_refused():
+    with pytest.raises(ValueError, match="static_argnums"):
+        lift.checkpoint(layer, concrete=True)
+
+
+@pytest.mark.parametrize("lengths", [(4,), (2, 3)])
+def test_a_deep_residual_network(lengths):
+    x = jnp.ones((2, 3))
+    deep = lift.remat_scan(layer, lengths)
+    y, variables = init(deep)(RNGS, x)
+    kernels = variables["params"]["dense"]["kernel"]
+    assert kernels.shape == (*lengths, 3, 3) and y.shape == x.shape
+    flat = np.asarray(kernels).reshape(-1, 9)
+    assert len(set(map(tuple, flat.tolist()))) == np.prod(lengths)
+
+    def no_dropout(scope, x):
+        return x + jnp.sin(nn.dense(scope.push("dense"), x, x.shape[-1]))
+
+    def unrolled(params, x):
+        flat = jax.tree.map(lambda p: p.reshape(-1, *p.shape[len(lengths) :]), params)
+        for i in range(np.prod(lengths)):
+            one = jax.tree.map(lambda p, i=i: p[i], flat)
+            x = apply(no_dropout)({"params": one}, x)
+        return x.sum()
+
+    def deep_loss(params, x):
+        return apply(lift.remat_scan(no_dropout, lengths))({"params": params}, x).sum()
+
+    params = dict(variables["params"])
+    a, a_grads = jax.value_and_grad(unrolled)(params, x)
+    b, b_grads = jax.value_and_grad(deep_loss)(params, x)
+    np.testing.assert_allclose(a, b, rtol=1e-5)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+        a_grads,
+        b_grads,
+    )
+
+
+def test_a_deep_network_of_no_loops():
+    with pytest.raises(ValueError, match="at least one loop"):
+        lift.remat_scan(layer, ())
