@@ -280,7 +280,7 @@ def _check_contents(session: nox.Session, package: str, files: list[str]) -> Non
     code = {n for n in names if ".dist-info/" not in n}
     if code != expected:
         session.error(f"{wheel}: differs from the source: {sorted(code ^ expected)}")
-    if any(not n.startswith(inside) or "test" in n.split("/") for n in code):
+    if any(not n.startswith(inside) or "tests" in n.split("/") for n in code):
         session.error(f"{wheel}: holds files outside {inside}")
     if not any(n.endswith("licenses/LICENSE") for n in names):
         session.error(f"{wheel}: holds no licence")
