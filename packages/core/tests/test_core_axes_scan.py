@@ -30,13 +30,14 @@ def test_axes(in_axis, out_axis, reverse):
 
 def test_broadcast():
     def body(b, c, x, table):
-        return (b, {"made": b + 1}), c + 1, (x * table, table.sum(), 7.0)
+        made = b if isinstance(b, dict) else {"made": b + 1}
+        return made, c + made["made"], (x * table, table.sum(), 7.0)
 
     loop = axes_scan.scan(body, (0, broadcast), (0, broadcast, broadcast))
-    made, count, (ys, total, seven) = loop(3.0, 0, jnp.arange(4.0), jnp.ones(2))
-    assert ys.shape == (4, 2) and total == 2 and seven == 7 and count == 4
+    made, carry, (ys, total, seven) = loop(3.0, 0.0, jnp.arange(4.0), jnp.ones(2))
+    assert ys.shape == (4, 2) and total == 2 and seven == 7
     # The body gets, inside the loop, what it made beforehand.
-    assert made == (3.0, {"made": 4.0})
+    assert made == {"made": 4.0} and carry == 16
     assert repr(broadcast) == "broadcast"
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cambric.core import apply, init, lift, nn
+from cambric.core import apply, init, lift, nn, unfreeze
 
 KEY = jax.random.key(0)
 few = settings(max_examples=12, deadline=None, derandomize=True)
@@ -188,11 +188,11 @@ def test_any_stack_computes_what_it_computes_unlifted(names, outer):
     lifted, plain = program
     x = jnp.array([0.3, 0.5])
     _, made = init(lifted)(KEY, x)
-    variables = {name: dict(collection) for name, collection in made.items()}
+    variables = unfreeze(made)
 
     def run(variables, x):
         y, new = apply(lifted, mutable="state")(variables, x)
-        return y, dict(new["state"])
+        return y, unfreeze(new)["state"]
 
     y, state = OUTER[outer](run)(variables, x)
     expected, expected_state = plain(variables["params"], variables["state"], x)

@@ -217,9 +217,9 @@ def fold_rngs(
 ) -> Callable[..., Any]:
     """Starts the PRNG streams of a function of a scope from keys of its own.
 
-    For each stream a key is drawn, which is the base key inside: the path of the scope
-    and the count are folded in at once, and inside, keys are told apart by what follows.
-    They differ from those without `fold_rngs`.
+    For each stream a key is drawn, which is the base key inside: the path of the
+    scope and the count are folded in at once, and inside, keys are told apart by what
+    follows. They differ from those without `fold_rngs`.
 
     Args:
       fn: a function whose first argument is a scope or a pytree of them.
