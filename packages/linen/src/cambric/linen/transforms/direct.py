@@ -17,13 +17,19 @@ __all__ = ["DirectCall"]
 class _DirectBody(LiftedBody):
     """May be given the module's own scope in place of all."""
 
-    def __init__(self, fn: Callable[..., Any], call: DirectCall):
-        super().__init__(fn, call.module_map, call.target)
-        self._call = call
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        module_map: ModuleMap,
+        target: Any,
+        paths: list[tuple[str, ...]],
+    ):
+        super().__init__(fn, module_map, target)
+        self._paths = paths
 
     def __call__(self, scopes: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(scopes, Scope):
-            scopes = [_below(scopes, path) for path in self._call._paths_in_own]
+            scopes = [_below(scopes, path) for path in self._paths]
         return super().__call__(scopes, *args, **kwargs)
 
 
@@ -46,12 +52,16 @@ class DirectCall:
         self.args = tuple([self.module_map.add(arg) for arg in args])
         self.target = self.module_map.add_target()
         self.scopes = self.module_map.scopes
+        # What JAX keeps of the functions must not keep the scopes.
+        self._detached_map = self.module_map.detach()
         self._paths_in_own: list[tuple[str, ...]] = [()]
         self._bodies: list[LiftedBody] = []
 
     def body(self, fn: Callable[..., Any]) -> LiftedBody:
         """A function of modules as a function of scopes."""
-        body = _DirectBody(wrap_method_once(fn), self)
+        body = _DirectBody(
+            wrap_method_once(fn), self._detached_map, self.target, self._paths_in_own
+        )
         self._bodies.append(body)
         return body
 
@@ -69,7 +79,7 @@ class DirectCall:
         for scope in self.scopes:
             if scope.root != own.root or scope.path[:depth] != own.path:
                 return self.scopes
-        self._paths_in_own = paths
+        self._paths_in_own[:] = paths
         return own
 
     def own_scope(self, transform: str) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 from cambric.core import lift
@@ -15,8 +14,6 @@ from .lifted_call import call_lifted
 from .targets import Call, lift_target
 
 __all__ = ["remat_scan", "scan", "while_loop"]
-
-_NONE: Mapping[Any, Any] = MappingProxyType({})
 
 
 def scan(
@@ -31,7 +28,7 @@ def scan(
     reverse: bool = False,
     unroll: int = 1,
     data_transform: Callable[..., Any] | None = None,
-    metadata_params: Mapping[Any, Any] = _NONE,
+    metadata_params: Mapping[Any, Any] = FrozenDict(),
     methods: Any = None,
     _split_transpose: bool = False,
     check_constancy_invariants: bool = True,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any
 
 from cambric.core import lift
@@ -13,8 +12,6 @@ from .lifted_call import call_lifted
 from .targets import Call, lift_target
 
 __all__ = ["vmap"]
-
-_NONE: Mapping[Any, Any] = MappingProxyType({})
 
 
 def vmap(
@@ -26,7 +23,7 @@ def vmap(
     axis_size: int | None = None,
     axis_name: Any = None,
     spmd_axis_name: Any = None,
-    metadata_params: Mapping[Any, Any] = _NONE,
+    metadata_params: Mapping[Any, Any] = FrozenDict(),
     methods: Any = None,
 ) -> Any:
     """Lifted `jax.vmap`: gives a module class, or a function of a module, a batch axis.

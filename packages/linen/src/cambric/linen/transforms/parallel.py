@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType
 from typing import Any
 
 from cambric.core import lift
@@ -13,8 +12,6 @@ from .lifted_call import call_lifted
 from .targets import Call, lift_target
 
 __all__ = ["pmap", "shard_map"]
-
-_NONE: Mapping[Any, Any] = MappingProxyType({})
 
 
 def pmap(
@@ -27,7 +24,7 @@ def pmap(
     axis_size: int | None = None,
     devices: Any = None,
     backend: str | None = None,
-    metadata_params: Mapping[Any, Any] = _NONE,
+    metadata_params: Mapping[Any, Any] = FrozenDict(),
     methods: Any = None,
 ) -> Any:
     """Lifted `jax.pmap`: as `vmap`, with each index on a device of its own.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any
 
 from cambric.core import lift
@@ -14,8 +13,6 @@ from .lifted_call import call_lifted
 from .targets import Call, lift_target
 
 __all__ = ["add_metadata_axis", "fold_rngs", "map_variables"]
-
-_NONE: Mapping[Any, Any] = MappingProxyType({})
 
 
 def _identity(variables: Any) -> Any:
@@ -105,7 +102,7 @@ def _map_variables_call(
 def add_metadata_axis(
     target: Any,
     variable_axes: Mapping[Any, int | None] = FrozenDict(),
-    metadata_params: Mapping[Any, Any] = _NONE,
+    metadata_params: Mapping[Any, Any] = FrozenDict(),
 ) -> Any:
     """Tells the boxes of variables of an axis that they do not have inside.
 
