@@ -34,7 +34,7 @@ def values(*shape: int, dtype: Any = jnp.float32, seed: str = "") -> Any:
     rng = np.random.default_rng(zlib.crc32(f"{shape}{seed}".encode()))
     x = np.round(rng.normal(0.3, 1.5, shape), 3).astype(np.float32)
     if jnp.issubdtype(dtype, jnp.complexfloating):
-        return jnp.asarray(x + 1j * x[::-1], dtype)
+        return jnp.asarray(x + 1j * np.flip(x), dtype)
     return jnp.asarray(x).astype(dtype)
 
 

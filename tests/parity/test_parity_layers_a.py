@@ -110,7 +110,7 @@ def test_float64(name):
         def build(nn):
             module, inputs, kwargs = CASES[name](nn)
             wide = {"float32": np.float64, "int32": np.int64}
-            inputs = tuple(np.asarray(x, wide[x.dtype.name]) for x in inputs)
+            inputs = tuple(jnp.asarray(x, wide[x.dtype.name]) for x in inputs)
             if hasattr(module, "param_dtype"):
                 module = module.clone(param_dtype=jnp.float64)
             return module, inputs, kwargs
@@ -360,7 +360,6 @@ ERRORS = {
     "group axes": lambda nn: nn.GroupNorm(2, reduction_axes=(1,)),
     "instance axes": lambda nn: nn.InstanceNorm(feature_axes=0),
     "dropout": lambda nn: nn.Dropout(0.5),
-    "dropout key": lambda nn: nn.Dropout(0.5, deterministic=False),
     "sequential": lambda nn: nn.Sequential([]),
     "sequential of a layer": lambda nn: nn.Sequential(nn.Dense(3)),
 }

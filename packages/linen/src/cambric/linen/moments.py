@@ -42,10 +42,8 @@ def _accumulator(dtype: np.dtype) -> np.dtype:
     return dtype if wide else _at_least_float32(dtype)
 
 
-def _squared_modulus(x: Array) -> Array:
-    if not jnp.iscomplexobj(x):
-        return lax.square(x)
-    return lax.add(lax.square(lax.real(x)), lax.square(lax.imag(x)))
+def _squared_parts(x: Array) -> tuple[Array, Array]:
+    return lax.square(lax.real(x)), lax.square(lax.imag(x))
 
 
 def _mean(x: Array, axes: tuple[int, ...]) -> Array:
@@ -80,12 +78,21 @@ def _positive_difference(a: Array, b: Array) -> Array:
     return lax.max(lax.sub(a, b), np.zeros((), a.dtype))
 
 
-# The squares are apart from the sums that follow, as `eager` explains.
-_square = eager_jit(_squared_modulus)
+# Products are apart from the sums that follow, as `eager` explains.
+_square_real = eager_jit(lax.square)
+_square_parts = eager_jit(_squared_parts)
+_add = eager_jit(lax.add)
 _average = eager_jit(_mean, static_argnums=(1,))
 _masked_average = eager_jit(_masked_mean, static_argnums=(2,))
 _center = eager_jit(_difference_from, static_argnums=(2,))
 _clipped_sub = eager_jit(_positive_difference)
+
+
+def _square(x: Array) -> Array:
+    """The squared modulus of `x`, which is real."""
+    if jnp.issubdtype(x.dtype, jnp.complexfloating):
+        return _add(*_square_parts(x))
+    return _square_real(x)
 
 
 def canonical_axes(

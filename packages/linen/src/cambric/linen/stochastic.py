@@ -27,17 +27,13 @@ _BROADCAST = (
 )
 
 
-def _divide(x: Array, keep: float) -> Array:
-    return lax.div(x, np.asarray(keep, x.dtype))
-
-
 def _zero_unless(mask: Array, x: Array) -> Array:
     if mask.shape != x.shape:
         mask = lax.broadcast_in_dim(mask, x.shape, tuple(range(x.ndim)))
     return lax.select(mask, x, lax.full_like(x, 0))
 
 
-_scale = eager_jit(_divide, static_argnums=(1,))
+_divide = eager_jit(lax.div)
 _keep = eager_jit(_zero_unless)
 
 
@@ -104,7 +100,7 @@ class Dropout(Module):
         mask = jax.random.bernoulli(rng, p=keep, shape=self._mask_shape(inputs.shape))
         if not jnp.issubdtype(inputs.dtype, jnp.inexact):
             inputs = inputs.astype(jnp.promote_types(inputs.dtype, jnp.float32))
-        return _keep(mask, _scale(inputs, keep))
+        return _keep(mask, _divide(inputs, np.asarray(keep, inputs.dtype)))
 
     def _mask_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         if not self.broadcast_dims:
