@@ -37,7 +37,9 @@ def expected_shapes(
 
     The initializer is traced abstractly, once for each `(init_fn, args)` whose
     arguments are static data; with keyword arguments, or arguments or an initializer
-    that cannot be hashed, it is traced at every call.
+    that cannot be hashed, it is traced at every call. An initializer that is made
+    anew at each call, around another, is known again by its attribute `memo_key`: a
+    pair of what it is made around and of hashable data that tells the rest.
 
     >>> import jax.numpy as jnp
     >>> expected_shapes(jax.nn.initializers.zeros, ((2, 3), jnp.float32), {})
@@ -45,14 +47,15 @@ def expected_shapes(
     """
     if kwargs:
         return _trace(init_fn, args, kwargs)
+    owner, detail = getattr(init_fn, "memo_key", None) or (init_fn, None)
     try:
-        return _memo[init_fn][args]
+        return _memo[owner][detail, args]
     except (KeyError, TypeError):
         pass
     shapes = _trace(init_fn, args, kwargs)
     if _is_static(args):
         try:
-            _memo.setdefault(init_fn, {})[args] = shapes
+            _memo.setdefault(owner, {})[detail, args] = shapes
         except TypeError:
             pass  # cannot be hashed or weakly referenced: traced at every call
     return shapes

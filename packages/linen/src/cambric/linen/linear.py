@@ -66,12 +66,16 @@ _contract = eager_jit(_dot_general, static_argnums=(2, 3))
 class _FlatInitializer:
     """Draws a tensor as the matrix (or vector) that it stands for.
 
-    Fans are then counted over all the contracted axes. A value with equality, and
-    not a closure, so that what is memoised for it can be found again.
+    Fans are then counted over all the contracted axes.
     """
 
     init: Initializer
     flat_shape: tuple[int, ...]
+
+    @property
+    def memo_key(self) -> tuple[Any, Any]:
+        """What the scope remembers the resulting shape by."""
+        return self.init, (_FlatInitializer, self.flat_shape)
 
     def __call__(self, key: Any, shape: Shape, dtype: Dtype) -> Any:
         value = self.init(key, self.flat_shape, dtype)

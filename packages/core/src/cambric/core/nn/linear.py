@@ -1,6 +1,5 @@
 """Linear maps over scopes: dense layers, convolutions and embedding tables."""
 
-import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -54,10 +53,10 @@ def _as_tuple(x: int | Iterable[int]) -> tuple[int, ...]:
     return tuple(x) if isinstance(x, Iterable) else (x,)
 
 
-@functools.lru_cache(maxsize=512)
-def _init_flat_cached(
+def _init_flat(
     init: Initializer, batch: tuple[int, ...], *groups: tuple[int, ...]
 ) -> Initializer:
+    """An initializer that runs `init` with each group of axes flattened to one."""
     flat = tuple(math.prod(group) for group in groups)
     shape = sum(groups, ())
 
@@ -65,21 +64,9 @@ def _init_flat_cached(
         value = init(key, flat, jnp.float32)
         return jnp.broadcast_to(jnp.reshape(value, shape), batch + shape)
 
+    # The scope remembers by this what shape it makes.
+    init_flat.memo_key = (init, (_init_flat, batch, groups))
     return init_flat
-
-
-def _init_flat(
-    init: Initializer, batch: tuple[int, ...], *groups: tuple[int, ...]
-) -> Initializer:
-    """An initializer that runs `init` with each group of axes flattened to one.
-
-    The result is one and the same object for the same arguments, so that the scope
-    can remember what shape it makes.
-    """
-    try:
-        return _init_flat_cached(init, batch, *groups)
-    except TypeError:  # `init` cannot be hashed
-        return _init_flat_cached.__wrapped__(init, batch, *groups)
 
 
 def dense_general(
