@@ -57,12 +57,18 @@ def test_dense_dtypes(dtype, param_dtype, input_dtype, expected):
     assert {p.dtype for p in variables["params"].values()} == {jnp.dtype(param_dtype)}
 
 
-def test_dense_float64():
-    with jax.enable_x64(True):
-        x = np.ones((2, 4))
-        y, variables = Dense(3).init_with_output(KEY, x)
-        assert y.dtype == jnp.float64
-        assert variables["params"]["kernel"].dtype == jnp.float32
+@pytest.fixture
+def wide():
+    """Lets arrays be of 64 bits."""
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", False)
+
+
+def test_dense_float64(wide):
+    y, variables = Dense(3).init_with_output(KEY, np.ones((2, 4)))
+    assert y.dtype == jnp.float64
+    assert variables["params"]["kernel"].dtype == jnp.float32
 
 
 def test_dense_has_the_equations_that_a_person_writes():

@@ -163,11 +163,18 @@ def test_dtypes(layer, input_dtype, fields, expected):
     assert {p.dtype for p in variables["params"].values()} == {jnp.dtype(param_dtype)}
 
 
+@pytest.fixture
+def wide():
+    """Lets arrays be of 64 bits."""
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", False)
+
+
 @pytest.mark.parametrize("layer", PLAIN)
-def test_float64(layer):
-    with jax.enable_x64(True):
-        y, _ = layer.init_with_output(KEY, np.asarray(X, np.float64))
-        assert y.dtype == jnp.float64
+def test_float64(layer, wide):
+    y, _ = layer.init_with_output(KEY, np.asarray(X, np.float64))
+    assert y.dtype == jnp.float64
 
 
 @pytest.mark.parametrize("layer", PLAIN)

@@ -185,7 +185,7 @@ def output_positions(
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(extents, windows, strides, padding)
     return tuple(
-        max(0, (extent + sum(sides) - window) // stride + 1)
+        max(0, int(extent + sum(sides) - window) // stride + 1)
         for extent, sides, window, stride in zip(
             extents, padding, windows, strides, strict=True
         )
