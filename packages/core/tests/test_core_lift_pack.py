@@ -306,3 +306,22 @@ def test_tree_map_rngs_keeps_suffixes():
     split = lift.tree_map_rngs(lambda key: jax.random.split(key, 3), streams)
     assert split["a"].rng.shape == (3, 2) and split["a"].suffix == ("x",)
     assert split["b"].rng.shape == (3,) and split["b"].suffix == ()
+
+
+def test_a_parameter_read_through_a_closure_is_told():
+    def model(scope, x):
+        scope.param("w", jax.nn.initializers.ones, ())
+        layer = scope.push("layer")
+        layer.param("v", jax.nn.initializers.ones, ())
+
+        def closes_over(inner, x):
+            rewound = layer.rewound()
+            return x * rewound.param("v", jax.nn.initializers.ones, ())
+
+        return lift.jit(closes_over)(scope, x)
+
+    variables = {"params": {"w": jnp.ones(()), "layer": {"v": jnp.ones(())}}}
+    with pytest.raises(errors.JaxTransformError, match="/layer"):
+        apply(model)(variables, 1.0)
+    # A transform that is none of JAX's may be closed over.
+    assert apply(lambda s: lift.fold_rngs(lambda _: s.param("w", jnp.ones))(s))

@@ -34,12 +34,15 @@ class _Tree:
     tree is freed, with the arrays in it, at once when its last scope is.
     """
 
-    __slots__ = ("__weakref__", "invalid", "mutable", "rngs", "variables")
+    __slots__ = ("__weakref__", "invalid", "lifted", "mutable", "rngs", "variables")
 
     def __init__(self, variables: dict[str, Any], rngs: dict[str, LazyRng]):
         self.variables = variables
         self.rngs = rngs
         self.invalid = False
+        # How many lifted functions are running on scopes made of this tree's: its own
+        # scopes are then seen by closures only.
+        self.lifted = 0
         # For each collection that was asked for, whether it is mutable.
         self.mutable: dict[str, bool] = {}
 
@@ -476,6 +479,8 @@ class Scope:
           ValueError: the name is taken in this scope.
           JaxTransformError: the scope comes from outside of a JAX transformation.
         """
+        if self._tree.lifted:
+            self._check_usable()
         self.reserve(name, "params")
         try:
             value = self._collection("params").get(name, _MISSING)
@@ -486,8 +491,14 @@ class Scope:
                 if len(shapes) != 1 or getattr(value, "shape", _MISSING) != shapes[0]:
                     self._check_shapes(name, value, shapes)
             elif self.is_mutable_collection("params"):
-                value = init_fn(self.make_rng("params"), *init_args, **init_kwargs)
-                self.put_variable("params", name, value)
+                counts = self._rng_state.counts
+                drawn = counts.get("params", 0)
+                try:
+                    value = init_fn(self.make_rng("params"), *init_args, **init_kwargs)
+                    self.put_variable("params", name, value)
+                except BaseException:
+                    counts["params"] = drawn
+                    raise
             elif self.is_collection_empty("params"):
                 raise self._not_found("params", name)
             else:

@@ -120,6 +120,7 @@ def pack(
                 f"given {sorted(kwargs)}. Pass them by position."
             )
         lifted = Lifted(scope_tree, mutable, out_filters, name)
+        lifted.suspend_outside(1)
         try:
             y, out_groups = fn(
                 lifted,
@@ -134,6 +135,7 @@ def pack(
             lifted.restore_counters()
             raise
         finally:
+            lifted.suspend_outside(-1)
             lifted.close()
         return y
 
@@ -300,6 +302,14 @@ class Lifted:
                 for col, part in collections.items():
                     for name, value in part.items():
                         scope.put_variable(col, name, value)
+
+    def suspend_outside(self, change: int) -> None:
+        """Counts the lifted functions that run on the outer scopes' trees.
+
+        Meanwhile, who uses an outer scope has closed over it, and is told so.
+        """
+        for scope in self.roots:
+            scope._tree.lifted += change
 
     def close(self) -> None:
         """Ends the life of all inner scopes, and lets go of the outer ones."""
