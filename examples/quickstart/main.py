@@ -29,7 +29,7 @@ HERE = Path(__file__).resolve().parent
 
 def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0],
+        description="Trains a network on handwritten digits, from data to pictures.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument(

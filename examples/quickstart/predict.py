@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,13 +20,13 @@ from cambric.serialization import from_bytes
 __all__ = ["load_params", "predict"]
 
 
-def load_params(path: Path, image_shape: tuple[int, ...]) -> dict:
+def load_params(path: Path, image_shape: tuple[int, ...]) -> Any:
     """Reads parameters; their structure is that of a freshly initialized model."""
     target = CNN().init(jax.random.key(0), jnp.ones((1, *image_shape)))["params"]
     return from_bytes(target, path.read_bytes())
 
 
-def predict(params: dict, images: np.ndarray) -> np.ndarray:
+def predict(params: Any, images: np.ndarray) -> np.ndarray:
     """The digit, 0 to 9, that each image (number, height, width, 1) shows."""
     logits = jax.jit(CNN().apply)({"params": params}, images)
     return np.asarray(logits.argmax(-1))

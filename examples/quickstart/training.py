@@ -28,7 +28,7 @@ class Metrics(struct.PyTreeNode):
     def empty(cls) -> Metrics:
         return cls(loss_sum=jnp.zeros(()), correct=jnp.zeros(()), count=jnp.zeros(()))
 
-    def add(self, losses: jax.Array, logits: jax.Array, labels: jax.Array) -> Metrics:
+    def add(self, losses: jax.Array, logits: jax.Array, labels: Any) -> Metrics:
         """Takes in the losses (batch,), logits (batch, 10) and labels (batch,)."""
         return Metrics(
             loss_sum=self.loss_sum + losses.sum(),

@@ -433,7 +433,7 @@ def _render(
     )
     for name in (*columns, *table.collections):
         view.add_column(name, **column_kwargs)
-    totals = dict.fromkeys(table.collections, (0, 0))
+    totals: dict[str, tuple[int, int]] = dict.fromkeys(table.collections, (0, 0))
     for row in table:
         sizes = row.size_and_bytes(table.collections)
         cells = []
@@ -464,7 +464,7 @@ def _render(
         sum(num_bytes for _, num_bytes in totals.values()),
     )
     view.caption = f"\nTotal Parameters: {_size_text(total)}"
-    options = {"force_terminal": True, "force_jupyter": False}
+    options: dict[str, Any] = {"force_terminal": True, "force_jupyter": False}
     options.update(console_kwargs or {})
     file = io.StringIO()
     console = rich.console.Console(file=file, **options)
