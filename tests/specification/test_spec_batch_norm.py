@@ -5,9 +5,10 @@ from typing import Any
 import jax
 import numpy as np
 import optax
+from jax import numpy as jnp
+
 from cambric import linen as nn
 from cambric.training import train_state
-from jax import numpy as jnp
 
 
 class PlainMLP(nn.Module):

@@ -7,13 +7,14 @@ import jax
 import numpy as np
 import optax
 import pytest
+from jax import numpy as jnp
+from jax import random
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
 from cambric import linen as nn
 from cambric import serialization
 from cambric.core import FrozenDict, config
 from cambric.training import checkpoints, orbax_utils, train_state
-from jax import numpy as jnp
-from jax import random
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 KERNEL = """
 [[ 0.26048955, -0.61399287, -0.23458514],
@@ -193,7 +194,9 @@ def test_a_manager_keeps_the_latest_checkpoints(guide, tmp_path, check_restored)
         with pytest.raises((KeyError, ValueError)):
             manager.restore(4, items=guide.custom_target)
         restored = manager.restore(
-            4, items=guide.custom_target, restore_kwargs=transforming(guide.custom_target)
+            4,
+            items=guide.custom_target,
+            restore_kwargs=transforming(guide.custom_target),
         )
         check_restored(restored, CustomTrainState)
         assert restored["config"] is None

@@ -4,10 +4,11 @@ import jax
 import numpy as np
 import optax
 import pytest
+from jax import numpy as jnp
+
 from cambric import linen as nn
 from cambric.core import errors
 from cambric.training import train_state
-from jax import numpy as jnp
 
 
 class PlainModel(nn.Module):

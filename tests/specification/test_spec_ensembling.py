@@ -5,9 +5,10 @@ import functools
 import jax
 import numpy as np
 import optax
+from jax import numpy as jnp
+
 from cambric import linen as nn
 from cambric.training import jax_utils, train_state
-from jax import numpy as jnp
 
 LEARNING_RATE, MOMENTUM, BATCH_SIZE = 0.1, 0.9, 8
 

@@ -5,12 +5,13 @@ import functools
 import jax
 import numpy as np
 import pytest
+from jax import lax, random
+from jax import numpy as jnp
+
 from cambric import linen as nn
 from cambric.core import Scope, errors
 from cambric.linen import initializers
 from cambric.linen.initializers import lecun_normal
-from jax import lax, random
-from jax import numpy as jnp
 
 
 def test_submodules_in_a_method_that_is_not_compact():

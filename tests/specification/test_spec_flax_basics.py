@@ -7,11 +7,12 @@ import jax
 import numpy as np
 import optax
 import pytest
+from jax import lax, random
+from jax import numpy as jnp
+
 from cambric import linen as nn
 from cambric import serialization
 from cambric.core import FrozenDict, freeze, unfreeze
-from jax import lax, random
-from jax import numpy as jnp
 
 BIAS = "[-1.4555765 -2.027799   2.0790975  1.2186143 -0.9980974]"
 KERNEL = """
@@ -73,9 +74,7 @@ def trained():
 
     @jax.jit
     def update_params(params, learning_rate, grads):
-        return jax.tree_util.tree_map(
-            lambda p, g: p - learning_rate * g, params, grads
-        )
+        return jax.tree_util.tree_map(lambda p, g: p - learning_rate * g, params, grads)
 
     for i in range(101):
         loss_val, grads = loss_grad_fn(params, x_samples, y_samples)
@@ -176,7 +175,9 @@ def test_the_trained_parameters_are_read_back(trained, check_printed):
     assert isinstance(restored["params"]["bias"], np.ndarray)
     check_printed(restored["params"]["bias"], BIAS, relative=1e-5)
     check_printed(restored["params"]["kernel"], KERNEL, roundings=8)
-    assert repr(restored).startswith("FrozenDict({\n    params: {\n        bias: array(")
+    assert repr(restored).startswith(
+        "FrozenDict({\n    params: {\n        bias: array("
+    )
 
 
 class ExplicitMLP(nn.Module):

@@ -5,9 +5,10 @@ import collections
 import jax
 import numpy as np
 import pytest
+from jax import numpy as jnp
+
 from cambric import linen as nn
 from cambric.training import jax_utils
-from jax import numpy as jnp
 
 D = 4
 PER_DEVICE = 3

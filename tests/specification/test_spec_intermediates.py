@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
+from jax import numpy as jnp
+
 from cambric import linen as nn
 from cambric import traverse
-from jax import numpy as jnp
 
 
 class CNN(nn.Module):
@@ -148,7 +149,9 @@ def test_every_call_is_captured():
     x = batch()
     variables = jax.jit(CNN().init)(jax.random.PRNGKey(0), x)
     y, is_finite = predict(variables, x)
-    assert all(jax.tree_util.tree_leaves(is_finite)), "non-finite intermediate detected!"
+    assert all(jax.tree_util.tree_leaves(is_finite)), (
+        "non-finite intermediate detected!"
+    )
     assert sorted(traverse.flatten_dict(is_finite, sep="/")) == [
         "Conv_0/__call__",
         "Conv_1/__call__",

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 import pytest
-from cambric import linen as nn
 from jax import numpy as jnp
 from jax import random
+
+from cambric import linen as nn
 
 # The arguments of the signatures that the pages show, and their plain defaults.
 SIGNATURES = {
@@ -80,21 +81,20 @@ def test_signatures(name):
 
 
 def test_signatures_of_calls():
-    call = inspect.signature(nn.Bidirectional.__call__).parameters
-    assert list(call)[1:] == [
-        "inputs",
-        "initial_carry",
-        "init_key",
-        "seq_lengths",
-        "return_carry",
-        "time_major",
-        "reverse",
-        "keep_order",
-    ]
-    assert all(
-        call[name].kind is inspect.Parameter.KEYWORD_ONLY and call[name].default is None
-        for name in list(call)[2:]
-    )
+    for layer in (nn.RNN, nn.Bidirectional):
+        call = inspect.signature(layer.__call__).parameters
+        assert list(call)[:2] == ["self", "inputs"]
+        for name in (
+            "initial_carry",
+            "init_key",
+            "seq_lengths",
+            "return_carry",
+            "time_major",
+            "reverse",
+            "keep_order",
+        ):
+            assert call[name].kind is inspect.Parameter.KEYWORD_ONLY
+            assert call[name].default is None
 
 
 def test_one_hot(check_printed):
@@ -187,9 +187,7 @@ def test_sequential():
 
         @nn.compact
         def __call__(self, x):
-            return nn.Sequential(
-                [nn.Dense(4), nn.relu, nn.Dense(2), nn.log_softmax]
-            )(x)
+            return nn.Sequential([nn.Dense(4), nn.relu, nn.Dense(2), nn.log_softmax])(x)
 
     x = jnp.ones((3, 5))
     y, variables = Foo((4, 2)).init_with_output(random.PRNGKey(0), x)

@@ -6,10 +6,11 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from cambric import linen as nn
-from cambric.core import errors, struct
 from jax import numpy as jnp
 from jax import random
+
+from cambric import linen as nn
+from cambric.core import errors, struct
 
 
 class MLP(nn.Module):

@@ -3,11 +3,12 @@
 import jax
 import numpy as np
 import pytest
+from jax import numpy as jnp
+from jax import random
+
 from cambric import linen as nn
 from cambric.core import apply, init, lift
 from cambric.core import nn as core_nn
-from jax import numpy as jnp
-from jax import random
 
 
 class MLP(nn.Module):

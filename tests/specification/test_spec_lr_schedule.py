@@ -7,9 +7,10 @@ import jax
 import numpy as np
 import optax
 import pytest
+from jax import numpy as jnp
+
 from cambric import linen as nn
 from cambric.training import train_state
-from jax import numpy as jnp
 
 
 class CNN(nn.Module):

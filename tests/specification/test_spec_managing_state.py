@@ -5,10 +5,11 @@ from functools import partial
 import jax
 import numpy as np
 import optax
-from cambric import linen as nn
-from cambric.core import FrozenDict
 from jax import numpy as jnp
 from jax import random
+
+from cambric import linen as nn
+from cambric.core import FrozenDict
 
 
 class BiasAdderWithRunningMean(nn.Module):

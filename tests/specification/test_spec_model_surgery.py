@@ -6,11 +6,12 @@ import jax
 import numpy as np
 import optax
 import pytest
+from jax import numpy as jnp
+
 from cambric import linen as nn
 from cambric import traverse
 from cambric.core import FrozenDict, freeze
 from cambric.training.train_state import TrainState
-from jax import numpy as jnp
 
 
 class CNN(nn.Module):

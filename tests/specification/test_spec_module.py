@@ -5,12 +5,13 @@ import re
 import jax
 import numpy as np
 import pytest
+from jax import numpy as jnp
+from jax import random
+
 from cambric import linen as nn
 from cambric.core import FrozenDict, Variable
 from cambric.linen import compact, nowrap
 from cambric.linen.initializers import lecun_normal
-from jax import numpy as jnp
-from jax import random
 
 
 class Module(nn.Module):

@@ -6,9 +6,10 @@ documentation defines them, with its layouts [N, C, H, W] and [outC, inC, kH, kW
 
 import jax
 import numpy as np
-from cambric import linen as nn
 from jax import numpy as jnp
 from jax import random
+
+from cambric import linen as nn
 
 RNG = np.random.default_rng(0)
 
@@ -113,7 +114,9 @@ def test_average_pooling():
     j_out = avg_pool(x, window_shape=(2, 2), strides=(1, 1), padding=((1, 1), (1, 1)))
     # torch.nn.AvgPool2d(2, stride=1, padding=1, count_include_pad=False): means over
     # what of the window lies inside.
-    padded = np.pad(np.array(x), ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=np.nan)
+    padded = np.pad(
+        np.array(x), ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=np.nan
+    )
     windows = np.lib.stride_tricks.sliding_window_view(padded, (2, 2), (1, 2))
     t_out = np.nanmean(windows, axis=(-2, -1))
     np.testing.assert_almost_equal(j_out, t_out, decimal=6)

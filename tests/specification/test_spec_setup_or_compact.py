@@ -5,8 +5,9 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
-from cambric import linen as nn
 from jax import numpy as jnp
+
+from cambric import linen as nn
 
 
 class SetupMLP(nn.Module):

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 import pytest
-from cambric import linen as nn
-from cambric.core import apply, init, lift
 from jax import numpy as jnp
 from jax import random
+
+from cambric import linen as nn
+from cambric.core import apply, init, lift
 
 
 def shapes(tree):

@@ -4,7 +4,6 @@ from cambric.core import DenyList as DenyList
 from cambric.core import FrozenDict as FrozenDict
 from cambric.core import Variable as Variable
 from cambric.core import broadcast as broadcast
-from cambric.core import meta as meta
 from cambric.core.meta import unbox as unbox
 from cambric.spmd import PARTITION_NAME as PARTITION_NAME
 from cambric.spmd import LogicallyPartitioned as LogicallyPartitioned
@@ -28,6 +27,7 @@ from . import combinators as combinators
 from . import dtypes as dtypes
 from . import initializers as initializers
 from . import linear as linear
+from . import meta as meta
 from . import module as module
 from . import normalization as normalization
 from . import partitioning as partitioning

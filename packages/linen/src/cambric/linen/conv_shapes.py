@@ -59,7 +59,7 @@ def canonicalize_padding(
     """Spells padding out as one (low, high) pair for each spatial dimension.
 
     Args:
-      padding: a name, which is returned as it is; one int, for both sides of every
+      padding: a name, which is returned in capitals; one int, for both sides of every
         dimension; or for each dimension an int or a pair.
       rank: the number of spatial dimensions.
 
@@ -72,7 +72,8 @@ def canonicalize_padding(
     [(2, 2), (0, 1)]
     """
     if isinstance(padding, str):
-        return padding
+        # lax takes names in small letters too.
+        return padding.upper()
     if isinstance(padding, numbers.Integral):
         return [(int(padding), int(padding))] * rank
     pairs = []

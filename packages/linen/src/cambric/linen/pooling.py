@@ -90,7 +90,7 @@ def pool(
         raise ValueError(_RANK.format(window=window, rank=rank, shape=inputs.shape))
     sides: Any = padding
     if isinstance(padding, str):
-        if padding not in ("SAME", "SAME_LOWER", "VALID"):
+        if padding.upper() not in ("SAME", "SAME_LOWER", "VALID"):
             raise ValueError(_PADDING_NAME.format(padding=padding))
     else:
         try:
