@@ -148,9 +148,7 @@ class Loop:
             ys = [_prepend(x, y, at_end=self.reverse) for x, y in pairs]
         stacked, constants = iter(ys), iter(const_ys)
         leaves = [
-            next(constants)
-            if axis is broadcast
-            else jnp.moveaxis(next(stacked), 0, axis)
+            next(constants) if axis is broadcast else _move_axis(next(stacked), 0, axis)
             for axis in axes
         ]
         return broadcast_in, carry, jax.tree.unflatten(treedef, leaves)
@@ -194,6 +192,11 @@ class Loop:
         return staged.evaluate()
 
 
+def _move_axis(x: Any, source: int, target: int) -> jax.Array:
+    # Nothing is traced for an axis that stays where it is.
+    return jnp.asarray(x) if source == target else jnp.moveaxis(x, source, target)
+
+
 def _prepend(head: Any, tail: jax.Array, at_end: bool) -> jax.Array:
     head = jnp.asarray(head)[None]
     return jnp.concatenate([tail, head] if at_end else [head, tail])
@@ -229,7 +232,7 @@ class _Slices:
             )
         (self.length,) = sizes
         self.scanned = [
-            jnp.moveaxis(leaf, axis, 0)
+            _move_axis(leaf, axis, 0)
             for leaf, axis in zip(leaves, axes, strict=True)
             if axis is not broadcast
         ]

@@ -55,8 +55,9 @@ def scan(
       data_transform: called inside the body with the groups of variables and of PRNG
         streams before scopes are made of them; returns them changed.
       metadata_params: what boxes (`AxisMetadata`) are told about the axis.
-      check_constancy_invariants: whether the body is always traced once more
-        beforehand. If not, that is done only where variables are made.
+      check_constancy_invariants: whether a body that can draw keys is traced once more
+        beforehand in any case. If not, that is done only where something broadcast is
+        made. It decides over the counts of keys, and so over the keys.
 
     Returns:
       A function `(scope, carry, *xs) -> (carry, ys)`.
@@ -79,6 +80,7 @@ def scan(
     ((1, 2), (5, 2, 2))
     """
     shared = union_filters(variable_broadcast, variable_carry)
+    has_constants = any(axis is broadcast for axis in jax.tree.leaves(out_axes))
     axes = VariableAxes(variable_axes, metadata_params)
     rng_axes = tuple(0 if split else broadcast for split in split_rngs.values())
     for col_filter, axis in variable_axes.items():
@@ -152,7 +154,11 @@ def scan(
             path = scope_fn.roots[int(root)].path_text
             return f'the variable "{name}" of scope "{path}"'
 
-        probe = check_constancy_invariants or scope_fn.can_change(shared)
+        # Tracing the body once more beforehand draws keys, which is seen by the counts
+        # of those after it. That is also done where it serves nothing else.
+        draws = any(streams for group in rng_groups for streams in group)
+        probe = has_constants or scope_fn.can_change(shared)
+        probe = probe or (check_constancy_invariants and draws)
         if probe:
             phase = "probe"
         loop = axes_scan.Loop(
