@@ -1,4 +1,4 @@
-"""The quickstart, run as a user runs it, with few epochs."""
+"""The quickstart, run as a user runs it."""
 
 import os
 import re
@@ -22,15 +22,15 @@ def run(*args: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_trains_saves_reloads_and_draws(tmp_path):
-    result = run("--epochs", "6", "--output", str(tmp_path))
+    result = run("--output", str(tmp_path))
     assert result.returncode == 0, result.stderr
     assert "87,178 (348.7 KB)" in result.stdout  # the table of layers
     epochs = re.findall(
         r"test epoch: (\d+), loss: ([\d.]+), accuracy: ([\d.]+)", (result.stdout)
     )
-    assert [int(epoch) for epoch, _, _ in epochs] == [1, 2, 3, 4, 5, 6]
+    assert [int(epoch) for epoch, _, _ in epochs] == list(range(1, 21))
     assert float(epochs[-1][1]) < float(epochs[0][1])
-    assert float(epochs[-1][2]) > 90
+    assert float(epochs[-1][2]) >= 97
     assert "the same 359 predictions" in result.stdout
     for name in ("learning_curves.png", "predictions.png"):
         assert str(tmp_path / name) in result.stdout

@@ -41,7 +41,7 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=20, help="passes over the data")
     parser.add_argument("--batch-size", type=int, default=32, help="examples a step")
     parser.add_argument(
-        "--learning-rate", type=float, default=0.05, help="at the start"
+        "--learning-rate", type=float, default=3e-3, help="at the start"
     )
     parser.add_argument("--seed", type=int, default=0, help="of all randomness")
     parser.add_argument(
