@@ -6,10 +6,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import pytest
-from cambric.core import struct
-from cambric.linen import summary
 
 import cambric.linen as nn
+from cambric.core import struct
+from cambric.linen import summary
 
 KEY = jax.random.key(0)
 X = jnp.ones((16, 9))
