@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cambric.core import apply, init, lift, nn, unfreeze
 
 KEY = jax.random.key(0)
-few = settings(max_examples=12, deadline=None, derandomize=True)
+few = settings(max_examples=6, deadline=None, derandomize=True)
 
 # A program is a pair: a function of a scope, and a plain function
 # (params, state, x) -> (y, state) for the same. A transform makes one of another.

@@ -120,8 +120,11 @@ def test_no_size():
 
 def test_sizes_that_differ():
     model = lift.vmap(lambda s, x, y: x, {}, {})
-    with pytest.raises(ValueError, match="inconsistent sizes"):
+    with pytest.raises(ValueError, match=r"inconsistent sizes.*\[2, 3\]"):
         init(model)(KEY, jnp.ones(3), jnp.ones(2))
+    model = lift.vmap(lambda s, x: x, {}, {}, axis_size=4)
+    with pytest.raises(ValueError, match=r"inconsistent sizes.*\[3, 4\]"):
+        init(model)(KEY, jnp.ones(3))
 
 
 def test_collectives_by_axis_name():

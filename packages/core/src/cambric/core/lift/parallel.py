@@ -13,6 +13,7 @@ from jax.sharding import PartitionSpec
 from ..filters import Filter
 from .axes import VariableAxes, axis_sizes
 from .pack import Lifted, pack, tree_map_rngs
+from .vmap import the_size
 
 __all__ = ["pmap", "shard_map"]
 
@@ -74,16 +75,13 @@ def pmap(
         *args: Any,
     ) -> Any:
         arg_axes = tuple(in_axes) if isinstance(in_axes, list) else in_axes
-        sizes = [] if axis_size is None else [axis_size]
-        sizes += axis_sizes(arg_axes, args)
-        sizes += axis_sizes(axes.in_axes, variable_groups)
-        if not sizes:
-            raise ValueError(
-                "Neither an argument nor a variable of the lifted pmap has an axis to "
-                "map over. Give axis_size=..."
-            )
+        sizes = [
+            *axis_sizes(arg_axes, args),
+            *axis_sizes(axes.in_axes, variable_groups),
+        ]
+        size = the_size("pmap", axis_size, sizes)
         rng_groups = tuple(
-            tree_map_rngs(lambda key: jax.random.split(key, sizes[0]), group)
+            tree_map_rngs(lambda key: jax.random.split(key, size), group)
             if axis == 0
             else group
             for group, axis in zip(rng_groups, rng_axes, strict=True)
@@ -98,7 +96,7 @@ def pmap(
             mapped,
             in_axes=(axes.in_axes, rng_axes, arg_axes),
             out_axes=(out_axes, axes.out_axes),
-            axis_size=sizes[0],
+            axis_size=size,
             **options,
         )(axes.enter(variable_groups), rng_groups, args)
         return y, axes.leave(out_groups)

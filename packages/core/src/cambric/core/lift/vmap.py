@@ -11,7 +11,7 @@ from ..filters import Filter
 from .axes import VariableAxes, axis_sizes
 from .pack import Lifted, pack, tree_map_rngs
 
-__all__ = ["vmap"]
+__all__ = ["the_size", "vmap"]
 
 
 def vmap(
@@ -70,10 +70,11 @@ def vmap(
         *args: Any,
     ) -> Any:
         arg_axes = tuple(in_axes) if isinstance(in_axes, list) else in_axes
-        if axis_size is None:
-            size = _find_size(arg_axes, args, axes.in_axes, variable_groups)
-        else:
-            size = axis_size
+        sizes = [
+            *axis_sizes(arg_axes, args),
+            *axis_sizes(axes.in_axes, variable_groups),
+        ]
+        size = the_size("vmap", axis_size, sizes)
         rng_groups = tuple(
             tree_map_rngs(lambda key: jax.random.split(key, size), group)
             if axis == 0
@@ -101,14 +102,18 @@ def vmap(
     )
 
 
-def _find_size(
-    arg_axes: Any, args: tuple[Any, ...], variable_axes: Any, groups: Any
-) -> int:
-    sizes = [*axis_sizes(arg_axes, args), *axis_sizes(variable_axes, groups)]
+def the_size(transform: str, given: int | None, found: list[int]) -> int:
+    """The size of a mapped axis: what is given, or what arrays have."""
+    sizes = {*found} if given is None else {given, *found}
     if not sizes:
         raise ValueError(
-            "Neither an argument nor a variable of the lifted vmap has an axis to map "
-            "over. Give axis_size=..."
+            f"Neither an argument nor a variable of the lifted {transform} has an axis "
+            "to map over. Give axis_size=..."
         )
-    # That they agree is for `jax.vmap` to check, which knows the arguments' names.
-    return sizes[0]
+    if len(sizes) > 1:
+        raise ValueError(
+            f"The lifted {transform} got inconsistent sizes of the axis that it maps "
+            f"over: {sorted(sizes)}. All arguments and variables with an axis, and "
+            "axis_size if given, must have the same."
+        )
+    return sizes.pop()
