@@ -1,6 +1,7 @@
 """The programs of the API pages of config, struct, traversals, training and devices."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,9 @@ import jax
 import numpy as np
 import optax
 import pytest
+from jax import numpy as jnp
+from jax import random
+
 from cambric import linen as nn
 from cambric import traverse
 from cambric.core import config, freeze, struct
@@ -16,8 +20,6 @@ from cambric.training import checkpoints, lr_schedule
 from cambric.training.early_stopping import EarlyStopping
 from cambric.training.jax_utils import pad_shard_unpad
 from cambric.training.train_state import TrainState
-from jax import numpy as jnp
-from jax import random
 
 
 def test_config():
@@ -190,14 +192,16 @@ def test_train_state():
 def test_early_stopping():
     early_stop = EarlyStopping(min_delta=1e-3, patience=2)
     stopped = None
-    for epoch, loss in enumerate([1.0, 0.5, 0.4999, 0.4998, 0.1], start=1):
+    losses = [1.0, 0.5, 0.4999, 0.4998, 0.4997, 0.1]
+    for epoch, loss in enumerate(losses, start=1):
         # The page's program passes on what `update` returns: a pair.
         improved, early_stop = early_stop.update(loss)
         assert improved == (epoch <= 2)
         if early_stop.should_stop:
             stopped = epoch
             break
-    assert stopped == 4
+    # Two epochs without improvement are borne with, the third ends the training.
+    assert stopped == 5
 
 
 def test_pad_shard_unpad(eight_devices):
@@ -209,3 +213,103 @@ def test_pad_shard_unpad(eight_devices):
     d = jax.local_device_count()
     y = forward(jnp.full((d,), 2.0), np.arange(13.0))
     np.testing.assert_array_equal(y, 2 * np.arange(13.0))
+
+
+# The arguments of the functions whose signatures the pages print, and plain defaults.
+SIGNATURES = [
+    (nn.Module.init, "rngs, *, method=None, capture_intermediates=False"),
+    (
+        nn.Module.apply,
+        "variables, *, rngs=None, method=None, mutable=False, "
+        "capture_intermediates=False",
+    ),
+    (nn.Module.bind, "variables, *, rngs=None, mutable=False"),
+    (
+        nn.Module.tabulate,
+        "rngs, *, depth=None, show_repeated=False, mutable, console_kwargs=None",
+    ),
+    (nn.apply, "fn, module, mutable=False, capture_intermediates=False"),
+    (nn.init, "fn, module, mutable, capture_intermediates=False"),
+    (nn.init_with_output, "fn, module, mutable, capture_intermediates=False"),
+    (
+        nn.tabulate,
+        "module, rngs, depth=None, show_repeated=False, mutable, console_kwargs=None",
+    ),
+    (
+        nn.vmap,
+        "target, variable_axes={}, split_rngs={}, in_axes=0, out_axes=0, "
+        "axis_size=None, axis_name=None, spmd_axis_name=None, metadata_params={}, "
+        "methods=None",
+    ),
+    (
+        nn.scan,
+        "target, variable_axes={}, variable_broadcast=False, variable_carry=False, "
+        "split_rngs={}, in_axes=0, out_axes=0, length=None, reverse=False, unroll=1, "
+        "data_transform=None, metadata_params={}, methods=None",
+    ),
+    (
+        nn.jit,
+        "target, variables=True, rngs=True, static_argnums=(), donate_argnums=(), "
+        "device=None, backend=None, methods=None",
+    ),
+    (
+        nn.remat,
+        "target, variables=True, rngs=True, concrete=False, prevent_cse=True, "
+        "static_argnums=(), policy=None, methods=None",
+    ),
+    (
+        nn.remat_scan,
+        "target, lengths=(), policy=None, variable_broadcast=False, "
+        "variable_carry=False, variable_axes={True: 0}, split_rngs={True: True}",
+    ),
+    (
+        nn.map_variables,
+        "target, mapped_collections=True, trans_in_fn, trans_out_fn, init=False, "
+        "mutable=False, rngs=True, variables=True, methods=None",
+    ),
+    (
+        nn.while_loop,
+        "cond_fn, body_fn, mdl, init, carry_variables=False, "
+        "broadcast_variables=True, split_rngs={}",
+    ),
+    (
+        checkpoints.restore_checkpoint,
+        "ckpt_dir, target, step=None, prefix='checkpoint_', parallel=True, "
+        "gda_manager=None, allow_partial_mpa_restoration=False",
+    ),
+    (checkpoints.latest_checkpoint, "ckpt_dir, prefix='checkpoint_'"),
+    (
+        lr_schedule.create_constant_learning_rate_schedule,
+        "base_learning_rate, steps_per_epoch, warmup_length=0.0",
+    ),
+    (
+        lr_schedule.create_stepped_learning_rate_schedule,
+        "base_learning_rate, steps_per_epoch, lr_sched_steps, warmup_length=0.0",
+    ),
+    (
+        lr_schedule.create_cosine_learning_rate_schedule,
+        "base_learning_rate, steps_per_epoch, halfcos_epochs, warmup_length=0.0",
+    ),
+    (
+        EarlyStopping,
+        "min_delta=0, patience=0, best_metric=float('inf'), patience_count=0, "
+        "should_stop=False",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("function", "documented"),
+    SIGNATURES,
+    ids=[function.__qualname__ for function, _ in SIGNATURES],
+)
+def test_signatures(function, documented):
+    """Each argument is there, with its default; later releases have added others."""
+    parameters = inspect.signature(function).parameters
+    for part in documented.split(", "):
+        name, equals, default = part.partition("=")
+        if name == "*":
+            continue
+        assert name in parameters, name
+        if equals:
+            assert parameters[name].default == eval(default), name

@@ -90,6 +90,7 @@ def test_state_that_depends_on_the_batch_under_vmap():
     Y = X.sum(axis=1, keepdims=True)
     tx = optax.sgd(learning_rate=0.02)
 
+    @partial(jax.jit, static_argnums=0)
     def update_step(apply_fn, x_batch, y_batch, opt_state, params, state):
         def batch_loss(params):
             def loss_fn(x, y):

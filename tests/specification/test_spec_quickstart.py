@@ -9,10 +9,11 @@ import re
 import jax
 import numpy as np
 import optax
+from jax import numpy as jnp
+
 from cambric import linen as nn
 from cambric.core import struct
 from cambric.training import train_state
-from jax import numpy as jnp
 
 
 class CNN(nn.Module):
@@ -98,7 +99,12 @@ def pred_step(state, batch):
 
 
 def test_the_table_is_the_documented_one():
-    table = CNN().tabulate(jax.random.PRNGKey(0), jnp.ones((1, 28, 28, 1)))
+    # Wide enough that nothing is broken into lines.
+    table = CNN().tabulate(
+        jax.random.PRNGKey(0),
+        jnp.ones((1, 28, 28, 1)),
+        console_kwargs={"width": 160},
+    )
     text = re.sub(r"\x1b\[[0-9;]*m", "", table)
     assert "CNN Summary" in text
     assert "Total Parameters: 824,458 (3.3 MB)" in text
@@ -128,15 +134,14 @@ def test_training():
     ]
     state = create_train_state(CNN(), jax.random.PRNGKey(0), 0.01, 0.9)
     history = []
-    for _ in range(4):
+    for _ in range(6):
         for batch in ds:
             state = train_step(state, batch)
             state = compute_metrics(state=state, batch=batch)
         history.append({k: float(v) for k, v in state.metrics.compute().items()})
         state = state.replace(metrics=state.metrics.empty())
-    assert state.step == 8
-    assert history[-1]["loss"] < 0.5 * history[0]["loss"]
+    assert state.step == 12
+    assert history[-1]["loss"] < history[0]["loss"]
+    assert history[-1]["accuracy"] > 0.8
     pred = pred_step(state, ds[0])
-    assert (pred == ds[0]["label"]).mean() == history[-1]["accuracy"] or (
-        history[-1]["accuracy"] > 0.8
-    )
+    assert (np.asarray(pred) == ds[0]["label"]).mean() > 0.8

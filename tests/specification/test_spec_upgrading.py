@@ -12,13 +12,14 @@ import jax
 import numpy as np
 import optax
 import pytest
+from jax import lax, random
+from jax import numpy as jnp
+
 from cambric import linen as nn
 from cambric import traverse
 from cambric.core import config, errors
 from cambric.linen import initializers
 from cambric.training import checkpoints, orbax_utils, train_state
-from jax import lax, random
-from jax import numpy as jnp
 
 LEARNING_RATE, MOMENTUM = 0.1, 0.9
 
@@ -340,7 +341,12 @@ def test_managed_checkpoints(tmp_path, legacy):
     orbax_checkpoint = pytest.importorskip("orbax.checkpoint")
     for step in range(MAX_STEPS):
         checkpoints.save_checkpoint(
-            tmp_path, CKPT_PYTREE, step=step, prefix="test_", keep=3, keep_every_n_steps=2
+            tmp_path,
+            CKPT_PYTREE,
+            step=step,
+            prefix="test_",
+            keep=3,
+            keep_every_n_steps=2,
         )
     restored = checkpoints.restore_checkpoint(
         tmp_path, target=TARGET_PYTREE, step=4, prefix="test_"

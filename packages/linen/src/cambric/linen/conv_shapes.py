@@ -70,6 +70,8 @@ def canonicalize_padding(
     [(1, 1), (1, 1)]
     >>> canonicalize_padding((2, (0, 1)), rank=2)
     [(2, 2), (0, 1)]
+    >>> canonicalize_padding("valid", rank=2)
+    'VALID'
     """
     if isinstance(padding, str):
         # lax takes names in small letters too.
