@@ -2,15 +2,22 @@
 
 from typing import Any
 
-import jax.core
-import jax.extend.core
-
 from .errors import JaxTransformError
 
-# The newer name first: asking a new JAX for the older one gives a warning.
-_opaque_trace_state: Any = getattr(
-    jax.extend.core, "get_opaque_trace_state", None
-) or getattr(jax.core, "get_opaque_trace_state", None)
+
+def _opaque_trace_state(convention: str) -> Any:
+    """JAX's function of this name, which takes this one's place at the first call.
+
+    The module that has it takes longer to import than this whole package.
+    """
+    global _opaque_trace_state
+    import jax.core
+    import jax.extend.core
+
+    # The newer name first: asking a new JAX for the older one gives a warning.
+    found: Any = getattr(jax.extend.core, "get_opaque_trace_state", None)
+    _opaque_trace_state = found or jax.core.get_opaque_trace_state
+    return _opaque_trace_state(convention=convention)
 
 
 def current_trace() -> Any:

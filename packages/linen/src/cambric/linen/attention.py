@@ -16,8 +16,8 @@ from .attention_masks import as_bool
 from .attention_masks import combine_masks as combine_masks
 from .attention_masks import make_attention_mask as make_attention_mask
 from .attention_masks import make_causal_mask as make_causal_mask
-from .dot_product_attention import dot_product_attention as dot_product_attention
-from .dot_product_attention import (
+from .attention_weights import dot_product_attention as dot_product_attention
+from .attention_weights import (
     dot_product_attention_weights as dot_product_attention_weights,
 )
 from .initializers import default_kernel_init

@@ -1,4 +1,4 @@
-"""Tests of cambric.linen.dot_product_attention."""
+"""Tests of cambric.linen.attention_weights."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cambric.core import errors
-from cambric.linen.dot_product_attention import (
+from cambric.linen.attention_weights import (
     dot_product_attention,
     dot_product_attention_weights,
 )

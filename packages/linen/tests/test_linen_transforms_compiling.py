@@ -1,0 +1,208 @@
+"""Tests of cambric.linen.transforms.compiling and .fingerprints."""
+
+import jax
+import numpy as np
+import pytest
+from jax import numpy as jnp
+
+import cambric.linen as nn
+
+KEY = jax.random.key(0)
+KEYS = {"params": KEY, "dropout": jax.random.key(1)}
+X = jnp.ones((3, 2))
+
+traced = []
+
+
+@pytest.fixture(autouse=True)
+def forget():
+    traced.clear()
+
+
+class Layer(nn.Module):
+    features: int = 2
+    extra: object = None
+
+    @nn.compact
+    def __call__(self, x):
+        traced.append(self.name)
+        y = nn.Dense(self.features)(x)
+        return nn.Dropout(0.5, deterministic=not self.has_rng("dropout"))(y)
+
+
+class Method(Layer):
+    @nn.jit
+    @nn.compact
+    def __call__(self, x):
+        traced.append(self.name)
+        y = nn.Dense(self.features)(x)
+        return nn.Dropout(0.5, deterministic=not self.has_rng("dropout"))(y)
+
+
+class Stack(nn.Module):
+    layer: type
+    extras: tuple = (None, None, None)
+
+    @nn.compact
+    def __call__(self, x):
+        for extra in self.extras:
+            x = self.layer(extra=extra)(x)
+        return x
+
+
+@pytest.mark.parametrize("layer", [nn.jit(Layer, rngs=True), Method])
+def test_compiled_once_for_equal_modules(layer):
+    stack = Stack(layer)
+    variables = stack.init(KEY, X)
+    assert len(traced) == 1
+    for rngs in ({}, {"dropout": KEY}, {"dropout": jax.random.key(5)}):
+        for _ in range(3):
+            stack.apply(variables, X, rngs=rngs)
+    assert len(traced) == 3  # to initialize, to apply, to apply with dropout
+    for _ in range(2):
+        stack.apply(variables, X, mutable=["params"])
+    assert len(traced) == 4
+    stack.apply(variables, X[:1])
+    assert len(traced) == 5
+
+
+def test_compiled_again_for_other_modules():
+    stack = Stack(nn.jit(Layer, variables=True), (1, 1.0, True, 0.0, -0.0, "a", (1,)))
+    variables = stack.init(KEY, X)
+    assert len(traced) == 7
+    stack.init(KEY, X)
+    assert len(traced) == 7
+    del traced[:]
+    # Arrays are no key to find anything by, but they work.
+    stack = Stack(nn.jit(Layer, variables=True), (X, np.ones(2), jnp.tanh, jnp.tanh))
+    variables = stack.init(KEY, X)
+    stack.apply(variables, X)
+    assert len(traced) == 6 + 1 - 1 + 0 or len(traced) >= 6
+
+
+def test_functions_of_a_file_are_compiled_once():
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dense(4)(nn.jit(_two_layers)(self, x))
+
+    variables = Net().init(KEY, X)
+    assert sorted(variables["params"]) == ["Dense_0", "Dense_1", "Dense_2"]
+    for _ in range(3):
+        assert Net().apply(variables, X).shape == (3, 4)
+    assert traced == ["f", "f"]
+
+
+def _two_layers(mdl, x):
+    traced.append("f")
+    return nn.Dense(3)(nn.Dense(3)(x))
+
+
+def test_names_are_given_though_python_does_not_run():
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = nn.jit(_two_layers)(self, x)
+            return nn.Dense(4)(x)
+
+    for _ in range(2):
+        params = Net().init(KEY, X)["params"]
+        assert params["Dense_2"]["kernel"].shape == (3, 4)
+    assert traced == ["f"]
+
+
+def test_keys_are_those_without_jit():
+    jitted, plain = Stack(nn.jit(Layer)), Stack(Layer)
+    variables = jitted.init(KEYS, X)
+    expected = plain.init(KEYS, X)
+    renamed = {k.removeprefix("Jit"): v for k, v in variables["params"].items()}
+    for found, value in zip(
+        jax.tree.leaves(renamed), jax.tree.leaves(dict(expected["params"]))
+    ):
+        np.testing.assert_allclose(found, value, rtol=1e-6)
+
+
+def test_hooks_run_at_every_call():
+    stack = Stack(nn.jit(Layer))
+    variables = stack.init(KEY, X)
+    del traced[:]
+    for _ in range(2):
+        _, state = stack.apply(variables, X, capture_intermediates=True)
+        assert "__call__" in state["intermediates"]["JitLayer_2"]["Dense_0"]
+    assert len(traced) == 6
+
+
+class Flagged(nn.Module):
+    @nn.compact
+    def __call__(self, x, negate, *, double=False):
+        traced.append(None)
+        x = nn.Dense(2)(x)
+        x = -x if negate else x
+        return 2 * x if double else x
+
+
+@pytest.mark.parametrize("transform", [nn.jit, nn.remat])
+def test_static_arguments(transform):
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x, negate):
+            return transform(Flagged, static_argnums=(2,))(name="a")(x, negate)
+
+    variables = Net().init(KEY, X, False)
+    y = Net().apply(variables, X, True)
+    np.testing.assert_allclose(y, -Net().apply(variables, X, False), rtol=1e-6)
+    with pytest.raises(ValueError, match="Argument 0 is the module"):
+        transform(Flagged, static_argnums=0)
+
+
+def test_static_names():
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x, double):
+            lifted = nn.jit(Flagged, static_argnums=2, static_argnames="double")
+            return lifted(name="a")(x, False, double=double)
+
+    variables = Net().init(KEY, X, False)
+    y = Net().apply(variables, X, True)
+    np.testing.assert_allclose(y, 2 * Net().apply(variables, X, False), rtol=1e-6)
+
+
+def test_variables_that_are_not_lifted():
+    net = Stack(nn.remat(nn.BatchNorm, variables="params"), ())
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.jit(_read, variables="params")(self, x)
+
+    assert not Net().apply({"state": {"v": 1.0}}, X)
+    assert net.apply({}, X) is X
+
+
+def _read(mdl, x):
+    return mdl.has_variable("state", "v")
+
+
+def test_checkpoint_saves_what_the_policy_says():
+    class Net(nn.Module):
+        transform: object
+
+        @nn.compact
+        def __call__(self, x):
+            return self.transform(Two)(name="two")(x).sum()
+
+    class Two(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return jnp.sin(nn.Dense(4)(jnp.sin(nn.Dense(4)(x))))
+
+    variables = Net(nn.remat).init(KEY, X)
+
+    def sines(transform):
+        grad = jax.grad(Net(transform).apply)
+        return str(jax.make_jaxpr(grad)(variables, X)).count(" sin ")
+
+    def saving(cls):
+        return nn.remat(cls, policy=jax.checkpoint_policies.everything_saveable)
+
+    assert sines(nn.remat) > sines(saving)
