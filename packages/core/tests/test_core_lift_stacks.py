@@ -94,6 +94,9 @@ def recurrent(lifted, plain):
 
 def either(lifted, plain):
     def run(scope, x):
+        if scope.is_mutable_collection("params"):
+            # Parameters that a `cond` makes depend on what decides.
+            return lifted(scope, x)
         return lift.cond(x.sum() > 0, lifted, lambda s, x: -lifted(s, x), scope, x)
 
     def plain_run(params, state, x):
