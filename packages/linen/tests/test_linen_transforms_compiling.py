@@ -45,8 +45,8 @@ class Stack(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        for extra in self.extras:
-            x = self.layer(extra=extra)(x)
+        for i, extra in enumerate(self.extras):
+            x = self.layer(extra=extra, name=f"layer{i}")(x)
         return x
 
 
@@ -77,7 +77,7 @@ def test_compiled_again_for_other_modules():
     stack = Stack(nn.jit(Layer, variables=True), (X, np.ones(2), jnp.tanh, jnp.tanh))
     variables = stack.init(KEY, X)
     stack.apply(variables, X)
-    assert len(traced) == 6 + 1 - 1 + 0 or len(traced) >= 6
+    assert len(traced) == 2 * 3
 
 
 def test_functions_of_a_file_are_compiled_once():
@@ -115,10 +115,7 @@ def test_keys_are_those_without_jit():
     jitted, plain = Stack(nn.jit(Layer)), Stack(Layer)
     variables = jitted.init(KEYS, X)
     expected = plain.init(KEYS, X)
-    renamed = {k.removeprefix("Jit"): v for k, v in variables["params"].items()}
-    for found, value in zip(
-        jax.tree.leaves(renamed), jax.tree.leaves(dict(expected["params"]))
-    ):
+    for found, value in zip(jax.tree.leaves(variables), jax.tree.leaves(expected)):
         np.testing.assert_allclose(found, value, rtol=1e-6)
 
 
@@ -128,7 +125,7 @@ def test_hooks_run_at_every_call():
     del traced[:]
     for _ in range(2):
         _, state = stack.apply(variables, X, capture_intermediates=True)
-        assert "__call__" in state["intermediates"]["JitLayer_2"]["Dense_0"]
+        assert "__call__" in state["intermediates"]["layer2"]["Dense_0"]
     assert len(traced) == 6
 
 

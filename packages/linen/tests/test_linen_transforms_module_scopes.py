@@ -166,7 +166,7 @@ def test_returned_modules_and_variables():
         return mdl.variable("state", "v", jnp.zeros, ())
 
     for fn in (lambda mdl, x: [mdl], variable):
-        for transform in (nn.jit, nn.remat, nn.map_variables, nn.vmap):
+        for transform in (nn.jit, nn.remat, nn.fold_rngs):
             with pytest.raises(errors.TransformedMethodReturnValueError):
                 params(lambda mdl, x, t=transform, fn=fn: t(fn)(mdl, x))
     with pytest.raises(errors.TransformedMethodReturnValueError, match="named"):

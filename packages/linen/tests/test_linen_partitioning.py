@@ -1,0 +1,157 @@
+"""Tests of cambric.linen.partitioning."""
+
+import jax
+import numpy as np
+import pytest
+from jax import numpy as jnp
+from jax.sharding import Mesh
+
+import cambric.linen as nn
+from cambric.linen import partitioning
+
+KEY = jax.random.key(0)
+X = jnp.ones((3, 2))
+
+
+class Layer(nn.Module):
+    @nn.compact
+    def __call__(self, x, _=None):
+        init = nn.initializers.normal()
+        w = partitioning.param_with_axes("w", init, (2, 2), axes=("in", "out"))
+        bare = partitioning.param_with_axes("bare", init, (2,))
+        mean = partitioning.variable_with_axes(
+            "state", "mean", jnp.zeros, (2,), axes=("out",)
+        )
+        y = x @ w + bare
+        if mean.is_mutable():
+            mean.value = mean.value + y.sum()
+        return y, mean.value
+
+
+def names(tree):
+    return {name: axes.names for name, axes in tree.items()}
+
+
+def test_names_are_stored():
+    variables = Layer().init(KEY, X)
+    assert names(variables["params_axes"]) == {"w_axes": ("in", "out")}
+    assert names(variables["state_axes"]) == {"mean_axes": ("out",)}
+    found = partitioning.get_axis_names({"layer": variables["params_axes"]})
+    assert tuple(found["layer"]["w"]) == ("in", "out")
+    # They are not needed afterwards, nor made again.
+    variables = {k: v for k, v in variables.items() if not k.endswith("_axes")}
+    _, state = Layer().apply(variables, X, mutable=["state"])
+    assert list(state) == ["state"]
+
+
+def test_no_module():
+    with pytest.raises(ValueError, match="No module is running"):
+        partitioning.param_with_axes("w", jnp.ones, axes=("a",))
+    with pytest.raises(ValueError, match="No module is running"):
+        partitioning.variable_with_axes("state", "w", jnp.ones, axes=("a",))
+
+
+def test_a_module_by_name():
+    class Outer(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            inner = Inner()
+            return inner(x, self)
+
+    class Inner(nn.Module):
+        @nn.compact
+        def __call__(self, x, outer):
+            return partitioning.param_with_axes(
+                "w", nn.initializers.ones, (2,), axes=("a",), module=outer
+            )
+
+    variables = Outer().init(KEY, X)
+    assert list(variables["params"]) == ["w"]
+
+
+def test_constraints():
+    mesh = Mesh(np.array(jax.devices()[:1]), ("x",))
+    variables = Layer().init(KEY, X)
+    with mesh, nn.logical_axis_rules((("in", "x"), ("out", None))):
+        text = jax.jit(Layer().apply).lower(variables, X).as_text()
+        assert "sharding" in text
+        y, _ = jax.jit(Layer().apply)(variables, X)
+    np.testing.assert_allclose(y, Layer().apply(variables, X)[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, -1])
+def test_scan(axis):
+    scan = partitioning.scan_with_axes(
+        Layer,
+        {"params": axis if axis != 2 else 1, "state": 0},
+        split_rngs={"params": True},
+        length=3,
+        axis_name="layers",
+        axes_collections=("params", "state"),
+    )
+    variables = scan().init(KEY, X, None)
+    expected = ["in", "out"]
+    expected.insert({0: 0, 1: 1, 2: 1, -1: 2}[axis], "layers")
+    assert names(variables["params_axes"]) == {"w_axes": tuple(expected)}
+    assert names(variables["state_axes"]) == {"mean_axes": ("layers", "out")}
+    y, _ = scan().apply(variables, X, None)
+    assert y.shape == (3, 2)
+
+
+def test_scan_of_shared_and_carried():
+    class Body(nn.Module):
+        @nn.compact
+        def __call__(self, x, _):
+            w = partitioning.param_with_axes(
+                "w", nn.initializers.ones, (2,), axes=("in",)
+            )
+            return x * w, None
+
+    scan = partitioning.scan_with_axes(
+        Body, variable_broadcast="params", split_rngs={"params": False}, length=3
+    )
+    variables = scan().init(KEY, X, None)
+    assert names(variables["params_axes"]) == {"w_axes": ("in",)}
+
+
+def test_vmap():
+    vmap = partitioning.vmap_with_axes(
+        Layer,
+        {"params": 1, "state": None},
+        {"params": True},
+        out_axes=(0, None),
+        partitioning_axis_names={"params": "expert", "state": "unused"},
+    )
+    variables = vmap().init(KEY, X, mutable=["params", "params_axes"])
+    assert names(variables["params_axes"]) == {"w_axes": ("in", "expert", "out")}
+    assert type(vmap()).__name__ == "Map_variablesVmapLayer"
+
+
+def test_remat():
+    remat = partitioning.remat(nn.BatchNorm, static_argnums=(1,))
+    assert remat.__name__ == "Core_remat_staticBatchNorm"
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x, train):
+            return remat(name="norm")(x, not train)
+
+    variables = Net().init(KEY, X, False)
+    y, _ = Net().apply(variables, X, True, mutable=["batch_stats"])
+    np.testing.assert_allclose(y, 0, atol=1e-5)
+
+
+def test_partitioned_variable():
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            self.variable("state", "v", lambda: x)
+            handle = partitioning.PartitionedVariable(
+                self.scope, "state", "v", ("a", None)
+            )
+            handle.value += 1
+            return handle.value
+
+    y, variables = Net().init_with_output(KEY, X)
+    np.testing.assert_array_equal(y, X + 1)
+    np.testing.assert_array_equal(variables["state"]["v"], X + 1)

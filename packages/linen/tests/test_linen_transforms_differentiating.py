@@ -1,0 +1,205 @@
+"""Tests of cambric.linen.transforms.differentiating and .custom_rules."""
+
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from jax import numpy as jnp
+
+import cambric.linen as nn
+
+KEY = jax.random.key(0)
+X = jnp.array([[1.0, -2.0], [0.5, 3.0]])
+
+
+class Net(nn.Module):
+    """Runs a function of itself, and of two layers that are initialized."""
+
+    fn: Any
+
+    @nn.compact
+    def __call__(self, x):
+        a, b = nn.Dense(2, name="a"), nn.Dense(2, name="b")
+        b(a(x))
+        return self.fn(self, a, b, x)
+
+
+def run(fn):
+    y, variables = Net(fn).init_with_output(KEY, X)
+    return y, variables["params"]
+
+
+def dense(params, x):
+    return jnp.tanh(nn.Dense(2).apply({"params": params}, x))
+
+
+def call(mdl, x):
+    return jnp.tanh(mdl(x))
+
+
+def assert_close(found, expected):
+    found, expected = jax.tree.leaves(found), jax.tree.leaves(expected)
+    assert len(found) == len(expected)
+    for a, b in zip(found, expected):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_vjp():
+    def fn(mdl, a, b, x):
+        y, backward, aux = nn.vjp(lambda m, x: (call(m, x), 3 * x), a, x, has_aux=True)
+        return (*backward(y), aux)
+
+    (variables_bar, x_bar, aux), params = run(fn)
+    y, backward = jax.vjp(dense, dict(params["a"]), X)
+    assert_close([variables_bar["params"], x_bar], backward(y))
+    assert_close(aux, 3 * X)
+
+
+def test_vjp_of_several_modules():
+    def fn(mdl, a, b, x):
+        stack = nn.Sequential([a, b])
+        y, backward = nn.vjp(call, stack, x, multi_scope=True)
+        with pytest.raises(ValueError, match="/a, /b"):
+            nn.vjp(call, stack, x)
+        return backward(y)
+
+    (variables_bar, x_bar), params = run(fn)
+    assert len(variables_bar) == 3
+    y, backward = jax.vjp(
+        lambda a, b, x: jnp.tanh(
+            nn.Dense(2).apply({"params": b}, nn.Dense(2).apply({"params": a}, x))
+        ),
+        dict(params["a"]),
+        dict(params["b"]),
+        X,
+    )
+    assert_close([variables_bar, x_bar], backward(y))
+
+
+def test_vjp_of_a_module_that_holds_the_others():
+    def fn(mdl, a, b, x):
+        stack = nn.Sequential([nn.Dense(2, parent=None), nn.Dense(2, parent=None)])
+        y, backward = nn.vjp(call, stack, x)
+        return backward(y)[0]
+
+    variables_bar, _ = run(fn)
+    assert sorted(variables_bar["params"]) == ["layers_0", "layers_1"]
+    assert all(jnp.any(part["kernel"]) for part in variables_bar["params"].values())
+
+
+def test_gradients():
+    def energy(mdl, x):
+        return jnp.sum(call(mdl, x) ** 2)
+
+    def fn(mdl, a, b, x):
+        return (
+            nn.value_and_grad(energy, a, x),
+            nn.grad(energy, a, x),
+            nn.value_and_grad(lambda m, x: (energy(m, x), x), a, x, has_aux=True),
+            nn.grad(lambda m, x: (energy(m, x), x), a, x, has_aux=True),
+            nn.value_and_grad(energy, nn.Sequential([a, b]), x)[0],
+        )
+
+    (both, alone, with_aux, alone_with_aux, _), params = run(fn)
+    y, g = jax.value_and_grad(lambda x: jnp.sum(dense(dict(params["a"]), x) ** 2))(X)
+    assert_close(both, (y, (g,)))
+    assert_close(alone, (g,))
+    assert_close(with_aux, ((y, X), (g,)))
+    assert_close(alone_with_aux, ((g,), X))
+    with pytest.raises(TypeError, match="scalar"):
+        run(lambda mdl, a, b, x: nn.grad(call, a, x))
+
+
+@pytest.mark.parametrize("along_variables", [False, True])
+def test_jvp(along_variables):
+    def fn(mdl, a, b, x):
+        ones = jax.tree.map(jnp.ones_like, a.variables["params"])
+        along = {"params": ones} if along_variables else {}
+        return nn.jvp(call, a, (x,), (jnp.cos(x),), variable_tangents=along)
+
+    found, params = run(fn)
+    params = dict(params["a"])
+    tangents = jax.tree.map(jnp.ones_like if along_variables else jnp.zeros_like,
+                            params)  # fmt: skip
+    assert_close(found, jax.jvp(dense, (params, X), (tangents, jnp.cos(X))))
+
+
+def test_jvp_of_several_modules():
+    def fn(mdl, a, b, x):
+        stack = nn.Sequential([a, b])
+        ones = [{"params": jax.tree.map(jnp.ones_like, m.variables["params"])}
+                for m in (a, b)]  # fmt: skip
+        with pytest.raises(ValueError, match="list of tangents"):
+            nn.jvp(call, stack, (x,), (x,), ones[0])
+        still = nn.jvp(call, stack, (x,), (x,), {})
+        moving = nn.jvp(call, stack, (x,), (x,), [*ones, {"params": {}}])
+        return still, moving
+
+    (still, moving), _ = run(fn)
+    assert_close(still[0], moving[0])
+    assert not np.allclose(still[1], moving[1])
+
+
+def test_linearize():
+    def fn(mdl, a, b, x):
+        y, forward = nn.linearize(call, a, x)
+        ones = jax.tree.map(jnp.ones_like, a.variables["params"])
+        return y, forward({"params": ones}, jnp.cos(x))
+
+    found, params = run(fn)
+    params = dict(params["a"])
+    ones = jax.tree.map(jnp.ones_like, params)
+    assert_close(found, jax.jvp(dense, (params, X), (ones, jnp.cos(X))))
+
+
+def sign_rule(**options):
+    def forward(mdl, x):
+        return nn.vjp(call, mdl, x, **options)
+
+    def backward(vjp_fn, y_bar):
+        return jax.tree.map(jnp.sign, vjp_fn(y_bar))
+
+    return nn.custom_vjp(call, forward, backward)
+
+
+def test_custom_vjp():
+    def fn(mdl, a, b, x):
+        return sign_rule()(a, x).sum()
+
+    y, params = run(fn)
+    value, gradients = jax.value_and_grad(Net(fn).apply, argnums=(0, 1))(
+        {"params": params}, X
+    )
+    plain = jax.grad(lambda p, x: dense(p, x).sum(), argnums=(0, 1))(
+        dict(params["a"]), X
+    )
+    assert_close(value, y)
+    assert_close([gradients[0]["params"]["a"], gradients[1]], [
+        jax.tree.map(jnp.sign, g) for g in plain])  # fmt: skip
+
+
+def test_custom_vjp_of_several_modules():
+    def fn(mdl, a, b, x):
+        return sign_rule(multi_scope=True)(nn.Sequential([a, b]), x).sum()
+
+    _, params = run(fn)
+    gradients = jax.grad(Net(fn).apply)({"params": params}, X)
+    assert set(np.abs(jax.tree.leaves(gradients)[0]).ravel()) <= {0.0, 1.0}
+
+
+def test_custom_jvp():
+    def fn(mdl, a, b, x):
+        def rule(mdl, primals, tangents, variable_tangents):
+            along = variable_tangents["params"]["bias"]
+            return call(mdl, *primals), 3 * tangents[0] + 5 * along
+
+        return nn.custom_jvp(call, rule)(a, x).sum()
+
+    y, params = run(fn)
+    assert_close(y, dense(dict(params["a"]), X).sum())
+    variables_bar, x_bar = jax.grad(Net(fn).apply, argnums=(0, 1))(
+        {"params": params}, X
+    )
+    assert_close(x_bar, 3 * jnp.ones_like(X))
+    assert_close(variables_bar["params"]["a"]["bias"], jnp.array([10.0, 10.0]))
