@@ -16,6 +16,7 @@ from .init_shapes import expected_shapes
 from .nested_dicts import as_result, merge_into, snapshot
 from .rngs import LazyRng, RngCounters, draw
 from .tracers import current_trace
+from .tree import Tree
 from .variables import Variable
 
 __all__ = ["Scope"]
@@ -25,26 +26,6 @@ T = TypeVar("T")
 _EMPTY: Mapping[str, Any] = FrozenDict()
 _MISSING = object()
 no_flag = object()
-
-
-class _Tree:
-    """What all scopes of one tree share.
-
-    Scopes refer to this and to the scope above them. No reference goes down, so that a
-    tree is freed, with the arrays in it, at once when its last scope is.
-    """
-
-    __slots__ = ("__weakref__", "invalid", "lifted", "mutable", "rngs", "variables")
-
-    def __init__(self, variables: dict[str, Any], rngs: dict[str, LazyRng]):
-        self.variables = variables
-        self.rngs = rngs
-        self.invalid = False
-        # How many lifted functions are running on scopes made of this tree's: its own
-        # scopes are then seen by closures only.
-        self.lifted = 0
-        # For each collection that was asked for, whether it is mutable.
-        self.mutable: dict[str, bool] = {}
 
 
 class Scope:
@@ -79,16 +60,16 @@ class Scope:
     __slots__ = (
         "__weakref__",
         "_cursors",
+        "_debug_path",
+        "_path",
         "_rng_state",
         "_rngs",
         "_tree",
         "_variables",
-        "debug_path",
         "flags",
         "mutable",
         "name",
         "parent",
-        "path",
         "reservations",
         "trace_level",
     )
@@ -115,16 +96,16 @@ class Scope:
         self.name = name
         self.mutable = mutable
         self.parent = parent
-        self.path = tuple(path)
-        self.debug_path = tuple(debug_path) or self.path
+        self._path: tuple[str, ...] | None = tuple(path)
+        self._debug_path: tuple[str, ...] | None = tuple(debug_path) or self._path
         self.flags = flags if flags is not None else {}
         self.reservations: dict[str, set[str | None]] = {}
         self._tree = (
-            _Tree(self._variables, lazy_rngs) if parent is None else parent._tree
+            Tree(self._variables, lazy_rngs) if parent is None else parent._tree
         )
         self.trace_level = current_trace()
 
-    def _handle(self, name, parent, path, debug_path) -> Scope:
+    def _handle(self, name, parent, path=None, debug_path=None) -> Scope:
         """A bare scope of the same tree; the caller sets variables and streams."""
         new = Scope.__new__(Scope)
         new._cursors = None
@@ -132,8 +113,8 @@ class Scope:
         new.name = name
         new.mutable = self.mutable
         new.parent = parent
-        new.path = path
-        new.debug_path = debug_path
+        new._path = path  # None: made when asked for, as it is as long as deep
+        new._debug_path = debug_path
         new.flags = self.flags
         new.reservations = {}
         new.trace_level = self.trace_level
@@ -162,6 +143,28 @@ class Scope:
         while scope.parent is not None:
             scope = scope.parent
         return scope
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The names from the root to this scope."""
+        if self._path is None:
+            self._path = self._names("_path")
+        return self._path
+
+    @property
+    def debug_path(self) -> tuple[str, ...]:
+        """The path to show to people."""
+        if self._debug_path is None:
+            self._debug_path = self._names("_debug_path")
+        return self._debug_path
+
+    def _names(self, attribute: str) -> tuple[str, ...]:
+        names: list[Any] = []
+        scope: Any = self
+        while (known := getattr(scope, attribute)) is None:
+            names.append(scope.name)
+            scope = scope.parent
+        return (*known, *reversed(names))
 
     @property
     def path_text(self) -> str:
@@ -206,7 +209,7 @@ class Scope:
           InvalidScopeError: the call that the scope belongs to has ended.
         """
         self._check_valid()
-        new = self._handle(self.name, self.parent, self.path, self.debug_path)
+        new = self._handle(self.name, self.parent, self._path, self._debug_path)
         new._variables = self._variables
         new._rngs = self._rngs
         new._rng_state = RngCounters() if rewind_rngs else self._rng_state
@@ -283,7 +286,7 @@ class Scope:
 
     def _below(self, name: str) -> Scope:
         """The scope at `name` below this one, whether the name is reserved or not."""
-        new = self._handle(name, self, (*self.path, name), (*self.debug_path, name))
+        new = self._handle(name, self)
         new._variables = {}
         new._rngs = None
         new._rng_state = self._rng_state.child(name)
