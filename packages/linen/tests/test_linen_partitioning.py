@@ -115,16 +115,23 @@ def test_scan_of_shared_and_carried():
 
 
 def test_vmap():
+    class Scale(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            w = partitioning.param_with_axes(
+                "w", nn.initializers.ones, (2, 2), axes=("in", "out")
+            )
+            return x @ w
+
     vmap = partitioning.vmap_with_axes(
-        Layer,
+        Scale,
         {"params": 1, "state": None},
         {"params": True},
-        out_axes=(0, None),
         partitioning_axis_names={"params": "expert", "state": "unused"},
     )
-    variables = vmap().init(KEY, X, mutable=["params", "params_axes"])
+    variables = vmap().init(KEY, X)
     assert names(variables["params_axes"]) == {"w_axes": ("in", "expert", "out")}
-    assert type(vmap()).__name__ == "Map_variablesVmapLayer"
+    assert type(vmap()).__name__ == "Map_variablesVmapScale"
 
 
 def test_remat():

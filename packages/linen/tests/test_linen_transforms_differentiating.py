@@ -80,6 +80,7 @@ def test_vjp_of_several_modules():
 def test_vjp_of_a_module_that_holds_the_others():
     def fn(mdl, a, b, x):
         stack = nn.Sequential([nn.Dense(2, parent=None), nn.Dense(2, parent=None)])
+        stack(x)
         y, backward = nn.vjp(call, stack, x)
         return backward(y)[0]
 
