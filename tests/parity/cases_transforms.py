@@ -219,7 +219,7 @@ def remat_shared(nn, module, x):
 @case
 def remat_parent(nn, module, x):
     class Child(nn.Module):
-        above: nn.Module
+        above: Any
 
         @nn.compact
         def __call__(self, x):

@@ -117,6 +117,26 @@ def assert_close(a: Any, b: Any) -> None:
         np.testing.assert_allclose(x, y, atol=1e-6)
 
 
+def test_known_differences():
+    """`jit` and `cond` draw the keys that are drawn without, as the design has it."""
+
+    def layer(nn, module, x):
+        return nn.Dense(2, name="a")(x)
+
+    def jitted(nn, module, x):
+        return nn.jit(lambda mdl, x: layer(nn, mdl, x))(module, x)
+
+    def second(nn, module, x):
+        branches = [lambda mdl, x: layer(nn, mdl, x) for _ in range(2)]
+        return nn.cond(False, *branches, module, x)
+
+    for program in (jitted, second):
+        assert_close(net(ours, program).init(KEYS, X), net(theirs, layer).init(KEYS, X))
+        assert plain(net(theirs, program).init(KEYS, X)) != plain(
+            net(theirs, layer).init(KEYS, X)
+        )
+
+
 # Any stack of transforms.
 
 axes = st.sampled_from([0, 1, -1])

@@ -153,6 +153,7 @@ def test_partitioned_variable():
         @nn.compact
         def __call__(self, x):
             self.variable("state", "v", lambda: x)
+            assert self.scope is not None
             handle = partitioning.PartitionedVariable(
                 self.scope, "state", "v", ("a", None)
             )

@@ -1,5 +1,7 @@
 """Tests of cambric.linen.transforms.compiling and .fingerprints."""
 
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
@@ -182,7 +184,7 @@ def _read(mdl, x):
 
 def test_checkpoint_saves_what_the_policy_says():
     class Net(nn.Module):
-        transform: object
+        transform: Any
 
         @nn.compact
         def __call__(self, x):

@@ -262,7 +262,7 @@ def test_gradients_are_those_without(name):
 
 def test_share_scope_inside():
     class Adapter(nn.Module):
-        layer: nn.Module
+        layer: Any
 
         def setup(self):
             nn.share_scope(self, self.layer)

@@ -3,6 +3,7 @@
 import functools
 import gc
 import pickle
+from typing import Any
 
 import jax
 import pytest
@@ -35,7 +36,7 @@ class Coder(nn.Module):
 class Net(nn.Module):
     """Runs a function of itself."""
 
-    fn: object
+    fn: Any
 
     @nn.compact
     def __call__(self, x):
