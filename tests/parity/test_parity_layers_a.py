@@ -1,8 +1,8 @@
 """Linear layers, convolutions, norms and the like against the released flax.
 
 The same layer with the same key must have the same parameters and, with the same
-input, the same outputs and the same changed collections, bit for bit, both eagerly and
-compiled.
+input, the same outputs and the same changed collections, bit for bit. Some of the cases
+are compiled as well, which is what takes the time.
 """
 
 import importlib
@@ -26,7 +26,8 @@ their_pooling: Any = importlib.import_module("flax.linen.pooling")
 their_dtypes: Any = importlib.import_module("flax.linen.dtypes")
 
 KEYS = {"params": jax.random.key(3), "dropout": jax.random.key(4)}
-some = settings(max_examples=25, deadline=None)
+COMPILED = list(CASES)[::5]
+some = settings(max_examples=60, deadline=None)
 
 
 def assert_same(a: Any, b: Any) -> None:
@@ -49,7 +50,7 @@ def _plain(tree: Any) -> Any:
     return tree
 
 
-def compare(build: Any) -> None:
+def compare(build: Any, compiled: bool = False) -> None:
     """Runs what `build` makes with either library."""
     results = []
     for nn in (theirs, ours):
@@ -61,21 +62,17 @@ def compare(build: Any) -> None:
             )
 
         output, variables = module.init_with_output(KEYS, *inputs, **kwargs)
-        results.append(
-            (
-                variables,
-                output,
-                apply(variables, inputs),
-                jax.jit(apply)(variables, inputs),
-            )
-        )
-    for a, b in zip(*results):
+        result = [variables, output, apply(variables, inputs)]
+        if compiled:
+            result.append(jax.jit(apply)(variables, inputs))
+        results.append(result)
+    for a, b in zip(*results, strict=True):
         assert_same(a, b)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_case(name):
-    compare(CASES[name])
+    compare(CASES[name], compiled=name in COMPILED)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +122,8 @@ def run_or_error(function: Any) -> Any:
         return type(error)
 
 
-sizes = st.integers(1, 5)
+# Few sizes, as JAX compiles each operation for each shape anew.
+sizes = st.sampled_from([1, 3])
 dtypes = st.sampled_from([None, jnp.float32, jnp.bfloat16, jnp.float16])
 param_dtypes = st.sampled_from([jnp.float32, jnp.bfloat16, jnp.complex64])
 input_dtypes = st.sampled_from([jnp.float32, jnp.bfloat16, jnp.float16, jnp.int32])
