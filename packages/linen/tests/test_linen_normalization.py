@@ -163,6 +163,25 @@ def test_dtypes(layer, input_dtype, fields, expected):
     assert {p.dtype for p in variables["params"].values()} == {jnp.dtype(param_dtype)}
 
 
+@pytest.mark.parametrize(
+    ("force", "expected"), [(True, "float32"), (False, "bfloat16")]
+)
+def test_batch_norm_keeps_averages_in(force, expected):
+    layer = nn.BatchNorm(
+        False,
+        dtype=jnp.bfloat16,
+        param_dtype=jnp.bfloat16,
+        force_float32_reductions=force,
+    )
+    variables = layer.init(KEY, X)
+    _, updated = layer.apply(variables, X, mutable=["batch_stats"])
+    for averages in (variables["batch_stats"], updated["batch_stats"]):
+        assert {name: a.dtype.name for name, a in averages.items()} == {
+            "mean": expected,
+            "var": expected,
+        }
+
+
 @pytest.fixture
 def wide():
     """Lets arrays be of 64 bits."""

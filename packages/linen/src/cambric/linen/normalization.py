@@ -42,14 +42,6 @@ _INSTANCE_AXES = (
 )
 
 
-def _zeros32(shape: tuple[int, ...]) -> Array:
-    return jnp.zeros(shape, jnp.float32)
-
-
-def _ones32(shape: tuple[int, ...]) -> Array:
-    return jnp.ones(shape, jnp.float32)
-
-
 def _fraction(x: Array, factor: float) -> Array:
     return lax.mul(x, np.asarray(factor, x.dtype))
 
@@ -83,10 +75,11 @@ class BatchNorm(Module):
     """Normalizes each feature over the batch, and keeps running averages for later.
 
     In training, the mean and variance of the batch are used, and the running averages
-    in the collection `batch_stats` (variables `mean` and `var`, float32, of the shape
-    of the feature axis) move towards them; the collection must be mutable. With
-    `use_running_average` the averages are used in place of the batch. (Ioffe and
-    Szegedy 2015, arXiv:1502.03167.) Parameters: `scale` and `bias`.
+    in the collection `batch_stats` move towards them; the collection must be mutable.
+    (They are `mean` and `var`, of the shape of the feature axis, in float32, or in
+    `param_dtype` without `force_float32_reductions`.) With `use_running_average` they
+    are used in place of the batch. (Ioffe and Szegedy 2015, arXiv:1502.03167.)
+    Parameters: `scale` and `bias`.
 
     While initializing, the averages are only created, and nothing is averaged over
     `axis_name`, which need not exist then.
@@ -165,8 +158,12 @@ class BatchNorm(Module):
         feature_axes = canonical_axes(self, "axis", self.axis, x.shape)
         reduction_axes = tuple(i for i in range(x.ndim) if i not in feature_axes)
         feature_shape = tuple(x.shape[axis] for axis in feature_axes)
-        running_mean = self.variable("batch_stats", "mean", _zeros32, feature_shape)
-        running_var = self.variable("batch_stats", "var", _ones32, feature_shape)
+        statistics = (
+            feature_shape,
+            jnp.float32 if self.force_float32_reductions else self.param_dtype,
+        )
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, *statistics)
+        running_var = self.variable("batch_stats", "var", jnp.ones, *statistics)
         if use_running_average:
             mean, var = running_mean.value, running_var.value
         else:
