@@ -140,32 +140,31 @@ def test_dense(batch, n_in, n_out, dtype, param_dtype, input_dtype):
 @some
 @given(st.data())
 def test_dense_general(data):
-    shape = data.draw(st.lists(sizes, min_size=1, max_size=4))
+    shape = data.draw(st.sampled_from([(3,), (3, 2), (2, 3, 2), (2, 3, 1, 2)]))
     n_batch = data.draw(st.integers(0, len(shape) - 1))
     free = list(range(n_batch, len(shape)))
     axes = data.draw(st.lists(st.sampled_from(free), min_size=1, unique=True))
     axes = [a - len(shape) if data.draw(st.booleans()) else a for a in axes]
-    features = data.draw(st.lists(sizes, min_size=1, max_size=2))
+    features = data.draw(st.sampled_from([(2,), (3, 2)]))
     fields = dict(axis=tuple(axes), batch_dims=tuple(range(n_batch)), bias_init=normal)
     x = values(*shape)
-    compare(lambda nn: (nn.DenseGeneral(tuple(features), **fields), (x,), {}))
+    compare(lambda nn: (nn.DenseGeneral(features, **fields), (x,), {}))
 
 
 pads = st.one_of(
     st.sampled_from(["SAME", "VALID", "CIRCULAR"]),
-    st.integers(0, 2),
-    st.tuples(st.integers(0, 2), st.tuples(st.integers(0, 2), st.integers(0, 2))),
+    st.sampled_from([1, (2, (0, 1)), ((0, 2), 1)]),
 )
 
 
-@some
+@settings(max_examples=40, deadline=None)
 @given(
     st.sampled_from(["Conv", "ConvLocal", "ConvTranspose"]),
-    st.tuples(sizes, sizes),
-    st.tuples(st.integers(1, 3), st.integers(1, 3)),
-    st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    st.sampled_from([(1, 3), (3, 2)]),
+    st.sampled_from([(1, 1), (2, 1), (2, 3)]),
+    st.sampled_from([(1, 1), (1, 2)]),
     pads,
-    st.lists(sizes, max_size=2),
+    st.sampled_from([(), (2,), (2, 3)]),
     dtypes,
 )
 def test_conv(layer, kernel, strides, dilation, padding, batch, dtype):
@@ -181,7 +180,7 @@ def test_conv(layer, kernel, strides, dilation, padding, batch, dtype):
     compare(lambda nn: (getattr(nn, layer)(2, kernel, **fields), (x,), {}))
 
 
-@some
+@settings(max_examples=15, deadline=None)
 @given(st.integers(1, 3), st.data())
 def test_grouped_conv(groups, data):
     per_input, per_output = data.draw(sizes), data.draw(sizes)
@@ -193,7 +192,7 @@ def test_grouped_conv(groups, data):
 @settings(max_examples=40, deadline=None)
 @given(
     st.sampled_from(["LayerNorm", "RMSNorm", "InstanceNorm", "BatchNorm", "GroupNorm"]),
-    st.lists(sizes, min_size=2, max_size=4),
+    st.sampled_from([(3, 4), (1, 2), (2, 3, 4), (2, 3, 3, 2)]),
     dtypes,
     param_dtypes,
     input_dtypes,
@@ -214,8 +213,7 @@ def test_norms(layer, shape, dtype, param_dtype, input_dtype, fast, force, data)
     if layer == "BatchNorm":
         fields["use_running_average"] = False
     if layer == "GroupNorm":
-        fields["num_groups"] = data.draw(st.integers(1, 3))
-        shape[-1] *= fields["num_groups"]
+        fields["num_groups"] = data.draw(st.sampled_from([1, 2]))
     call = {}
     if data.draw(st.booleans()):
         call["mask"] = np.asarray(values(*shape, seed="mask") > 0)
@@ -248,7 +246,7 @@ def test_norm_across_a_mapped_axis(layer, fast, groups):
     assert_same(*results)
 
 
-windows = st.tuples(st.integers(1, 3), st.integers(1, 3))
+windows = st.sampled_from([(1, 2), (2, 2), (3, 1)])
 
 
 @settings(max_examples=60, deadline=None)
