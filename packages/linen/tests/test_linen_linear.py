@@ -183,6 +183,18 @@ def test_dense_general_with_boxed_parameters():
     assert kernel.value.shape == (4, 3, 2)
 
 
+def test_dense_general_with_boxed_parameters_under_a_mesh():
+    init = nn.with_logical_partitioning(normal, ("in", "a", "b"))
+    layer, x = DenseGeneral((3, 2), kernel_init=init), x_of(2, 4)
+    rules = (("in", "data"), ("a", None), ("b", "model"))
+    plain = layer.init(KEY, x)
+    with jax.make_mesh((1, 1), ("data", "model")), nn.logical_axis_rules(rules):
+        variables = jax.jit(layer.init)(KEY, x)
+        y = jax.jit(layer.apply)(variables, x)
+    assert variables["params"]["kernel"].names == ("in", "a", "b")
+    np.testing.assert_array_equal(y, layer.apply(plain, x))
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

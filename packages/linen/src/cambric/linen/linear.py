@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from jax import lax
 from jax import numpy as jnp
@@ -80,7 +81,9 @@ class _FlatInitializer:
     def __call__(self, key: Any, shape: Shape, dtype: Dtype) -> Any:
         value = self.init(key, self.flat_shape, dtype)
         if isinstance(value, meta.AxisMetadata):
-            return meta.replace_boxed(value, jnp.reshape(value.unbox(), shape))
+            # Not by way of `unbox`, which lays the value out by the names of the axes
+            # that it does not have yet.
+            return jax.tree.map(lambda array: jnp.reshape(array, shape), value)
         return jnp.reshape(value, shape)
 
 
