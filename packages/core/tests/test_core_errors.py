@@ -48,6 +48,7 @@ CASES = {
     ),
     "ImmutableVariableError": (("read-only",), ["read-only"]),
     "JaxTransformError": ((), ["cannot be mixed", "nn.jit for jax.jit"]),
+    "AxisMetadataError": (("Bad names.",), ["Bad names."]),
     "PartitioningUnspecifiedError": (
         ("target",),
         ["'target'", "metadata_params={'partition_name'"],

@@ -448,6 +448,19 @@ bool_flag(
     help="Tracebacks leave out the frames of this library.",
 )
 bool_flag(
+    "documented_checks",
+    default=True,
+    help="Refuse what the documentation refuses and later versions of flax take: "
+    "variables used inside a JAX transform that began outside of their module, several "
+    "compact methods in a class, a field annotated `name`.",
+)
+bool_flag(
+    "early_stopping_pair",
+    default=True,
+    help="`EarlyStopping.update` returns the pair (has_improved, early_stop), and not "
+    "early_stop alone.",
+)
+bool_flag(
     "preserve_adopted_names",
     default=False,
     help="A submodule that is passed as a field keeps the name that it was given.",

@@ -18,9 +18,17 @@ def snapshot(tree: Any) -> Any:
     >>> snapshot(tree) == tree, snapshot(tree)["a"] is tree["a"]
     (True, False)
     """
-    if isinstance(tree, Mapping):
-        return {key: snapshot(value) for key, value in tree.items()}
-    return tree
+    if not isinstance(tree, Mapping):
+        return tree
+    top = dict(tree)
+    pending = [top]
+    while pending:
+        copy = pending.pop()
+        for key, value in copy.items():
+            if isinstance(value, Mapping):
+                copy[key] = below = dict(value)
+                pending.append(below)
+    return top
 
 
 def merge_into(target: dict[str, Any], key: str, value: Any) -> None:

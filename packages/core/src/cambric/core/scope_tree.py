@@ -10,14 +10,16 @@ import jax
 import numpy as np
 
 from . import errors, meta
+from .config import config
 from .filters import CollectionFilter, in_filter
 from .frozen_dict import FrozenDict
 from .init_shapes import expected_shapes
 from .nested_dicts import as_result, merge_into, snapshot
+from .place import Place
 from .rngs import LazyRng, RngCounters, draw
 from .tracers import current_trace
 from .tree import Tree
-from .variables import Variable
+from .variables import Variable, unboxed
 
 __all__ = ["Scope"]
 
@@ -26,9 +28,10 @@ T = TypeVar("T")
 _EMPTY: Mapping[str, Any] = FrozenDict()
 _MISSING = object()
 no_flag = object()
+_CHILD: Any = frozenset({None})  # who has the name of a child scope: no collection
 
 
-class Scope:
+class Scope(Place):
     """A place in a tree of variables, with the PRNG streams that feed it.
 
     A scope offers its own part of each variable collection, and child scopes
@@ -59,20 +62,17 @@ class Scope:
 
     __slots__ = (
         "__weakref__",
+        "_counters",
         "_cursors",
-        "_debug_path",
-        "_path",
-        "_rng_state",
         "_rngs",
-        "_tree",
         "_variables",
         "flags",
         "mutable",
-        "name",
-        "parent",
         "reservations",
         "trace_level",
     )
+
+    parent: Scope | None
 
     def __init__(
         self,
@@ -91,13 +91,13 @@ class Scope:
             for stream, rng in (rngs or {}).items()
         }
         self._rngs: dict[str, LazyRng] | None = lazy_rngs
-        self._rng_state = RngCounters()
+        self._counters: RngCounters | None = RngCounters()
         self._cursors: dict[str, int] | None = None
         self.name = name
         self.mutable = mutable
         self.parent = parent
-        self._path: tuple[str, ...] | None = tuple(path)
-        self._debug_path: tuple[str, ...] | None = tuple(debug_path) or self._path
+        self._path = tuple(path)
+        self._debug_path = tuple(debug_path) or self._path
         self.flags = flags if flags is not None else {}
         self.reservations: dict[str, set[str | None]] = {}
         self._tree = (
@@ -120,56 +120,10 @@ class Scope:
         new.trace_level = self.trace_level
         return new
 
-    def __eq__(self, other: object) -> bool:
-        """Two scopes are equal when they are handles on the same place of one tree."""
-        if self is other:
-            return True
-        if not isinstance(other, Scope):
-            return NotImplemented
-        return self._tree is other._tree and self.path == other.path
-
-    def __hash__(self) -> int:
-        return hash((id(self._tree), self.path))
-
     def __repr__(self) -> str:
         return f"Scope({self.path_text!r}, mutable={self.mutable!r})"
 
-    # Place in the tree and lifetime.
-
-    @property
-    def root(self) -> Scope:
-        """The scope at the top of the tree."""
-        scope = self
-        while scope.parent is not None:
-            scope = scope.parent
-        return scope
-
-    @property
-    def path(self) -> tuple[str, ...]:
-        """The names from the root to this scope."""
-        if self._path is None:
-            self._path = self._names("_path")
-        return self._path
-
-    @property
-    def debug_path(self) -> tuple[str, ...]:
-        """The path to show to people."""
-        if self._debug_path is None:
-            self._debug_path = self._names("_debug_path")
-        return self._debug_path
-
-    def _names(self, attribute: str) -> tuple[str, ...]:
-        names: list[Any] = []
-        scope: Any = self
-        while (known := getattr(scope, attribute)) is None:
-            names.append(scope.name)
-            scope = scope.parent
-        return (*known, *reversed(names))
-
-    @property
-    def path_text(self) -> str:
-        """The path for people to read, `/` at the root."""
-        return "/" + "/".join(self.debug_path)
+    # Lifetime.
 
     @property
     def invalid(self) -> bool:
@@ -196,7 +150,7 @@ class Scope:
         """Raises unless the scope lives and JAX is at the scope's own trace level."""
         if self._tree.invalid:
             raise errors.InvalidScopeError(self.path_text)
-        if current_trace() != self.trace_level:
+        if current_trace() != self.trace_level and config.documented_checks:
             raise errors.JaxTransformError(scope_path=self.path_text)
 
     def rewound(self, rewind_rngs: bool = False) -> Scope:
@@ -212,7 +166,7 @@ class Scope:
         new = self._handle(self.name, self.parent, self._path, self._debug_path)
         new._variables = self._variables
         new._rngs = self._rngs
-        new._rng_state = RngCounters() if rewind_rngs else self._rng_state
+        new._counters = RngCounters() if rewind_rngs else self._rng_state
         return new
 
     # Names.
@@ -239,7 +193,7 @@ class Scope:
                     f"A scope or variable name must be a string, but {name!r} in "
                     f'"{self.path_text}" is of type {type(name).__name__}.'
                 )
-            self.reservations[name] = {col}
+            self.reservations[name] = _CHILD if col is None else {col}
         elif col is None or None in taken or col in taken:
             raise ValueError(
                 f'Duplicate use of scope name: "{name}" in "{self.path_text}". Give '
@@ -289,7 +243,7 @@ class Scope:
         new = self._handle(name, self)
         new._variables = {}
         new._rngs = None
-        new._rng_state = self._rng_state.child(name)
+        new._counters = None
         return new
 
     def child(
@@ -511,7 +465,7 @@ class Scope:
         except BaseException:
             self.reservations[name].discard("params")
             raise
-        return meta.unbox(value) if unbox else value
+        return unboxed(self, "params", name, value) if unbox else value
 
     def _not_found(self, col: str, name: str) -> Exception:
         if self.is_collection_empty(col):
@@ -530,6 +484,18 @@ class Scope:
                 )
 
     # PRNG streams.
+
+    @property
+    def _rng_state(self) -> RngCounters:
+        """The counters of this place; most scopes draw nothing, and make none."""
+        if self._counters is None:
+            assert self.parent is not None and self.name is not None
+            self._counters = self.parent._rng_state.child(self.name)
+        return self._counters
+
+    @_rng_state.setter
+    def _rng_state(self, counters: RngCounters) -> None:
+        self._counters = counters
 
     @property
     def rngs(self) -> dict[str, LazyRng]:
@@ -565,8 +531,7 @@ class Scope:
           InvalidScopeError: the call that the scope belongs to has ended.
           JaxTransformError: the scope comes from outside of a JAX transformation.
         """
-        rngs = self.rngs
-        if name not in rngs:
+        if name not in (rngs := self.rngs):
             if "params" not in rngs:
                 raise errors.InvalidRngError(
                     f'"{self.path_text}" needs a PRNG key for the stream "{name}", but '

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import errors, meta
 
 if TYPE_CHECKING:
     from .scope import Scope
 
-__all__ = ["Variable"]
+__all__ = ["Variable", "unboxed"]
 
 T = TypeVar("T")
 
 _MISSING = object()
+
+
+def unboxed(scope: Scope, collection: str, name: str, value: Any) -> Any:
+    """A variable's value without its box, whose errors get the variable's path.
+
+    Raises:
+      AxisMetadataError: what the box says does not fit the value.
+
+    >>> unboxed(None, "params", "kernel", 3)
+    3
+    """
+    try:
+        return meta.unbox(value)
+    except errors.AxisMetadataError as error:
+        raise error.at("/".join((collection, *scope.path, name))) from None
 
 
 class Variable(Generic[T]):
@@ -47,13 +62,16 @@ class Variable(Generic[T]):
 
         Raises:
           ScopeVariableNotFoundError: the variable has no value.
+          AxisMetadataError: what its box says does not fit the value.
         """
         value = self.scope.get_variable(self.collection, self.name, _MISSING)
         if value is _MISSING:
             raise errors.ScopeVariableNotFoundError(
                 self.name, self.collection, self.scope.path_text
             )
-        return meta.unbox(value) if self.unbox else value
+        if self.unbox:
+            return unboxed(self.scope, self.collection, self.name, value)
+        return value
 
     @value.setter
     def value(self, value: T) -> None:

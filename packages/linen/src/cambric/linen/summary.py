@@ -442,8 +442,6 @@ def _render(
             totals[col] = (totals[col][0] + size, totals[col][1] + num_bytes)
             cells.append(_variables_cell(row.module_variables.get(col), sizes[col]))
         name = type(row.module_copy).__name__
-        # A transformed class shows as what it transforms.
-        name = getattr(type(row.module_copy), "_transformed_name", name)
         view.add_row(
             "/".join(row.path),
             name if row.method == "__call__" else f"{name} [dim]({row.method})[/dim]",

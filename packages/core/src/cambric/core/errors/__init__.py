@@ -45,6 +45,7 @@ from .scope import (
 from .scope import (
     ApplyScopeInvalidVariablesTypeError as ApplyScopeInvalidVariablesTypeError,
 )
+from .scope import AxisMetadataError as AxisMetadataError
 from .scope import ImmutableVariableError as ImmutableVariableError
 from .scope import InvalidFilterError as InvalidFilterError
 from .scope import InvalidRngError as InvalidRngError

@@ -1,7 +1,8 @@
 """Errors of scopes: variables, keys, filters, and mixing with JAX transforms."""
 
+import copy
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Self
 
 from .base import FlaxError, collection_names, name_hint, path_text, quoted, short_repr
 
@@ -301,7 +302,45 @@ class JaxTransformError(FlaxError):
         )
 
 
-class PartitioningUnspecifiedError(FlaxError):
+class AxisMetadataError(FlaxError):
+    """What a box (``AxisMetadata``) says on the axes of a variable does not fit.
+
+    Scopes and lifted transforms put the variable's path into it.
+
+    Args:
+      problem: the message without the path.
+
+    >>> print(AxisMetadataError('Bad names.').at('params/Dense_0/kernel').path)
+    params/Dense_0/kernel
+    """
+
+    def __init__(self, problem: str):
+        self.problem = problem
+        self.path: str | None = None
+        super().__init__(problem)
+
+    def at(self, path: str) -> Self:
+        """The same error, with the variable's path in its message.
+
+        Args:
+          path: the collection and the names, as in ``'params/Dense_0/kernel'``.
+
+        Returns:
+          A new error of the same type. An error that has a path already is returned
+          as it is, because the inner path is the exact one.
+
+        >>> print(AxisMetadataError('Bad names.').at('params/kernel'))
+        In "params/kernel": Bad names.
+        """
+        if self.path is not None:
+            return self
+        error = copy.copy(self)
+        error.path = path
+        error.args = (f'In "{path}": {self.problem}',)
+        return error
+
+
+class PartitioningUnspecifiedError(AxisMetadataError):
     """A lifted transform adds an axis to a partitioned variable without naming it.
 
     Args:

@@ -1,0 +1,44 @@
+"""Places in the tree of scopes."""
+
+import gc
+import weakref
+
+from cambric.core import Scope
+
+
+def test_paths_are_from_the_root():
+    root = Scope({})
+    child = root.push("a").push("b")
+    assert root.path == () and root.path_text == "/"
+    assert child.path == ("a", "b") and child.path_text == "/a/b"
+    assert child.root is root and root.root is root
+
+
+def test_scopes_are_equal_at_one_place_of_one_tree():
+    root = Scope({})
+    child = root.push("a")
+    assert child == root.push("a", reuse=True)
+    assert hash(child) == hash(root.push("a", reuse=True))
+    assert child != root.push("b")
+    assert child != Scope({}).push("a")
+    assert child != "a"
+
+
+def test_a_path_of_thousands_of_names():
+    scope = Scope({})
+    for _ in range(5000):
+        scope = scope.push("x")
+    assert len(scope.path) == 5000
+    assert scope.root.path == ()
+
+
+def test_a_tree_is_freed_without_the_garbage_collector():
+    root = Scope({})
+    child = root.push("a").push("b")
+    gone = weakref.ref(root)
+    gc.disable()
+    try:
+        del root, child
+        assert gone() is None
+    finally:
+        gc.enable()
