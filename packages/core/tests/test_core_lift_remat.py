@@ -5,9 +5,28 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cambric.core import apply, init, lift, nn
+from cambric.core import apply, init, lift, meta, nn, struct
 
 KEY = jax.random.key(0)
+
+
+class Named(struct.PyTreeNode, meta.AxisMetadata):
+    value: jax.Array
+    names: tuple = struct.field(pytree_node=False)
+
+    def unbox(self):
+        return self.value
+
+    def replace_boxed(self, val):
+        return self.replace(value=val)
+
+    def add_axis(self, index, params):
+        names = (*self.names[:index], params["name"], *self.names[index:])
+        return self.replace(names=names)
+
+    def remove_axis(self, index, params):
+        assert self.names[index] == params["name"]
+        return self.replace(names=self.names[:index] + self.names[index + 1 :])
 
 
 def layer(scope, x):
@@ -99,3 +118,21 @@ def test_a_deep_residual_network(lengths):
 def test_a_deep_network_of_no_loops():
     with pytest.raises(ValueError, match="at least one loop"):
         lift.remat_scan(layer, ())
+
+
+def test_boxes_gain_an_axis_in_each_loop():
+    def boxed(scope, x):
+        return x + scope.param("w", lambda key: Named(jnp.ones(x.shape), ("in",)))
+
+    def names(params):
+        deep = lift.remat_scan(boxed, (2, 3), metadata_params=params)
+        _, variables = init(deep)(KEY, jnp.ones(4))
+        assert variables["params"]["w"].value.shape == (2, 3, 4)
+        assert apply(deep)(variables, jnp.ones(4)).shape == (4,)
+        return variables["params"]["w"].names
+
+    each = ({"name": "stages"}, {"name": "layers"})
+    assert names(each) == ("stages", "layers", "in")
+    assert names({"name": None}) == (None, None, "in")
+    with pytest.raises(ValueError, match="has 2 loops, but metadata_params has 1"):
+        names(each[:1])

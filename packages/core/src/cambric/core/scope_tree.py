@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
-from . import errors, meta
+from . import errors
 from .config import config
 from .filters import CollectionFilter, in_filter
 from .frozen_dict import FrozenDict

@@ -4,12 +4,11 @@ All of them are `FlaxError`s, and `ValueError`s too, because that is what wrong 
 names raised before they had a type.
 """
 
-import copy
 import difflib
 from collections.abc import Iterable, Sequence
-from typing import Any, Self
+from typing import Any
 
-from cambric.core.errors import FlaxError, PartitioningUnspecifiedError
+from cambric.core.errors import AxisMetadataError, PartitioningUnspecifiedError
 
 __all__ = [
     "AxisRulesError",
@@ -25,7 +24,7 @@ def _quoted(names: Iterable[Any]) -> str:
     return ", ".join(repr(name) for name in names) or "(none)"
 
 
-class PartitioningError(FlaxError, ValueError):
+class PartitioningError(AxisMetadataError, ValueError):
     """The base of the errors that are about axis names and their layout.
 
     Attributes:
@@ -38,34 +37,6 @@ class PartitioningError(FlaxError, ValueError):
       >>> print(errors.PartitioningError("Bad names.").at("Dense_0/kernel").path)
       Dense_0/kernel
     """
-
-    def __init__(self, problem: str):
-        self.problem = problem
-        self.path: str | None = None
-        super().__init__(problem)
-
-    def at(self, path: str) -> Self:
-        """The same error, with the parameter's path in its message.
-
-        Args:
-          path: the path, for example `"params/Dense_0/kernel"`.
-
-        Returns:
-          A new error of the same type. An error that has a path already is returned
-          as it is, because the inner path is the exact one.
-
-        Example::
-
-          >>> from cambric.spmd import errors
-          >>> str(errors.PartitioningError("Bad names.").at("Dense_0/kernel"))[:19]
-          'In "Dense_0/kernel"'
-        """
-        if self.path is not None:
-            return self
-        error = copy.copy(self)
-        error.path = path
-        error.args = (f'In "{path}": {self.problem}',)
-        return error
 
 
 class UnknownAxisError(PartitioningError):

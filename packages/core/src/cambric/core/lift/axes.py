@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import jax
 import numpy as np
 
-from .. import meta
+from .. import errors, meta
 from ..filters import Filter
+from ..partial_eval import path_name
+
+if TYPE_CHECKING:
+    from ..scope_tree import Scope
 
 __all__ = ["In", "Out", "VariableAxes", "axis_sizes"]
 
@@ -58,19 +62,61 @@ class VariableAxes:
         self.out_axes: tuple[Any, ...] = tuple(map(_axis, outs.values()))
         self._params = metadata_params
 
-    def enter(self, groups: Sequence[Any]) -> tuple[Any, ...]:
-        """Takes the axis out of what the boxes of the groups say."""
+    def enter(self, groups: Sequence[Any], roots: Sequence[Scope]) -> tuple[Any, ...]:
+        """Takes the axis out of what the boxes of the groups say.
+
+        Args:
+          groups: for each filter, for each scope, a dict of collections.
+          roots: the scopes, for the paths in errors.
+        """
+        return self._tell(meta.remove_axis, groups, self.in_axes, roots)
+
+    def leave(self, groups: Sequence[Any], roots: Sequence[Scope]) -> tuple[Any, ...]:
+        """Puts the axis into what the boxes of the groups say; as `enter`."""
+        return self._tell(meta.add_axis, groups, self.out_axes, roots)
+
+    def _tell(
+        self,
+        change: Callable[[Any, int, Mapping[Any, Any]], Any],
+        groups: Sequence[Any],
+        axes: Sequence[Any],
+        roots: Sequence[Scope],
+    ) -> tuple[Any, ...]:
+        def told(group: Any, axis: int) -> Any:
+            try:
+                return change(group, axis, self._params)
+            except errors.AxisMetadataError as error:
+                raise _with_path(
+                    error, lambda box: change(box, axis, self._params), group, roots
+                ) from None
+
         return tuple(
-            group if axis is None else meta.remove_axis(group, axis, self._params)
-            for group, axis in zip(groups, self.in_axes, strict=True)
+            group if axis is None else told(group, axis)
+            for group, axis in zip(groups, axes, strict=True)
         )
 
-    def leave(self, groups: Sequence[Any]) -> tuple[Any, ...]:
-        """Puts the axis into what the boxes of the groups say."""
-        return tuple(
-            group if axis is None else meta.add_axis(group, axis, self._params)
-            for group, axis in zip(groups, self.out_axes, strict=True)
+
+def _with_path(
+    error: errors.AxisMetadataError,
+    change: Callable[[Any], Any],
+    group: Any,
+    roots: Sequence[Scope],
+) -> errors.AxisMetadataError:
+    """The error with the path of the first box for which `change` raises it.
+
+    Paths are looked for afterwards, because a walk with them takes longer.
+    """
+    for root, collections in zip(roots, group, strict=True):
+        leaves = jax.tree_util.tree_leaves_with_path(
+            collections, is_leaf=meta.is_axis_metadata
         )
+        for path, leaf in leaves:
+            try:
+                change(leaf)
+            except errors.AxisMetadataError:
+                col, *names = (path_name((key,)) for key in path)
+                return error.at("/".join((col, *root.path, *names)))
+    return error
 
 
 def _axis(axis: Any) -> Any:

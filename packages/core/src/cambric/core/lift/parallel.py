@@ -98,8 +98,8 @@ def pmap(
             out_axes=(out_axes, axes.out_axes),
             axis_size=size,
             **options,
-        )(axes.enter(variable_groups), rng_groups, args)
-        return y, axes.leave(out_groups)
+        )(axes.enter(variable_groups, scope_fn.roots), rng_groups, args)
+        return y, axes.leave(out_groups, scope_fn.roots)
 
     return pack(
         inner, axes.in_filters, axes.out_filters, tuple(split_rngs), name="pmap"

@@ -96,6 +96,7 @@ def remat_scan(
     variable_carry: Filter = False,
     variable_axes: Mapping[Filter, Any] = {True: 0},
     split_rngs: Mapping[Filter, bool] = {True: True},
+    metadata_params: Mapping[Any, Any] | Sequence[Mapping[Any, Any]] = {},
 ) -> Callable[..., Any]:
     """Repeats a layer many times, with nested loops of checkpointed loops.
 
@@ -111,12 +112,14 @@ def remat_scan(
       variable_carry: as in `scan`.
       variable_axes: as in `scan`.
       split_rngs: as in `scan`.
+      metadata_params: as in `scan`, for all loops; or a sequence with those of each
+        loop, from the outermost, as every loop gives variables an axis of its own.
 
     Returns:
       A function `(scope, x) -> x`.
 
     Raises:
-      ValueError: `lengths` is empty.
+      ValueError: `lengths` is empty, or `metadata_params` has not as many entries.
       As `scan`.
 
     >>> import jax.numpy as jnp
@@ -134,7 +137,15 @@ def remat_scan(
     def step(scope: Any, x: Any) -> tuple[Any, None]:
         return body_fn(scope, x), None
 
-    for length in reversed(lengths):
+    if isinstance(metadata_params, Mapping):
+        metadata_params = [metadata_params] * len(lengths)
+    if len(metadata_params) != len(lengths):
+        raise ValueError(
+            f"remat_scan has {len(lengths)} loops, but metadata_params has "
+            f"{len(metadata_params)} entries. Give one for each loop, from the "
+            "outermost, or a single mapping for all of them."
+        )
+    for length, params in zip(reversed(lengths), reversed(metadata_params)):
         step = scan(
             checkpoint(step, prevent_cse=False, policy=policy),
             variable_axes,
@@ -142,6 +153,7 @@ def remat_scan(
             variable_carry,
             split_rngs,
             length=length,
+            metadata_params=params,
         )
     loops = step
 

@@ -173,12 +173,12 @@ def scan(
             body,
             broadcast_vars,
             (carry_vars, init),
-            ((axes.enter(scan_vars), rng_groups), *args),
+            ((axes.enter(scan_vars, scope_fn.roots), rng_groups), *args),
             probe=probe,
             needs_first=needs_first,
             describe=describe,
         )
-        out_groups = (broadcast_out, carry_out, *axes.leave(scan_out))
+        out_groups = (broadcast_out, carry_out, *axes.leave(scan_out, scope_fn.roots))
         return (carry, ys), scope_fn.only_mutable(out_groups)
 
     return pack(

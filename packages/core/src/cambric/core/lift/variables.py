@@ -197,10 +197,10 @@ def add_metadata_axis(
         **kwargs: Any,
     ) -> Any:
         *groups, rest = variable_groups
-        scopes = scope_fn((*axes.enter(groups), rest), rng_groups)
+        scopes = scope_fn((*axes.enter(groups, scope_fn.roots), rest), rng_groups)
         y = fn(scopes, *args, **kwargs)
         *groups, rest = repack_fn(scopes)
-        return y, (*axes.leave(groups), rest)
+        return y, (*axes.leave(groups, scope_fn.roots), rest)
 
     return pack(
         inner,

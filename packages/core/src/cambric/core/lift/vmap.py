@@ -94,8 +94,8 @@ def vmap(
             axis_name=axis_name,
             axis_size=size,
             spmd_axis_name=spmd_axis_name,
-        )(axes.enter(variable_groups), rng_groups, args)
-        return y, axes.leave(out_groups)
+        )(axes.enter(variable_groups, scope_fn.roots), rng_groups, args)
+        return y, axes.leave(out_groups, scope_fn.roots)
 
     return pack(
         inner, axes.in_filters, axes.out_filters, tuple(split_rngs), name="vmap"

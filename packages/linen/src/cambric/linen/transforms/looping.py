@@ -122,6 +122,7 @@ def remat_scan(
     variable_carry: CollectionFilter = False,
     variable_axes: Mapping[Any, Any] = FrozenDict({True: 0}),
     split_rngs: Mapping[Any, bool] = FrozenDict({True: True}),
+    metadata_params: Mapping[Any, Any] | Sequence[Mapping[Any, Any]] = FrozenDict(),
 ) -> Any:
     """Scans over layers in nested loops, each rematerialized.
 
@@ -139,9 +140,15 @@ def remat_scan(
         default all are, along the first.
       split_rngs: for each PRNG stream that is passed in, whether every layer gets a
         key of its own. By default all do.
+      metadata_params: what boxes are told about the axis, in all loops; or a sequence
+        with what they are told in each loop, the outermost first, for example
+        `({nn.PARTITION_NAME: "stages"}, {nn.PARTITION_NAME: "layers"})`.
 
     Raises:
       TransformTargetError: `target` is neither.
+      ValueError: `lengths` is empty, or `metadata_params` has not as many entries.
+      PartitioningUnspecifiedError: a variable is in a box, and `metadata_params` does
+        not name the axis.
 
     >>> import jax, jax.numpy as jnp
     >>> import cambric.linen as nn
@@ -157,6 +164,7 @@ def remat_scan(
         "variable_carry": variable_carry,
         "variable_axes": variable_axes,
         "split_rngs": split_rngs,
+        "metadata_params": metadata_params,
     }
     return lift_target(_remat_scan_call, remat_scan, target, options)
 
