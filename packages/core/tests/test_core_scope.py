@@ -359,6 +359,16 @@ def test_a_scope_in_a_transform_of_jax():
 # Keys.
 
 
+@config.temp_flip_flag("documented_checks", False)
+def test_a_scope_in_a_transform_of_jax_without_documented_checks():
+    def fn(scope, x):
+        return jax.vmap(lambda row: row * scope.param("scale", ones, (3,)))(x)
+
+    y, variables = init(fn)(jax.random.key(0), 2 * jnp.ones((4, 3)))
+    np.testing.assert_array_equal(y, 2 * np.ones((4, 3)))
+    np.testing.assert_array_equal(variables["params"]["scale"], np.ones(3))
+
+
 def test_streams():
     def fn(scope):
         a = scope.push("a")

@@ -14,6 +14,7 @@ from jax import numpy as jnp
 
 import cambric.linen as nn
 from cambric.core import errors
+from cambric.core.config import config
 
 KEY = jax.random.key(0)
 X = jnp.ones((2, 3))
@@ -234,6 +235,31 @@ def test_two_compact_methods():
             @nn.compact
             def g(self):
                 pass
+
+
+@config.temp_flip_flag("documented_checks", False)
+def test_what_later_versions_take_without_documented_checks():
+    class Model(nn.Module):
+        features: int = 3
+        name: str = "unused"  # type: ignore[assignment]
+
+        @nn.compact
+        def __call__(self, x):
+            return self.decode(nn.Dense(self.features)(x))
+
+        @nn.compact
+        def decode(self, x):
+            return nn.Dense(2)(x)
+
+    assert Model().name is None and Model(name="other").name == "other"
+    assert Model(4).features == 4
+    params = Model().init(KEY, X)["params"]
+    assert params["Dense_0"]["kernel"].shape == (3, 3)
+    assert params["Dense_1"]["kernel"].shape == (3, 2)
+    with pytest.raises(errors.ReservedModuleAttributeError, match="'parent'"):
+
+        class Other(nn.Module):
+            parent: Any = None
 
 
 def test_post_init_without_super():

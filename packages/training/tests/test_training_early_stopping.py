@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cambric import serialization
+from cambric.core.config import config
 from cambric.training.early_stopping import EarlyStopping
 
 
@@ -79,3 +80,12 @@ def test_it_is_saved_and_restored():
     early_stop = EarlyStopping(patience=3).update(0.5).early_stop
     data = serialization.to_bytes(early_stop)
     assert serialization.from_bytes(EarlyStopping(), data) == early_stop
+
+
+def test_the_state_alone_with_the_flag_off():
+    with config.temp_flip_flag("early_stopping_pair", False):
+        state = EarlyStopping(min_delta=0.1, patience=0).update(1.0)
+        assert type(state) is EarlyStopping and state.has_improved
+        state = state.update(2.0)
+    assert type(state) is EarlyStopping
+    assert state.should_stop and not state.has_improved and state.best_metric == 1.0

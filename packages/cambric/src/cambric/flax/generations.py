@@ -20,10 +20,14 @@ FLAGS: dict[str, dict[str, bool]] = {
     "0.6": {
         "return_frozendict": True,
         "use_orbax_checkpointing": False,
+        "early_stopping_pair": True,
+        "documented_checks": True,
     },
     "0.12": {
         "return_frozendict": False,
         "use_orbax_checkpointing": True,
+        "early_stopping_pair": False,
+        "documented_checks": False,
     },
 }
 

@@ -177,7 +177,9 @@ class PytreeDeque(collections.deque[T]):
 
 
 jax.tree_util.register_pytree_node(
-    PytreeDeque, lambda xs: (tuple(xs), None), lambda _, xs: PytreeDeque(xs)
+    PytreeDeque,
+    lambda xs: (tuple(xs), xs.maxlen),
+    lambda maxlen, xs: PytreeDeque(xs, maxlen),
 )
 
 

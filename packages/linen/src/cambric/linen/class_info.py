@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cambric.core import errors
+from cambric.core.config import config
 
 from .base import ModuleBase
 from .method_call import wrap_descriptor_once, wrap_method_once
@@ -35,6 +36,11 @@ def make_module_class(cls: Any, kw_only: bool) -> None:
     if "_is_transformed_class" in cls.__dict__:
         return  # all but its transformed methods is inherited
     annotations = inspect.get_annotations(cls)
+    if "name" in annotations and not config.documented_checks:
+        # It is the field that every module has, with the default that it has there.
+        del annotations["name"], cls.__annotations__["name"]
+        if "name" in cls.__dict__:
+            del cls.name
     if "parent" in annotations or "name" in annotations:
         raise errors.ReservedModuleAttributeError(annotations)
     make_dataclass(cls, kw_only)
@@ -152,7 +158,7 @@ def _wrap_methods(cls: type) -> None:
             setattr(cls, name, wrap_method_once(value))
         elif _is_value_descriptor(name, value):
             setattr(cls, name, wrap_descriptor_once(value, name))
-    if len(compact_methods) > 1:
+    if len(compact_methods) > 1 and config.documented_checks:
         raise errors.MultipleMethodsCompactError(
             module_cls=cls, methods=compact_methods
         )

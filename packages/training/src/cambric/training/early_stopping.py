@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from cambric.core import struct
+from cambric.core.config import config
 
 
 class EarlyStoppingUpdate(NamedTuple):
@@ -71,7 +72,7 @@ class EarlyStopping(struct.PyTreeNode):
             has_improved=False,
         )
 
-    def update(self, metric: float) -> EarlyStoppingUpdate:
+    def update(self, metric: float) -> Any:
         """Count one more metric.
 
         Args:
@@ -80,20 +81,24 @@ class EarlyStopping(struct.PyTreeNode):
 
         Returns:
             The pair `(has_improved, early_stop)`: whether `metric` is smaller than
-            `best_metric` by more than `min_delta`, and the updated object.
+            `best_metric` by more than `min_delta`, and the updated object. With the
+            config flag `early_stopping_pair` off, the updated object alone.
 
         >>> has_improved, early_stop = EarlyStopping(best_metric=1.0).update(2.0)
         >>> has_improved, early_stop.should_stop
         (False, True)
         """
-        if self.best_metric - metric > self.min_delta:
-            improved = self.replace(
+        has_improved = bool(self.best_metric - metric > self.min_delta)
+        if has_improved:
+            updated = self.replace(
                 best_metric=metric, patience_count=0, has_improved=True
             )
-            return EarlyStoppingUpdate(True, improved)
-        stopping = self.replace(
-            patience_count=self.patience_count + 1,
-            should_stop=self.should_stop or self.patience_count >= self.patience,
-            has_improved=False,
-        )
-        return EarlyStoppingUpdate(False, stopping)
+        else:
+            updated = self.replace(
+                patience_count=self.patience_count + 1,
+                should_stop=self.should_stop or self.patience_count >= self.patience,
+                has_improved=False,
+            )
+        if config.early_stopping_pair:
+            return EarlyStoppingUpdate(has_improved, updated)
+        return updated
