@@ -1,6 +1,7 @@
 """Checkpoints as files: names, order, keeping, overwriting, restoring."""
 
 import os
+import tracemalloc
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -210,6 +211,18 @@ def test_damaged_and_misfit_files_are_errors_that_name_the_file(tmp_path):
     with pytest.raises(ValueError) as caught:
         checkpoints.restore_checkpoint(tmp_path, None)
     assert str(path) in caught.value.__notes__[0]
+
+
+def test_saving_builds_no_message_in_memory(tmp_path):
+    target = {f"layer{i}": np.ones((1024, 1024), np.float32) for i in range(16)}
+    tracemalloc.start()
+    try:
+        path = checkpoints.save_checkpoint(tmp_path, target, 1)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert Path(path).stat().st_size > 64 * 2**20
+    assert peak < 8 * 2**20
 
 
 def test_an_unserializable_target_leaves_no_trace(tmp_path):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import uuid
-from typing import Any
+from collections.abc import Callable
+from typing import IO, Any
 
 from cambric import serialization
 
@@ -18,18 +19,24 @@ from .checkpoint_paths import (
 )
 
 
-def write_file(data: bytes, path: str) -> None:
+def write_file(write: Callable[[IO[Any]], object], path: str) -> None:
     """Write a checkpoint so that it is there whole or not at all.
 
     The bytes go to a temporary file beside it, which is synced to the disk and renamed.
     If anything fails, the temporary file is deleted and what was at `path` stays.
 
+    Args:
+        write: writes the bytes to the file that it is given.
+        path: the file's name.
+
     Raises:
         OSError: the file cannot be written; for example, the disk is full.
+        Exception: whatever `write` raises.
 
     >>> import os, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_file(b'data', os.path.join(folder, 'checkpoint_1'))
+    ...     path = os.path.join(folder, 'checkpoint_1')
+    ...     write_file(lambda file: file.write(b'data'), path)
     ...     os.listdir(folder)
     ['checkpoint_1']
     """
@@ -37,7 +44,7 @@ def write_file(data: bytes, path: str) -> None:
     temporary = os.path.join(folder, f".{name}.{uuid.uuid4().hex}{TMP_SUFFIX}")
     try:
         with io.GFile(temporary, "wb") as file:
-            file.write(data)
+            write(file)
             file.flush()
             if not io.is_remote(temporary):
                 os.fsync(file.fileno())
@@ -58,11 +65,11 @@ def restore_file(path: str, target: Any) -> Any:
         ValueError: the file is damaged, or does not fit `target`. A note on the error
             names the file.
 
-    >>> import os, tempfile
+    >>> import functools, os, tempfile
     >>> from cambric import serialization
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = os.path.join(folder, 'checkpoint_1')
-    ...     write_file(serialization.to_bytes({'w': 1}), path)
+    ...     write_file(functools.partial(serialization.serialize, {'w': 1}), path)
     ...     restore_file(path, {'w': 0})
     {'w': 1}
     """

@@ -293,8 +293,17 @@ def _refuse_multiprocess_arrays(request: _Request, target: Any) -> None:
 def _save_with_msgpack(
     request: _Request, target: Any, async_manager: AsyncManager | None
 ) -> str:
-    data = serialization.to_bytes(target)
-    write = functools.partial(checkpoint_msgpack.write_file, data, request.path)
+    fill: Callable[[Any], object]
+    if async_manager is None and not io.is_remote(request.path):
+        # Arrays go from where they are to the file; no message is built in memory.
+        fill = functools.partial(serialization.serialize, target)
+    else:
+        data = serialization.to_bytes(target)  # the caller may change the target now
+
+        def fill(file: Any) -> object:
+            return file.write(data)
+
+    write = functools.partial(checkpoint_msgpack.write_file, fill, request.path)
     if async_manager is None:
         request.run(write)
     else:
