@@ -15,6 +15,7 @@ split over several processes.
 from __future__ import annotations
 
 import functools
+import operator
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -293,16 +294,14 @@ def _refuse_multiprocess_arrays(request: _Request, target: Any) -> None:
 def _save_with_msgpack(
     request: _Request, target: Any, async_manager: AsyncManager | None
 ) -> str:
-    fill: Callable[[Any], object]
     if async_manager is None and not io.is_remote(request.path):
         # Arrays go from where they are to the file; no message is built in memory.
-        fill = functools.partial(serialization.serialize, target)
+        fill: Callable[[Any], object] = functools.partial(
+            serialization.serialize, target
+        )
     else:
         data = serialization.to_bytes(target)  # the caller may change the target now
-
-        def fill(file: Any) -> object:
-            return file.write(data)
-
+        fill = operator.methodcaller("write", data)
     write = functools.partial(checkpoint_msgpack.write_file, fill, request.path)
     if async_manager is None:
         request.run(write)
