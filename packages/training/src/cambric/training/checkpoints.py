@@ -296,9 +296,7 @@ def _save_with_msgpack(
 ) -> str:
     if async_manager is None and not io.is_remote(request.path):
         # Arrays go from where they are to the file; no message is built in memory.
-        fill: Callable[[Any], object] = functools.partial(
-            serialization.serialize, target
-        )
+        fill: Any = functools.partial(serialization.serialize, target)
     else:
         data = serialization.to_bytes(target)  # the caller may change the target now
         fill = operator.methodcaller("write", data)
