@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = ["ABSENT", "MODULES", "RENAMED", "absence", "children"]
 
 _TYPES = "cambric.core.typing"
+_TRANSFORMS = "cambric.linen.transforms"
 
 MODULES: dict[str, tuple[str, ...]] = {
     "flax": (),
@@ -129,7 +130,22 @@ MODULES: dict[str, tuple[str, ...]] = {
 # Names of an alias module that are not in the modules above under that name.
 RENAMED: dict[tuple[str, str], tuple[str, str | None]] = {
     ("flax", "config"): ("cambric.core.config", "config"),
-    ("flax.linen", "meta"): ("cambric.linen.meta", None),
+    ("flax.core.nn", "initializers"): ("jax.nn.initializers", None),
+    ("flax.linen.normalization", "map_variables"): (_TRANSFORMS, "map_variables"),
+    ("flax.linen.recurrent", "CarryHistory"): ("typing", "Any"),
+    ("flax.linen.recurrent", "Output"): ("typing", "Any"),
+    ("flax.linen.transforms", "decorator_lift_transform_cached"): (
+        _TRANSFORMS,
+        "decorator_lift_transform",
+    ),
+    ("flax.linen.transforms", "lift_transform_cached"): (_TRANSFORMS, "lift_transform"),
+    ("flax.linen.transforms", "module_class_lift_transform_cached"): (
+        _TRANSFORMS,
+        "module_class_lift_transform",
+    ),
+    ("flax.training.checkpoints", "MultiprocessArrayType"): ("typing", "Any"),
+    ("flax.training.checkpoints", "PyTree"): ("typing", "Any"),
+    ("flax.training.orbax_utils", "PyTree"): ("typing", "Any"),
 }
 
 _NNX = (

@@ -12,6 +12,10 @@ from .differentiating import jvp as jvp
 from .differentiating import linearize as linearize
 from .differentiating import value_and_grad as value_and_grad
 from .differentiating import vjp as vjp
+from .generic import decorator_lift_transform as decorator_lift_transform
+from .generic import lift_direct_transform as lift_direct_transform
+from .generic import lift_transform as lift_transform
+from .generic import module_class_lift_transform as module_class_lift_transform
 from .looping import remat_scan as remat_scan
 from .looping import scan as scan
 from .looping import while_loop as while_loop
