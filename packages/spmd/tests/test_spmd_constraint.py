@@ -156,3 +156,11 @@ def test_a_mesh_axis_on_two_dimensions_is_an_error(mesh):
 def test_fewer_names_leave_the_rest_unsharded(mesh):
     y = constrain(X, ("data",), mesh)
     assert y.sharding.is_equivalent_to(NamedSharding(mesh, P("data", None)), 2)
+
+
+@pytest.mark.parametrize("own_mesh", [False, True])
+def test_inside_of_pmap_nothing_is_constrained(own_mesh, mesh):
+    # Newer JAX puts a mesh of its own in force there.
+    box = spmd.Partitioned(X, ("data",), mesh=mesh if own_mesh else None)
+    doubled = jax.pmap(lambda x: 2 * box.replace_boxed(x).unbox())(X)
+    np.testing.assert_array_equal(doubled, 2 * X)

@@ -50,6 +50,10 @@ def mesh_for(value: Any, mesh: AnyMesh | None) -> AnyMesh | None:
     if not isinstance(value, Tracer):
         return None
     mesh = get_global_mesh()
+    if mesh is not None and _is_manual(mesh):
+        # In `jax.pmap`, and where `jax.shard_map` maps every axis: each device has its
+        # part already. The mesh of the former is JAX's own, with none of our names.
+        return None
     # Eager `jax.vmap` and `jax.grad` have tracers as well; but only while a program is
     # being staged, constants become tracers. Asking so adds no equation to it.
     if mesh is None or not isinstance(jax.numpy.asarray(np.float32(0)), Tracer):
@@ -68,12 +72,17 @@ def _automatic(mesh: AnyMesh) -> AnyMesh:
     return mesh
 
 
+def _is_manual(mesh: AnyMesh) -> bool:
+    """Whether no axis of the mesh is left to constrain over."""
+    return manual_axes(mesh) == frozenset(mesh.axis_names)
+
+
 def _constrain_in_shard_map(
     value: Any, spec: tuple[Any, ...], context: AbstractMesh
 ) -> Any:
     """Constrains over the axes that the enclosing `jax.shard_map` left automatic."""
     spec = _without(spec, manual_axes(context))
-    if all(entry is None for entry in spec):
+    if _is_manual(context) or all(entry is None for entry in spec):
         return value
     try:
         return jax.lax.with_sharding_constraint(value, PartitionSpec(*spec))

@@ -1,0 +1,60 @@
+"""Eight host devices, meshes over them, and both ways to put a mesh in force."""
+
+import os
+import warnings
+
+_COUNT = "--xla_force_host_platform_device_count"
+
+# JAX reads this when it first looks for devices, so it has to be set before that.
+if _COUNT not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_COUNT}=8".strip()
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+from jax.sharding import Mesh  # noqa: E402
+
+from cambric import spmd  # noqa: E402
+
+
+@pytest.fixture
+def make_mesh():
+    """Makes a mesh with the axes `data` and `model` of the given sizes."""
+    devices = jax.devices("cpu")
+    assert len(devices) >= 8, f"run with XLA_FLAGS={_COUNT}=8: something started JAX"
+
+    def make(data: int, model: int) -> Mesh:
+        chosen = np.array(devices[: data * model]).reshape(data, model)
+        return Mesh(chosen, ("data", "model"))
+
+    return make
+
+
+@pytest.fixture
+def mesh(make_mesh):
+    """A 2x4 mesh with the axes `data` and `model`."""
+    return make_mesh(2, 4)
+
+
+def _with_mesh(mesh):
+    return mesh
+
+
+def _set_mesh(mesh):
+    # JAX 0.7 has no `jax.set_mesh`.
+    return (jax.set_mesh if hasattr(jax, "set_mesh") else jax.sharding.use_mesh)(mesh)
+
+
+@pytest.fixture(params=[_with_mesh, _set_mesh], ids=["with_mesh", "set_mesh"])
+def enter_mesh(request):
+    """Both ways to put a mesh in force."""
+    with warnings.catch_warnings():
+        # Newer JAX deprecates `with mesh:`, which the documentation uses.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield request.param
+
+
+@pytest.fixture(autouse=True)
+def _no_rules_left_behind():
+    yield
+    assert spmd.get_logical_axis_rules() == ()
