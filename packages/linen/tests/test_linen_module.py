@@ -354,6 +354,29 @@ def test_tracebacks_end_in_the_users_line():
     assert len(_frames(lambda: nn.share_scope(nn.Dense(2), nn.Dense(2)))) == 1
 
 
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda module: module.missing,
+        lambda module: module.param("w", nn.initializers.ones, (3,)),
+        lambda module: module.variable("state", "x", lambda: 0),
+        lambda module: module.has_variable("params", "kernel"),
+        lambda module: module.get_variable("params", "kernel"),
+        lambda module: module.put_variable("params", "kernel", 0),
+        lambda module: module.is_mutable_collection("params"),
+        lambda module: module.variables,
+        lambda module: module.path,
+        lambda module: module.has_rng("dropout"),
+        lambda module: module.make_rng("dropout"),
+        lambda module: module.is_initializing(),
+        lambda module: module.sow("state", "x", 0),
+        lambda module: module.perturb("x", 0),
+    ],
+)
+def test_tracebacks_of_unbound_modules_end_in_the_users_line(use):
+    assert len(_frames(lambda: use(nn.Dense(2)))) == 2
+
+
 def test_threads():
     model = Scale(3.0, nn.Sequential([Pair(), nn.Dense(3)]))
     variables = model.init(KEY, X)

@@ -200,6 +200,7 @@ class Module(RunningMethods, metaclass=abc.ABCMeta):
 
     __setattr__.is_default_setattr = True  # type: ignore[attr-defined]
 
+    @traceback_util.api_boundary
     def __getattr__(self, name: str) -> Any:
         # Only called for what is not there: perhaps `setup` is yet to define it.
         if name == "_state":

@@ -9,6 +9,7 @@ import jax
 from jax import numpy as jnp
 
 from cambric.core import Scope, Variable, errors
+from cambric.core.traceback_util import api_boundary, hide_frames
 
 from .base import ModuleBase
 
@@ -67,6 +68,7 @@ class VariableMethods(ModuleBase):
             )
         return scope
 
+    @api_boundary
     def variable(
         self,
         col: str,
@@ -131,31 +133,38 @@ class VariableMethods(ModuleBase):
           InvalidScopeError: the call that the module was bound for has ended.
           ValueError: outside of `setup` and `compact`, or the module is unbound.
         """
-        scope = self.scope
-        if scope is None:
-            scope = self._bound_scope("declare parameters")
-        state = self._state
-        if not state.in_compact and not state.in_setup:
-            raise ValueError(
-                f'The parameter "{name}" of {type(self).__name__} must be initialized '
-                f"in `setup()` or in a method wrapped in `@compact`."
-            )
-        if scope.invalid:
-            raise errors.InvalidScopeError(scope.path_text)
-        if name in scope.reservations and scope.name_reserved(name, "params"):
-            raise errors.NameInUseError(
-                "param", name, type(self).__name__, scope_path=scope.path_text
-            )
-        return scope.param(name, init_fn, *init_args, unbox=unbox, **init_kwargs)
+        try:
+            scope = self.scope
+            if scope is None:
+                scope = self._bound_scope("declare parameters")
+            state = self._state
+            if not state.in_compact and not state.in_setup:
+                raise ValueError(
+                    f'The parameter "{name}" of {type(self).__name__} must be '
+                    f"initialized in `setup()` or in a method wrapped in `@compact`."
+                )
+            if scope.invalid:
+                raise errors.InvalidScopeError(scope.path_text)
+            if name in scope.reservations and scope.name_reserved(name, "params"):
+                raise errors.NameInUseError(
+                    "param", name, type(self).__name__, scope_path=scope.path_text
+                )
+            return scope.param(name, init_fn, *init_args, unbox=unbox, **init_kwargs)
+        except Exception as error:
+            hide_frames(error)  # as `api_boundary`, but free where nothing is raised
+            raise
 
+    @api_boundary
     def has_variable(self, col: str, name: str) -> bool:
         """Whether the collection has a variable of this name in this module."""
         return self._bound_scope("access variables").has_variable(col, name)
 
+    @api_boundary
     def get_variable(self, col: str, name: str, default: Any = None) -> Any:
         """The value of a variable of this module, or `default` if there is none."""
         return self._bound_scope("access variables").get_variable(col, name, default)
 
+    @api_boundary
     def put_variable(self, col: str, name: str, value: Any) -> None:
         """Sets a variable of this module.
 
@@ -164,26 +173,31 @@ class VariableMethods(ModuleBase):
         """
         self._bound_scope("access variables").put_variable(col, name, value)
 
+    @api_boundary
     def is_mutable_collection(self, col: str) -> bool:
         """Whether variables of the collection may be made and changed."""
         return self._bound_scope("check mutability").is_mutable_collection(col)
 
     @property
+    @api_boundary
     def variables(self) -> Mapping[str, Any]:
         """This module's part of all collections."""
         return self._bound_scope("access variables").variables()
 
     @property
+    @api_boundary
     def path(self) -> tuple[str, ...]:
         """The names from the root module to this one, empty at the root."""
         return self._bound_scope("access module paths").path
 
     # PRNG streams.
 
+    @api_boundary
     def has_rng(self, name: str) -> bool:
         """Whether there is a PRNG stream of this name."""
         return self._bound_scope("query for RNGs").has_rng(name)
 
+    @api_boundary
     def make_rng(self, name: str = "params") -> jax.Array:
         """Draws a fresh PRNG key from a stream.
 
@@ -196,6 +210,7 @@ class VariableMethods(ModuleBase):
         """
         return self._bound_scope("use RNGs").make_rng(name)
 
+    @api_boundary
     def is_initializing(self) -> bool:
         """Whether the module runs under `init`."""
         scope = self._bound_scope("check if running under init()")
@@ -203,6 +218,7 @@ class VariableMethods(ModuleBase):
 
     # Collecting values.
 
+    @api_boundary
     def sow(
         self,
         col: str,
@@ -242,6 +258,7 @@ class VariableMethods(ModuleBase):
         scope.put_variable(col, name, reduce_fn(stored, value))
         return True
 
+    @api_boundary
     def perturb(self, name: str, value: T, collection: str = "perturbations") -> T:
         """Adds a zero to an intermediate value, to differentiate by.
 
