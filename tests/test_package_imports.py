@@ -23,6 +23,7 @@ WHERE_PRESENT = {
     "traverse": {"jax"},
     "serialization": {"jax", "ml_dtypes"},
     "training": {"etils"},
+    "cambric": {"pytest"},
 }
 
 

@@ -21,12 +21,13 @@ def known_names(module: str) -> list[str]:
     >>> "Dense" in known_names("flax.linen")
     True
     """
-    found = set(children(module))
-    found.update(name for owner, name in RENAMED if owner == module)
+    found = {name for owner, name in RENAMED if owner == module}
     for source in MODULES[module]:
         target = importlib.import_module(source)
         public = getattr(target, "__all__", None)
         found.update(dir(target) if public is None else public)
+        found -= {n for n, v in vars(target).items() if isinstance(v, ModuleType)}
+    found.update(children(module))
     return sorted(name for name in found if not name.startswith("_"))
 
 
@@ -76,7 +77,8 @@ def _find(module: str, name: str) -> Any:
         return target if attribute is None else getattr(target, attribute)
     for source in MODULES[module]:
         value = getattr(importlib.import_module(source), name, _MISSING)
-        if value is not _MISSING:
+        # How Cambric splits its packages into modules is its own affair.
+        if value is not _MISSING and not isinstance(value, ModuleType):
             return value
     return _MISSING
 

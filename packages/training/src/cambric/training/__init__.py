@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from . import lr_schedule as lr_schedule
     from . import orbax_utils as orbax_utils
     from . import prefetch_iterator as prefetch_iterator
+    from . import tensorboard as tensorboard
     from . import train_state as train_state
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "lr_schedule",
     "orbax_utils",
     "prefetch_iterator",
+    "tensorboard",
     "train_state",
 ]
 

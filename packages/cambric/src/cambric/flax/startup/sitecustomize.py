@@ -3,6 +3,7 @@
 It installs the drop-in, and then runs the sitecustomize that it hides.
 """
 
+import importlib
 import importlib.machinery
 import importlib.util
 import os
@@ -16,10 +17,10 @@ def _install():
     if not generation or sys.version_info < (3, 11):
         return
     try:
-        import cambric.flax
+        dropin = importlib.import_module("cambric.flax")
     except ImportError:
         return  # the interpreter of an environment that has no Cambric
-    cambric.flax.install(generation)
+    dropin.install(generation)
 
 
 def _run_hidden():
