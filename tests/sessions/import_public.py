@@ -1,8 +1,12 @@
 """Imports every public module of one installed package: import_public.py PACKAGE."""
 
 import importlib
+import importlib.util
 import pkgutil
 import sys
+
+# Only what they are written for imports these; it need not be installed.
+PLUGINS = {"cambric.flax.pytest": "pytest"}
 
 
 def public_modules(package: str) -> list[str]:
@@ -30,7 +34,11 @@ def public_modules(package: str) -> list[str]:
 
 
 def main(package: str) -> int:
-    names = public_modules(package)
+    names = [
+        name
+        for name in public_modules(package)
+        if name not in PLUGINS or importlib.util.find_spec(PLUGINS[name])
+    ]
     for name in names:
         module = importlib.import_module(name)
         for public in getattr(module, "__all__", []):

@@ -8,15 +8,17 @@ from pathlib import Path
 
 import pytest
 
-import cambric
+import cambric.flax
 
 README = Path(__file__).parents[1] / "README.md"
 
 
 def _modules() -> list[str]:
-    # The facade is the modules that lie directly in the namespace.
+    # The facade is the modules that lie directly in the namespace, and `cambric.flax`.
     found = pkgutil.iter_modules(cambric.__path__)
-    return [f"cambric.{m.name}" for m in found if not m.ispkg]
+    flat = [f"cambric.{m.name}" for m in found if not m.ispkg]
+    below = pkgutil.walk_packages(cambric.flax.__path__, "cambric.flax.")
+    return [*flat, "cambric.flax", *(m.name for m in below)]
 
 
 @pytest.mark.parametrize("name", _modules())

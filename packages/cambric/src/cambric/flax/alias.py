@@ -64,8 +64,6 @@ def _find(module: str, name: str) -> Any:
     """The value of a name of an alias module, or _MISSING."""
     if name == "__all__":
         return known_names(module)
-    if name == "__version__" and module in ("flax", "flax.version"):
-        return _version()
     if name.startswith("__"):
         return _MISSING
     whole = f"{module}.{name}"
@@ -81,15 +79,6 @@ def _find(module: str, name: str) -> Any:
         if value is not _MISSING and not isinstance(value, ModuleType):
             return value
     return _MISSING
-
-
-def _version() -> str:
-    from .generations import VERSIONS
-    from .installing import installed_generation
-
-    generation = installed_generation()
-    assert generation is not None
-    return VERSIONS[generation]
 
 
 def loaded_aliases() -> list[str]:

@@ -36,7 +36,7 @@ class AliasFinder(DistributionFinder):
 
     def __init__(self, version: str, on_import: Callable[[], None]):
         self.version = version
-        self._loader = _AliasLoader(on_import)
+        self._loader = _AliasLoader(version, on_import)
 
     def find_spec(
         self,
@@ -58,7 +58,7 @@ class AliasFinder(DistributionFinder):
         if fullname in MODULES:
             # All are packages, so that `from flax.struct import nothing` asks here for
             # a module flax.struct.nothing, and gets an answer that helps.
-            return ModuleSpec(fullname, self._loader, is_package=True)
+            return ModuleSpec(fullname, self._loader, origin="cambric", is_package=True)
         if _is_probe():
             return None
         raise NotInCambricError(fullname, _why_missing(fullname))
@@ -72,13 +72,16 @@ class AliasFinder(DistributionFinder):
 
 
 class _AliasLoader(Loader):
-    def __init__(self, on_import: Callable[[], None]):
+    def __init__(self, version: str, on_import: Callable[[], None]):
+        self._version = version
         self._on_import = on_import
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         return AliasModule(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
+        if module.__name__ in ("flax", "flax.version"):
+            module.__dict__["__version__"] = self._version
         if module.__name__ == "flax":
             self._on_import()
 

@@ -158,6 +158,7 @@ MODULES: dict[str, tuple[str, ...]] = {
 # Names of an alias module that are not in the modules above under that name.
 RENAMED: dict[tuple[str, str], tuple[str, str | None]] = {
     ("flax", "config"): ("cambric.core.config", "config"),
+    ("flax.linen", "meta"): ("cambric.linen.meta", None),
     ("flax.core.nn", "initializers"): ("jax.nn.initializers", None),
     ("flax.core.scope", "config"): ("cambric.core.config", "config"),
     ("flax.core.scope", "no_flag"): ("cambric.core.scope_tree", "no_flag"),

@@ -27,12 +27,12 @@ def run_script(path: str, arguments: list[str]) -> None:
         sys.exit(2)
     sys.argv[:] = [path, *arguments]
     if os.path.isdir(path) or _is_archive(path):
-        sys.path[0] = path
+        _set_first_folder(None)  # `run_path` puts it there itself
         runpy.run_path(path, run_name="__main__")
         return
-    sys.path[0] = os.path.dirname(os.path.realpath(path))
+    _set_first_folder(os.path.dirname(os.path.realpath(path)))
     with io.open_code(os.path.abspath(path)) as file:
-        code = compile(file.read(), path, "exec")
+        code = compile(file.read(), path, "exec", dont_inherit=True)
     loader = SourceFileLoader("__main__", path)
     _run(code, __file__=path, __loader__=loader, __cached__=None)
 
@@ -44,7 +44,7 @@ def run_module(name: str, arguments: list[str]) -> None:
       name: its whole name.
       arguments: what the program sees as ``sys.argv[1:]``.
     """
-    sys.path[0] = os.getcwd()
+    _set_first_folder(os.getcwd())
     spec = _main_spec(name)
     loader: Any = spec.loader
     code = loader.get_code(spec.name)
@@ -69,8 +69,8 @@ def run_code(text: str, arguments: list[str]) -> None:
       arguments: what the program sees as ``sys.argv[1:]``.
     """
     sys.argv[:] = ["-c", *arguments]
-    sys.path[0] = ""
-    _run(compile(text, "<string>", "exec"))
+    _set_first_folder("")
+    _run(compile(text, "<string>", "exec", dont_inherit=True))
 
 
 def _run(code: CodeType, spec: ModuleSpec | None = None, **names: Any) -> None:
@@ -80,6 +80,12 @@ def _run(code: CodeType, spec: ModuleSpec | None = None, **names: Any) -> None:
     module.__dict__.update({"__builtins__": builtins, "__spec__": spec, **names})
     sys.modules["__main__"] = module
     exec(code, module.__dict__)
+
+
+def _set_first_folder(folder: str | None) -> None:
+    """Put the program's folder where `python -m` had put the current one."""
+    if not sys.flags.safe_path:
+        sys.path[:1] = [] if folder is None else [folder]
 
 
 def _is_archive(path: str) -> bool:

@@ -52,6 +52,11 @@ class Row:
     flops: int = -1
     vjp_flops: int = -1
 
+    @property
+    def module_type(self) -> type:
+        """The module's class."""
+        return type(self.module_copy)
+
     def size_and_bytes(self, collections: Iterable[str]) -> dict[str, tuple[int, int]]:
         """The number of elements and of bytes counted here, for each collection."""
         return {
