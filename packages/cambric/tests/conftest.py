@@ -28,6 +28,8 @@ def run(tmp_path):
         environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith("FLAX_")},
             "JAX_PLATFORMS": "cpu",
+            # Plugins that happen to be installed may import flax, and take long.
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
             **(env or {}),
         }
         result = subprocess.run(
