@@ -1,10 +1,12 @@
 """One way to call a `lax` operation that is cheap both when tracing and eagerly.
 
-Under `jit`, `grad` or `vmap` the cheapest call is the `lax` function itself: it adds
-its equations to the jaxpr and nothing else. On concrete arrays it is the slowest,
+Where a jaxpr is written, as under `jit`, the cheapest call is the `lax` function
+itself: it adds its equations and nothing else. On concrete arrays it is the slowest,
 since each such call goes through Python dispatch; a function compiled by `jax.jit`
-is called from C++ instead, several times faster. The layers therefore wrap their
-operations with `eager_jit` once, when their module is imported.
+is called from C++ instead, several times faster. Under `grad` and `vmap` that function
+is cheaper, too: JAX remembers its derivative and its batched form, and need not derive
+them at each call. The layers therefore wrap their operations with `eager_jit` once,
+when their module is imported.
 
 Each wrapped function is one arithmetic step, as a person would dispatch it. Wider
 functions would be faster still, but XLA may then round once where two steps round
@@ -14,6 +16,7 @@ would not be the same bits.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -23,10 +26,33 @@ from jax.core import Tracer
 __all__ = ["eager_jit"]
 
 
+@functools.cache
+def _type_of_staged() -> type:
+    """The type of the tracers that write a jaxpr, and do nothing else."""
+    types: list[type] = []
+    jax.make_jaxpr(lambda x: types.append(type(x)))(0)
+    return types[0]
+
+
+@functools.cache
+def _jit_is_inlined() -> bool:
+    """Whether JAX leaves no nested call in a jaxpr (before 0.12) with `inline`."""
+    negative = jax.jit(lambda x: -x, inline=True)
+    return jax.make_jaxpr(negative)(0).eqns[0].primitive.name == "neg"
+
+
+def _called_directly(args: tuple[Any, ...]) -> bool:
+    """Whether to call an operation on tracers as it is, rather than compiled."""
+    staged = _type_of_staged()
+    return not _jit_is_inlined() or all(
+        type(arg) is staged for arg in args if isinstance(arg, Tracer)
+    )
+
+
 def eager_jit(
     function: Callable[..., Any], static_argnums: tuple[int, ...] = ()
 ) -> Callable[..., Any]:
-    """Calls `function` as it is on tracers, and compiled on concrete arrays.
+    """Calls `function` as it is where a jaxpr is written, and compiled elsewhere.
 
     Args:
       function: a function of arrays, called with positional arguments only.
@@ -41,14 +67,14 @@ def eager_jit(
     >>> square(jnp.arange(3.0)).tolist()
     [0.0, 1.0, 4.0]
     """
-    # `inline` matters when a concrete array meets this call inside somebody's trace:
-    # the equations then land there without a nested call around them.
+    # With `inline` the equations land in a surrounding jaxpr without a nested call, if
+    # JAX still does so.
     compiled = jax.jit(function, static_argnums=static_argnums, inline=True)
 
     def call(*args: Any) -> Any:
         for arg in args:
             if isinstance(arg, Tracer):
-                return function(*args)
+                return function(*args) if _called_directly(args) else compiled(*args)
         return compiled(*args)
 
     return call
