@@ -215,3 +215,22 @@ def test_state_dict_protocol():
             return {"A": self.a}
 
     assert Own(1).__to_state_dict__() == {"A": 1}
+
+    @struct.dataclass
+    class Deeper(Own):
+        b: Any
+
+    assert Deeper(1, 2).__to_state_dict__() == {"A": 1}
+
+
+def test_each_struct_dataclass_has_the_protocol_itself():
+    class Between(Node):
+        pass
+
+    @struct.dataclass
+    class Last(Between):
+        c: Any = 3
+
+    # So that what is registered for `Between` does not stand in for `Last`.
+    assert "__to_state_dict__" in vars(Last) and "__from_state_dict__" in vars(Last)
+    assert Last(1).__to_state_dict__() == {"a": 1, "c": 3}  # type: ignore

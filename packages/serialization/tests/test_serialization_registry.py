@@ -146,6 +146,19 @@ def test_registering_twice_needs_override(counter):
     assert to_state_dict(Boxed(1)) == {"old": "m"}
 
 
+def test_subclass_of_a_type_with_the_protocol_may_register(counter):
+    class Labelled(Boxed):
+        label = "empty"
+
+    register_serialization_state(
+        Labelled, lambda b: {"label": b.label}, lambda b, s: type(b)(s["label"])
+    )
+    assert to_state_dict([Labelled("m"), Boxed("m")]) == {
+        "0": {"label": "empty"},
+        "1": to_state_dict(Boxed("m")),
+    }
+
+
 def test_registered_named_tuple_wins_over_the_default(counter):
     register_serialization_state(
         Point, lambda p: {"sum": p.x + p.y}, lambda p, s: Point(s["sum"], 0)

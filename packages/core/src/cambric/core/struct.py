@@ -106,13 +106,14 @@ def dataclass(clz: type[Any] | None = None, **kwargs: Any) -> Any:
     jax.tree_util.register_dataclass(cls, children, static, derived)
 
     # The serialization protocol: a mapping of children, and its inverse. What the
-    # class or a base class defines itself is left alone.
+    # class or a base class defines itself is left alone. What the base got here is set
+    # again: between the two may be a class that is registered for serialization.
     for name, method in (
         ("replace", _replace),
         ("__to_state_dict__", _to_state_dict),
         ("__from_state_dict__", _from_state_dict),
     ):
-        if not hasattr(cls, name):
+        if getattr(cls, name, method) is method:
             setattr(cls, name, method)
     setattr(cls, _CHILDREN, tuple(children))
     return cls

@@ -62,7 +62,8 @@ def register_serialization_state(
       override: replaces what the type has already.
 
     Raises:
-      SerializationError: the type is serializable already and `override` is false.
+      SerializationError: the type itself, not only a base class, is serializable
+        already and `override` is false.
 
     >>> from cambric.serialization import from_bytes, from_state_dict, to_bytes
     >>> from cambric.serialization import register_serialization_state, to_state_dict
@@ -79,7 +80,8 @@ def register_serialization_state(
     >>> from_bytes(Counter({"seen": 0}), to_bytes(Counter({"seen": 7}))).counts
     {'seen': 7}
     """
-    if not override and (ty in _REGISTRY or _has_protocol(ty)):
+    # What a base class has does not count: a subclass may be taken apart differently.
+    if not override and (ty in _REGISTRY or "__to_state_dict__" in ty.__dict__):
         raise SerializationError(
             f"The type {ty.__name__!r} is serializable already. Pass override=True to "
             "replace how it is."
