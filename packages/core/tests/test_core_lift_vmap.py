@@ -52,6 +52,29 @@ def test_separate_parameters():
         np.testing.assert_array_equal(a, b[1])
 
 
+def test_functionalized_by_hand():
+    """The design note's `ManualVmapMLP`: a parameter that is a tree of parameters."""
+
+    def by_hand(scope, xs):
+        def init_fn(key, xs):
+            keys = jax.random.split(key, xs.shape[0])
+            return jax.vmap(lambda k, x: init(mlp)(k, x)[1]["params"])(keys, xs)
+
+        params = scope.param("mlp", init_fn, xs)
+        return jax.vmap(lambda p, x: apply(mlp)({"params": p}, x))(params, xs)
+
+    def lifted(scope, xs):
+        model = lift.vmap(mlp, {"params": 0}, {"params": True})
+        return model(scope.push("mlp"), xs)
+
+    xs = jax.random.normal(KEY, (3, 4))
+    y, variables = init(by_hand)(KEY, xs)
+    shapes = jax.tree.map(jnp.shape, variables)
+    assert shapes == jax.tree.map(jnp.shape, init(lifted)(KEY, xs)[1])
+    assert (apply(by_hand)(variables, xs) == y).all()
+    np.testing.assert_allclose(apply(lifted)(variables, xs), y, rtol=1e-6)
+
+
 def test_shared_parameters():
     xs = jnp.ones((3, 4))
     y, variables = init(lift.vmap(mlp, {"params": None}, {"params": False}))(KEY, xs)
