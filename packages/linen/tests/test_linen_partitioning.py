@@ -163,3 +163,50 @@ def test_partitioned_variable():
     y, variables = Net().init_with_output(KEY, X)
     np.testing.assert_array_equal(y, X + 1)
     np.testing.assert_array_equal(variables["state"]["v"], X + 1)
+
+
+def test_errors_have_the_path_of_the_variable():
+    class Outer(nn.Module):
+        axes: tuple
+        state_axes: tuple = ("out",)
+
+        @nn.compact
+        def __call__(self, x):
+            return Inner(self.axes, self.state_axes, name="inner")(x)
+
+    class Inner(nn.Module):
+        axes: tuple
+        state_axes: tuple
+
+        @nn.compact
+        def __call__(self, x):
+            w = partitioning.param_with_axes(
+                "w", lambda key: jnp.ones((2, 2)), axes=self.axes
+            )
+            mean = partitioning.variable_with_axes(
+                *("state", "mean", jnp.zeros, (2,)),
+                axes=self.state_axes,
+                fallback=partitioning.RulesFallback.RAISE_ERROR,
+            )
+            return x * w + mean.value
+
+    def run(rules, *fields):
+        mesh = Mesh(np.array(jax.devices()[:1]), ("x",))
+        variables = {"params": {"inner": {"w": jnp.ones((2, 2))}}}
+        variables["state"] = {"inner": {"mean": jnp.zeros(2)}}
+        with mesh, nn.logical_axis_rules(rules):
+            jax.jit(Outer(*fields).apply)(variables, jnp.ones((2, 2)))
+
+    rules = (("in", "x"), ("out", None))
+    run(rules, ("in", "out"))
+    for fields, problem, path in (
+        ((("in", "out", "more"),), "3 axis names", "params/inner/w"),
+        ((("in",), ("in", "out")), "2 axis names", "state/inner/mean"),
+        ((("in",), ("uot",)), "Nearest names: 'out'", "state/inner/mean"),
+    ):
+        with pytest.raises(ValueError, match=problem) as info:
+            run(rules, *fields)
+        assert str(info.value).startswith(f'In "{path}": ')
+    with pytest.raises(ValueError, match="axes of the mesh: 'x'") as info:
+        run((("in", "y"), ("out", None)), ("in",))
+    assert str(info.value).startswith('In "params/inner/w": ')

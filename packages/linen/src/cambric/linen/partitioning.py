@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from jax.sharding import PartitionSpec
 
-from cambric.core import Scope, Variable, lift, struct
+from cambric.core import Scope, Variable, errors, lift, struct
 from cambric.core.frozen_dict import FrozenDict
 from cambric.core.scope import (
     CollectionFilter,
@@ -86,6 +86,22 @@ def _store_names(module: Any, collection: str, name: str, axes: Names) -> None:
     )
 
 
+def _constrain(
+    value: Any,
+    axes: Names,
+    scope: Scope,
+    collection: str,
+    name: str,
+    fallback: RulesFallback = RulesFallback.AXIS_IS_UNSHARDED,
+) -> Any:
+    """Lays a variable's value out by its names; errors get the variable's path."""
+    try:
+        spec = PartitionSpec(*axes)
+        return with_logical_constraint(value, spec, fallback=fallback)
+    except errors.AxisMetadataError as error:
+        raise error.at("/".join((collection, *scope.path, name))) from None
+
+
 def param_with_axes(
     name: str,
     init_fn: Callable[..., Any],
@@ -125,7 +141,7 @@ def param_with_axes(
     if axes is None:
         return value
     _store_names(module, "params", name, axes)
-    return with_logical_constraint(value, PartitionSpec(*axes))
+    return _constrain(value, axes, module.scope, "params", name)
 
 
 class PartitionedVariable(Variable):
@@ -165,8 +181,9 @@ class PartitionedVariable(Variable):
     def _constrain(self, value: Any) -> Any:
         if self.axes is None:
             return value
-        spec = PartitionSpec(*self.axes)
-        return with_logical_constraint(value, spec, fallback=self.fallback)
+        return _constrain(
+            value, self.axes, self.scope, self.collection, self.name, self.fallback
+        )
 
     @property
     def value(self) -> Any:
