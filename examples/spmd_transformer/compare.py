@@ -57,15 +57,12 @@ def main(args: list[str] | None = None) -> int:
         found = losses(config, name, options.devices, **run)
         apart = max(abs(a / b - 1) for a, b in zip(found, alone[config], strict=True))
         worst = max(worst, apart)
-        sizes = layout.load(name).sizes(options.devices)
-        mesh = ", ".join(
-            f"{axis}={n}" for axis, n in zip(layout.load(name).mesh, sizes)
-        )
+        chosen = layout.load(name)
+        sizes = zip(chosen.mesh, chosen.sizes(options.devices))
+        mesh = ", ".join(f"{axis}={size}" for axis, size in sizes)
         print(f"{name:<16} {mesh:<20} {found[-1]:9.6f}  {apart:.1e}", flush=True)
     if worst > TOLERANCE:
-        print(
-            f"The losses differ by {worst:.1e}, over {TOLERANCE:.0e}.", file=sys.stderr
-        )
+        print(f"The losses differ by over {TOLERANCE:.0e}.", file=sys.stderr)
         return 1
     return 0
 

@@ -98,7 +98,8 @@ def load(name: str) -> Layout:
         ) from None
     except tomllib.TOMLDecodeError as error:
         raise LayoutError(f"{path}: {error}") from None
-    mesh, rules = table.get("mesh"), table.get("rules")
+    mesh: Any = table.get("mesh")
+    rules: Any = table.get("rules")
     if not _is_mesh(mesh) or not _is_rules(rules):
         raise LayoutError(
             f"{path}: expected mesh = {{ axis = size, ... }}, with at most one size of "

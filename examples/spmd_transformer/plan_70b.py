@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import sys
 
 import jax
 import layout
@@ -18,6 +19,7 @@ import training
 from jax import numpy as jnp
 
 from cambric import spmd
+from cambric.core.errors import FlaxError
 
 
 def parse_args(args: list[str] | None = None) -> argparse.Namespace:
@@ -28,7 +30,7 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     add("--layout", default="fsdp_tensor", help="whose rules to use")
     add(
         "--mesh",
-        type=parse_mesh,
+        type=mesh_sizes,
         default="data=64,tensor=8",
         help="the axes and their sizes",
     )
@@ -36,12 +38,12 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     add("--layers", type=int, default=model.LLAMA_70B.layers, help="blocks")
     add("--batch-size", type=int, default=512, help="texts, over all devices")
     add("--length", type=int, default=4096, help="tokens of a text")
-    add("--params-only", action="store_true", help="leave the optimizer's state out")
+    add("--params-only", action="store_true", help="do not show the optimizer's state")
     add("--no-step", action="store_true", help="do not compile the step")
     return parser.parse_args(args)
 
 
-def parse_mesh(text: str) -> dict[str, int]:
+def mesh_sizes(text: str) -> dict[str, int]:
     """Reads `data=64,tensor=8`."""
     pairs = [axis.partition("=") for axis in text.split(",")]
     return {name: int(size) for name, _, size in pairs}
@@ -65,24 +67,21 @@ def make_plan(options: argparse.Namespace) -> spmd.Plan:
     program = training.make_program(config, chosen, mesh)
     shape = (options.batch_size, options.length)
     tokens = jax.ShapeDtypeStruct(shape, jnp.int32, sharding=program.batch)
-    batch = {"inputs": tokens, "targets": tokens}
+    args = (program.state, {"inputs": tokens, "targets": tokens})
     with chosen.in_force(mesh):
-        return spmd.plan(
-            shown,
-            mesh,
-            chosen.rules,
-            step=program.step,
-            step_args=(program.state, batch),
-        )
+        return spmd.plan(shown, mesh, chosen.rules, step=program.step, step_args=args)
 
 
 def main(args: list[str] | None = None) -> None:
     options = parse_args(args)
     try:
         plan = make_plan(options)
-    except layout.LayoutError as error:
+    except (layout.LayoutError, FlaxError) as error:
         raise SystemExit(str(error)) from None
-    rich.print(plan)
+    if sys.stdout.isatty():
+        rich.print(plan)
+    else:  # A file is as wide as the table.
+        print(plan)
 
 
 if __name__ == "__main__":
