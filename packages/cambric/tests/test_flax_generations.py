@@ -1,5 +1,7 @@
 """The defaults that each generation sets, in what programs see."""
 
+import os
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -43,12 +45,9 @@ def test_types_of_variables(generation):
 
 
 def test_checkpoints(generation, tmp_path):
-    pytest.importorskip("orbax.checkpoint", reason="the extra orbax is not installed")
     from flax.training import checkpoints
 
     path = checkpoints.save_checkpoint(tmp_path, {"a": X}, 0)
-    import os
-
     assert os.path.isdir(path) == (generation == "0.12")
     restored = checkpoints.restore_checkpoint(tmp_path, {"a": X})
     assert restored["a"].tolist() == X.tolist()

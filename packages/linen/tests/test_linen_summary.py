@@ -237,6 +237,7 @@ def test_rows_are_data():
     row_fields = [field.name for field in dataclasses.fields(summary.Row)]
     assert row_fields[:5] == ["path", "module_copy", "method", "inputs", "outputs"]
     row = summary.Row((), Foo(), "__call__", None, None, {}, {"params": {"w": X}})
+    assert row.module_type is Foo  # the field that 0.6.9 has instead
     assert row.size_and_bytes(["params", "cache"]) == {
         "params": (144, 576),
         "cache": (0, 0),
