@@ -87,6 +87,20 @@ def test_updates_may_have_more_structure_but_no_other():
         meta.replace_boxed({"a": Box(1), "b": 2}, {"a": 5})
 
 
+def test_replacing_does_not_unbox_what_is_replaced():
+    class Busy(Box):
+        def unbox(self):
+            raise AssertionError("work on a value that is not needed")
+
+    assert meta.replace_boxed({"a": Busy(1)}, {"a": 2}) == {"a": Busy(2)}
+    assert meta.replace_boxed(Busy(Box(1)), 2) == Busy(Box(2))
+
+    class Empty(Box):
+        value: object = struct.field(pytree_node=False)
+
+    assert meta.replace_boxed(Empty(1), 2) == Empty(2)
+
+
 def test_axes():
     added = meta.add_axis(TREE, 0, {"name": "layers"})
     assert added["a"] == Box(Box(1), (("add", 0, "layers"),))

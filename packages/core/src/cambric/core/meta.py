@@ -157,8 +157,15 @@ def replace_boxed(tree: Any, updates: Any) -> Any:
 
 def _replace_one(old: Any, new: Any) -> Any:
     if isinstance(old, AxisMetadata):
-        return old.replace_boxed(replace_boxed(old.unbox(), new))
+        return old.replace_boxed(replace_boxed(_content(old), new))
     return new
+
+
+def _content(box: Any) -> Any:
+    # Of the old content only its structure matters. `unbox` may do work on it, such as
+    # laying it out over a mesh.
+    children = jax.tree_util.tree_leaves(box, is_leaf=lambda node: node is not box)
+    return children[0] if len(children) == 1 else box.unbox()
 
 
 # Most trees given to this module are a single array, and most nodes of the others are
