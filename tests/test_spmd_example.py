@@ -226,6 +226,7 @@ def test_readme_shows_the_layout_as_it_is():
         ("--layout tensor --devices 2", "on a multiple of 4 devices"),
         ("--steps 0", "--steps must be at least 1"),
         ("--process-id 1", "--process-id and --coordinator go together"),
+        ("--process-id 1 --coordinator a:1", "counts from 0 to one less than"),
     ],
 )
 def test_bad_options_say_what_is_wrong(tmp_path, args, message):
@@ -234,6 +235,15 @@ def test_bad_options_say_what_is_wrong(tmp_path, args, message):
     assert result.returncode != 0
     assert message in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_starter_tells_which_processes_failed(tmp_path):
+    command = [sys.executable, str(EXAMPLE / "main.py"), "--devices", "1"]
+    result = run([*command, "--processes", "2", "--layout", "cats"], tmp_path)
+    assert result.returncode == 1
+    for index in range(2):
+        assert f"Process {index} ended with status 1." in result.stderr
+    assert "no layout 'cats'" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,8 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
             parser.error(f"--{name.replace('_', '-')} must be at least 1")
     if (options.process_id is None) != (options.coordinator is None):
         parser.error("--process-id and --coordinator go together")
+    if options.process_id is not None and options.process_id >= options.processes:
+        parser.error("--process-id counts from 0 to one less than --processes")
     return options
 
 

@@ -68,6 +68,12 @@ def test_plain_text(plan):
     assert max(map(len, lines[1:12])) == min(map(len, lines[1:12]))
 
 
+def test_a_collective_of_all_devices_says_so():
+    hlo = "ENTRY %main {\n  %a = f32[8] all-reduce(%p), replica_groups={}\n}"
+    last = str(spmd.plan({}, MESH, step=hlo)).splitlines()[-1]
+    assert last.split() == "all-reduce all devices f32[8] 32 B 1 32 B".split()
+
+
 def test_plain_text_does_without_rich(plan, monkeypatch):
     for name in [name for name in sys.modules if name.split(".")[0] == "rich"]:
         monkeypatch.delitem(sys.modules, name)

@@ -135,7 +135,8 @@ def _collective_rows(collectives: tuple[Collective, ...]) -> list[tuple[str, ...
     )
     rows = []
     for (kind, axes, group_size, arrays, size, times), count in counted.items():
-        over = f"{group_size} devices" if axes is None else "+".join(axes) or "-"
+        everyone = f"{group_size or 'all'} devices"  # HLO says 0 for all of them.
+        over = everyone if axes is None else "+".join(axes) or "-"
         runs = "?" if times is None else str(times * count)
         total = size_text(size * count * (1 if times is None else times))
         shown = ", ".join(arrays[:3]) + (", ..." if len(arrays) > 3 else "")
