@@ -202,11 +202,13 @@ def tests(session: nox.Session, package: str) -> None:
         args=tuple(nox.project.dependency_groups(GROUPS, "integration")),
     )
     _show(session, "all packages together")
-    # The specification's programs want eight devices, which one process cannot get
-    # once another test has started JAX.
-    ignored = ("--ignore=tests/parity", "--ignore=tests/specification")
+    # The specification's programs and the tests of sharding want eight devices, which
+    # one process cannot get once another test has started JAX.
+    on_eight = ("tests/specification", "tests/sharding")
+    ignored = tuple(f"--ignore={folder}" for folder in ("tests/parity", *on_eight))
     session.run("python", "-m", "pytest", "tests", *ignored, *session.posargs)
-    session.run("python", "-m", "pytest", "tests/specification", *session.posargs)
+    for folder in on_eight:
+        session.run("python", "-m", "pytest", folder, *session.posargs)
 
 
 @nox.session(python=PYTHONS)

@@ -4,10 +4,15 @@ import os
 import warnings
 
 _COUNT = "--xla_force_host_platform_device_count"
+_LEVEL = "--xla_backend_optimization_level"
 
-# JAX reads this when it first looks for devices, so it has to be set before that.
-if _COUNT not in os.environ.get("XLA_FLAGS", ""):
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_COUNT}=8".strip()
+# JAX reads these when it first looks for devices, so they have to be set before that.
+# The tests compile much and compute little, so machine code need not be fast; the
+# passes on HLO, which make the collectives, are not those that the level is about.
+for _flag, _value in ((_COUNT, 8), (_LEVEL, 0)):
+    if _flag not in os.environ.get("XLA_FLAGS", ""):
+        _flags = f"{os.environ.get('XLA_FLAGS', '')} {_flag}={_value}"
+        os.environ["XLA_FLAGS"] = _flags.strip()
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
