@@ -32,6 +32,10 @@ def run(tmp_path):
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
             **(env or {}),
         }
+        if env and "PYTHONPATH" in env and "PYTHONPATH" in os.environ:
+            # Cambric itself may be found by it.
+            both = (env["PYTHONPATH"], os.environ["PYTHONPATH"])
+            environment["PYTHONPATH"] = os.pathsep.join(both)
         result = subprocess.run(
             [python, *map(str, arguments)],
             cwd=tmp_path,
