@@ -70,6 +70,24 @@ def module(line, before=""):
             None,
         ),
         (
+            "%a = f32[] all-reduce(%p), replica_groups=mesh['x'=4,'y'=2], "
+            "device_ids=([2,4]T(1,0)) {'y'}, use_global_device_ids=true",
+            "all-reduce",
+            ("f32[]",),
+            4,
+            2,
+            ("data",),
+        ),
+        (
+            "%a = f32[] all-reduce(%p), replica_groups=mesh['x'=4,'y'=2], "
+            "device_ids=(1,0,2,3,4,5,6,7) {'y'}, use_global_device_ids=true",
+            "all-reduce",
+            ("f32[]",),
+            4,
+            2,
+            None,
+        ),
+        (
             "%a = pred[4]{0} all-reduce(%p), replica_groups={}",
             "all-reduce",
             ("pred[4]",),

@@ -69,8 +69,8 @@ def test_plain_text(plan):
 
 
 def test_a_collective_of_all_devices_says_so():
-    hlo = "ENTRY %main {\n  %a = f32[8] all-reduce(%p), replica_groups={}\n}"
-    last = str(spmd.plan({}, MESH, step=hlo)).splitlines()[-1]
+    each = spmd.Collective("all-reduce", ("f32[8]",), 32, group_size=0)
+    last = str(spmd.Plan({}, (), {}, (each,))).splitlines()[-1]
     assert last.split() == "all-reduce all devices f32[8] 32 B 1 32 B".split()
 
 

@@ -202,7 +202,8 @@ def _groups(line: str, mesh: AnyMesh | None) -> tuple[list[list[int]] | None, in
     """The groups of devices, by their place in the mesh, and the size of a group.
 
     XLA writes groups as lists, `{{0,1},{2,3}}`, as a reshaped and transposed range,
-    `[4,2]<=[2,4]T(1,0)`, or as the axes of a mesh, `mesh['a'=2,'b'=4] {'a'}`.
+    `[4,2]<=[2,4]T(1,0)`, or as the axes of a mesh, `mesh['a'=2,'b'=4] {'a'}`. That has
+    `, device_ids=([4,2]T(1,0))` after its axes if its devices are in another order.
     """
     if match := re.search(r"source_target_pairs=\{(\{.*?\})\}", line):
         return _lists(match[1]), 2
@@ -216,16 +217,23 @@ def _groups(line: str, mesh: AnyMesh | None) -> tuple[list[list[int]] | None, in
         r"replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", line
     ):
         shape, source = _ints(match[1]), _ints(match[2])
-        ids = np.arange(math.prod(source)).reshape(source)
-        if match[3]:
-            ids = ids.transpose(_ints(match[3]))
+        ids = _transposed_range(source, match[3])
         return ids.reshape(shape).tolist(), shape[-1]
-    if match := re.search(r"replica_groups=mesh\[(.*?)\]\s*\{(.*?)\}", line):
-        return _mesh_groups(match[1], match[2])
+    if match := re.search(
+        r"replica_groups=mesh\[(.*?)\](?:, *device_ids=\((.*?\)?)\))? *\{(.*?)\}", line
+    ):
+        return _mesh_groups(match[1], match[2], match[3])
     return None, 0
 
 
-def _mesh_groups(axes: str, over: str) -> tuple[list[list[int]] | None, int]:
+def _transposed_range(shape: list[int], order: str | None) -> np.ndarray:
+    ids = np.arange(math.prod(shape)).reshape(shape)
+    return ids.transpose(_ints(order)) if order else ids
+
+
+def _mesh_groups(
+    axes: str, devices: str | None, over: str
+) -> tuple[list[list[int]] | None, int]:
     sizes = {name: int(size) for name, size in re.findall(r"'(.*?)'=(\d+)", axes)}
     # A part of an axis is written 'name':(parts before)size.
     chosen = re.findall(r"'(.*?)'(?::\(\d+\)(\d+))?", over)
@@ -233,7 +241,12 @@ def _mesh_groups(axes: str, over: str) -> tuple[list[list[int]] | None, int]:
     names = [name for name, part in chosen]
     if any(part for _, part in chosen) or "device_ids" in axes:
         return None, group_size
-    ids = np.arange(math.prod(sizes.values())).reshape(tuple(sizes.values()))
+    order = re.fullmatch(r"\[([\d,]+)\](?:T\(([\d,]+)\))?", devices or "")
+    if devices and not order:
+        return None, group_size
+    shape = list(sizes.values())
+    ids = _transposed_range(_ints(order[1]) if order else shape, order and order[2])
+    ids = ids.reshape(shape)
     places = [list(sizes).index(name) for name in names]
     ids = np.moveaxis(ids, places, range(-len(places), 0))
     return ids.reshape(-1, group_size).tolist(), group_size
