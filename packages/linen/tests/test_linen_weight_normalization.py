@@ -111,3 +111,30 @@ def test_spectral_norm_error():
     )
     with pytest.raises(ValueError, match=message):
         layer.init(KEY, X[None], update_stats=True)
+
+
+def test_boxed_weights_are_normalized_in_their_boxes():
+    kernel_init = nn.with_partitioning(normal, (None, "model"))
+    layer = WeightNorm(nn.Dense(2, kernel_init=kernel_init))
+    variables = layer.init(KEY, X)
+    # The name of the box's field is in the path, as in the released package.
+    scale = "layer_instance/kernel/value/scale"
+    assert list(variables["params"]) == ["layer_instance", scale]
+    box = variables["params"]["layer_instance"]["kernel"]
+    assert isinstance(box, nn.Partitioned) and box.names == (None, "model")
+    params = {
+        "layer_instance": nn.unbox(variables["params"]["layer_instance"]),
+        "layer_instance/kernel/scale": jnp.ones(2),
+    }
+    expected = WeightNorm(nn.Dense(2)).apply({"params": params}, X)
+    np.testing.assert_allclose(layer.apply(variables, X), expected, rtol=1e-6)
+
+    layer = SpectralNorm(nn.Dense(2, kernel_init=kernel_init))
+    variables = layer.init(KEY, X, update_stats=False)
+    stats = ["layer_instance/kernel/value/sigma", "layer_instance/kernel/value/u"]
+    assert sorted(variables["batch_stats"]) == stats
+    assert isinstance(variables["params"]["layer_instance"]["kernel"], nn.Partitioned)
+    y, updates = layer.apply(variables, X, update_stats=True, mutable=["batch_stats"])
+    kernel = nn.unbox(variables["params"]["layer_instance"]["kernel"])
+    sigma = updates["batch_stats"][stats[0]]
+    np.testing.assert_allclose(y, X @ kernel / sigma, rtol=1e-4, atol=1e-5)

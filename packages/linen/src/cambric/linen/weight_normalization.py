@@ -6,9 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import field
 from typing import Any
 
+import jax
 import numpy as np
 from jax import lax
 from jax import numpy as jnp
+
+from cambric.core import meta
 
 from . import initializers
 from .dtypes import canonicalize_dtype
@@ -33,14 +36,23 @@ def _unit(x: Array, axes: tuple[int, ...], epsilon: float) -> Array:
 
 
 def _map_leaves(transform: Any, tree: Any, path: tuple[str, ...] = ()) -> Any:
-    """Applies `transform(path, leaf)` to nested dicts, in the order of their keys.
+    """Applies `transform(path, leaf)` to nested dicts and boxes, in the keys' order.
 
     The order decides which key each parameter that `transform` declares is drawn
     with, so it is the sorted one of a pytree, whatever order the keys came in.
     """
     if isinstance(tree, Mapping):
         return {k: _map_leaves(transform, tree[k], (*path, k)) for k in sorted(tree)}
+    if isinstance(tree, meta.AxisMetadata):
+        # The names of a box's fields are in the path too, as in that of any pytree.
+        return jax.tree_util.tree_map_with_path(
+            lambda inner, leaf: transform((*path, *map(_key_name, inner)), leaf), tree
+        )
     return transform(path, tree)
+
+
+def _key_name(key: Any) -> str:
+    return jax.tree_util.keystr((key,), simple=True)
 
 
 def _call_with_mapped_weights(
