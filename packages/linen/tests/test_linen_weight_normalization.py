@@ -119,7 +119,7 @@ def test_boxed_weights_are_normalized_in_their_boxes():
     variables = layer.init(KEY, X)
     # The name of the box's field is in the path, as in the released package.
     scale = "layer_instance/kernel/value/scale"
-    assert list(variables["params"]) == ["layer_instance", scale]
+    assert sorted(variables["params"]) == ["layer_instance", scale]
     box = variables["params"]["layer_instance"]["kernel"]
     assert isinstance(box, nn.Partitioned) and box.names == (None, "model")
     params = {
