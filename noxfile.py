@@ -354,6 +354,15 @@ def _install_into(session: nox.Session, python: Path, what: list[str]) -> None:
     session.run(*command, *what, external=True)
 
 
+def _uninstall_from(session: nox.Session, python: Path, name: str) -> None:
+    """Takes a distribution out of another environment than the session's own."""
+    if session.venv_backend == "uv":
+        command = ["uv", "pip", "uninstall", "-q", "-p", str(python)]
+    else:
+        command = [str(python), "-m", "pip", "uninstall", "-q", "-y"]
+    session.run(*command, name, external=True)
+
+
 @nox.session
 def vendor(session: nox.Session) -> None:
     """Copies packages into a made-up project, and uses them there, uninstalled."""
@@ -393,6 +402,35 @@ def parity(session: nox.Session) -> None:
     groups = nox.project.dependency_groups(GROUPS, "parity")
     _install(session, "cambric", extras="[orbax]", args=tuple(groups))
     session.run("python", "-m", "pytest", "tests/parity", *session.posargs)
+
+
+@nox.session(python="3.11")
+def clients(session: nox.Session) -> None:
+    """Runs libraries written for flax with it and with Cambric: -- brax numpyro."""
+    session.env.update(CLEAN_ENV)
+    session.install("numpy>=2.0")
+    sys.path.insert(0, str(ROOT / "tests" / "clients"))
+    from clients import CLIENTS
+
+    unknown = set(session.posargs) - {client.name for client in CLIENTS}
+    if unknown:
+        session.error(f"there is no client {', '.join(sorted(unknown))}")
+    wheels = _wheels(session, list(PACKAGES))
+    ours = [
+        f"{_project(p)['name']}{'[orbax]' if p == 'cambric' else ''} @ {wheels[p]}"
+        for p in PACKAGES
+    ]
+    for client in CLIENTS:
+        if session.posargs and client.name not in session.posargs:
+            continue
+        released = _fresh_environment(session, f"{client.module}-flax")
+        _install_into(session, released, [*client.requirements])
+        dropped_in = _fresh_environment(session, f"{client.module}-cambric")
+        _install_into(session, dropped_in, [*client.requirements, *ours])
+        if not client.keep_flax:
+            _uninstall_from(session, dropped_in, "flax")
+    folder = str(Path(session.create_tmp()).resolve())
+    session.run("python", "tests/clients/run_clients.py", folder, *session.posargs)
 
 
 @nox.session(python="3.11")

@@ -1,0 +1,95 @@
+"""The clients: which versions, which program, and which tests of their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Client:
+    """One library that is written for flax.
+
+    Attributes:
+      name: of the distribution whose version is reported.
+      requirements: what its environments hold, beside flax or Cambric.
+      program: the file in programs/ that uses it.
+      suites: its own tests, as files of the installed package.
+      keep_flax: leaves the released flax in Cambric's environment, where it must not
+        be used; elsewhere it is taken out.
+    """
+
+    name: str
+    requirements: tuple[str, ...]
+    program: str
+    suites: tuple[str, ...] = ()
+    keep_flax: bool = False
+
+    @property
+    def module(self) -> str:
+        """What its program, and its environments, are called."""
+        return self.program.removesuffix("_program.py")
+
+
+# Those that still call `jnp.clip` and `jax.device_put_replicated` as they were.
+OLDER_JAX = ("jax==0.9.2", "flax==0.12.6")
+NEWEST_JAX = ("jax==0.10.2", "flax==0.12.8")
+PYTEST = "pytest==8.4.2"
+
+CLIENTS = (
+    Client(
+        "clu",
+        (
+            *OLDER_JAX,
+            PYTEST,
+            "clu==0.0.12",
+            "absl-py==2.3.1",
+            "chex==0.1.91",
+            "tensorboard==2.20.0",
+            "tensorflow-cpu==2.21.0",
+            "tensorflow-datasets==4.9.9",
+        ),
+        "clu_program.py",
+        (
+            "clu/metrics_test.py",
+            "clu/parameter_overview_test.py",
+            "clu/checkpoint_test.py",
+            "clu/preprocess_spec_test.py",
+            "clu/periodic_actions_test.py",
+            "clu/metric_writers/utils_test.py",
+        ),
+    ),
+    Client(
+        "optax",
+        (*NEWEST_JAX, PYTEST, "optax==0.2.8", "chex==0.1.91", "absl-py==2.3.1"),
+        "optax_program.py",
+        ("optax/transforms/_accumulation_test.py", "optax/_src/linear_algebra_test.py"),
+        keep_flax=True,
+    ),
+    Client(
+        "brax",
+        (*OLDER_JAX, PYTEST, "brax==0.14.2", "absl-py==2.3.1"),
+        "brax_program.py",
+        (
+            "brax/training/agents/ppo/checkpoint_test.py",
+            "brax/training/agents/sac/checkpoint_test.py",
+        ),
+    ),
+    Client(
+        "dm-haiku",
+        (*NEWEST_JAX, PYTEST, "dm-haiku==0.0.17", "optax==0.2.8"),
+        "haiku_program.py",
+        (
+            "haiku/_src/flax/transform_flax_test.py",
+            "haiku/_src/flax/flax_module_test.py",
+            "haiku/_src/flax/utils_test.py",
+        ),
+        keep_flax=True,
+    ),
+    Client("numpyro", (*NEWEST_JAX, "numpyro==0.22.0"), "numpyro_program.py"),
+    Client("netket", (*NEWEST_JAX, "netket==3.23.0"), "netket_program.py"),
+    Client(
+        "transformers",
+        (*OLDER_JAX, "transformers==4.57.6"),
+        "transformers_program.py",
+    ),
+)
