@@ -6,7 +6,6 @@ How the model lies on the devices is a file of a few lines, in layouts/.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -75,8 +74,7 @@ def train(options: argparse.Namespace) -> None:
     """Trains, from the last checkpoint if there is one; prints each step's loss."""
     chosen = layout.load(options.layout)
     mesh = chosen.make_mesh()
-    config = dataclasses.replace(
-        model.Config(),
+    config = model.Config(
         layers=options.layers,
         embed=options.embed,
         mlp=4 * options.embed,
