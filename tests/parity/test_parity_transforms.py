@@ -19,7 +19,9 @@ from jax import numpy as jnp
 from cambric import linen as ours
 from cambric.core import unfreeze
 
-from .cases_transforms import CASES, block, net
+from . import cases_transforms_of_classes as _classes  # noqa: F401
+from . import cases_transforms_of_functions as _functions  # noqa: F401
+from .transform_programs import CASES, block, net
 
 # By name, as the type checker runs where flax is not installed.
 theirs: Any = importlib.import_module("flax.linen")
