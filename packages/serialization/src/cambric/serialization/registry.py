@@ -139,14 +139,21 @@ def _mapping_of(state: Any, target: Any) -> Mapping[str, Any]:
 def _mismatch(target: Any, children: State, state: Mapping[str, Any]) -> str:
     missing = [name for name in children if name not in state]
     unexpected = [name for name in state if name not in children]
-    parts = [f"The state does not fit the target, a {type(target).__name__}."]
+    fit = f"The state does not fit the target, a {type(target).__name__}."
+    # Programs that were written for Flax look for the first words about fields.
+    fields = not isinstance(target, (Mapping, list, tuple))
+    parts = [] if fields else [fit]
     if missing:
         hints = "".join(nearest(name, unexpected) for name in missing[:3])
-        parts.append(f"Missing from the state: {listed(missing)}{hints}.")
+        start = "Missing fields of the state" if fields else "Missing from the state"
+        parts.append(f"{start}: {listed(missing)}{hints}.")
     if unexpected:
         hints = "".join(nearest(str(n), children) for n in unexpected[:3])
         hints = "" if missing else hints  # they would only say the same the other way
-        parts.append(f"Unexpected in the state: {listed(unexpected)}{hints}.")
+        start = "Unknown fields in the state" if fields else "Unexpected in the state"
+        parts.append(f"{start}: {listed(unexpected)}{hints}.")
+    if fields:
+        parts.append(fit)
     return " ".join(parts)
 
 
