@@ -70,7 +70,13 @@ def models() -> dict[str, tuple[Any, dict[str, Any]]]:
         projection_dim=16,
     )
     t5 = hf.T5Config(
-        vocab_size=64, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4
+        vocab_size=64,
+        d_model=32,
+        d_kv=8,
+        d_ff=48,
+        num_layers=2,
+        num_heads=4,
+        decoder_start_token_id=0,
     )
     whisper = hf.WhisperConfig(
         vocab_size=64,
@@ -170,10 +176,11 @@ def record_model(record: Record, name: str, model: Any, inputs: dict[str, Any]) 
 
 def main(out: str) -> None:
     record = Record()
-    for name, (model, inputs) in models().items():
+    made_models = models()
+    for name, (model, inputs) in made_models.items():
         record_model(record, name, model, inputs)
 
-    gpt2, inputs = models()["gpt2"]
+    gpt2, inputs = made_models["gpt2"]
     made = gpt2.generate(**inputs, max_length=16, pad_token_id=0)
     record.exact("generated/greedy", made.sequences)
     made = gpt2.generate(
@@ -184,7 +191,7 @@ def main(out: str) -> None:
         prng_key=jax.random.key(0),
     )
     record.exact("generated/sampled", made.sequences)
-    t5, inputs = models()["t5"]
+    t5, inputs = made_models["t5"]
     inputs.pop("decoder_input_ids")
     made = t5.generate(**inputs, max_length=10, num_beams=2)
     record.exact("generated/beams", made.sequences)
