@@ -148,6 +148,7 @@ def run_suites(folder: Path, client: Client) -> Row:
         packages = _packages(python)
         files = [str(packages / each) for each in client.suites]
         # Of the folders above the environment, no configuration and no conftest.py.
+        files += [f"--deselect={each}" for each in client.left_out]
         settings = (
             "-c",
             os.devnull,
