@@ -5,6 +5,7 @@ Usage: process_driver.py RANK PORT FOLDER. Each process has two devices.
 
 import os
 import sys
+import time
 
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
 
@@ -19,7 +20,7 @@ from jax.experimental.array_serialization.serialization import (
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from cambric.core import errors
-from cambric.training import checkpoints
+from cambric.training import checkpoint_arrays, checkpoints
 
 rank, port, folder = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 jax.distributed.initialize(f"localhost:{port}", num_processes=2, process_id=rank)
@@ -99,7 +100,17 @@ for kind in ("sync", "async"):
     restored = checkpoints.restore_checkpoint(f"{folder}/{kind}", target)
     check(restored["m"], values + 10)
 
-# JAX's own manager: arrays beside the file.
+# JAX's own manager: arrays beside the file. Process 0 clears their folder, slowly here,
+# and the other one must not write before that.
+remove = checkpoint_arrays.remove_entry
+
+
+def remove_slowly(path):
+    time.sleep(0.5)
+    remove(path)
+
+
+checkpoint_arrays.remove_entry = remove_slowly
 manager = GlobalAsyncCheckpointManager()
 for step in range(3):
     checkpoints.save_checkpoint_multiprocess(

@@ -23,6 +23,7 @@ from cambric.core.errors import (
 from . import checkpoint_msgpack, io
 from .checkpoint_paths import ARRAYS_SUFFIX, NEW_SUFFIX, remove_entry
 from .orbax_utils import is_multiprocess_array
+from .processes import meet
 
 _PLACEHOLDER = "__multiprocess_array__:"
 _COMMITTED = "commit_success.txt"
@@ -70,10 +71,14 @@ def save(
             finish()
         return
     folder = path + ARRAYS_SUFFIX
-    if jax.process_index() == 0:
-        remove_entry(folder)
-        for name in arrays:
-            io.makedirs(os.path.join(folder, name))
+    try:
+        if jax.process_index() == 0:
+            remove_entry(folder)
+            for name in arrays:
+                io.makedirs(os.path.join(folder, name))
+    finally:
+        # No other process may write into the folder before it is cleared and made.
+        meet(f"cambric: made {folder}")
 
     def commit() -> None:
         with io.GFile(os.path.join(folder, _COMMITTED), "w") as file:

@@ -37,6 +37,7 @@ from .checkpoint_paths import natural_sort as natural_sort
 from .checkpoint_paths import safe_normpath as safe_normpath
 from .orbax_utils import is_multiprocess_array
 from .pre_linen import convert_pre_linen as convert_pre_linen
+from .processes import meet
 
 # Files that tell a folder written by Orbax from a folder of checkpoints.
 _ORBAX_FILES = ("_CHECKPOINT_METADATA", "_METADATA", "manifest.ocdbt", "checkpoint")
@@ -249,7 +250,7 @@ def save_checkpoint_multiprocess(
     request.check()
     # No process writes before all have looked for later checkpoints, or some would
     # see the one of this very step.
-    _meet(f"cambric: checked {request.path}")
+    meet(f"cambric: checked {request.path}")
     if orbax_checkpointer is not None or config.use_orbax_checkpointing:
         return _save_with_orbax(request, target, async_manager, orbax_checkpointer)
     if gda_manager is not None:
@@ -259,7 +260,7 @@ def save_checkpoint_multiprocess(
         if jax.process_index() == 0:
             _save_with_msgpack(request, target, async_manager)
     finally:
-        _meet(f"cambric: saved {request.path}")
+        meet(f"cambric: saved {request.path}")
     return request.path
 
 
@@ -276,14 +277,6 @@ def _save_with_manager(request: _Request, target: Any, manager: Any) -> str:
         functools.partial(_save_with_msgpack, request, state, None),
     )
     return request.path
-
-
-def _meet(name: str) -> None:
-    """Wait until all processes are here."""
-    if jax.process_count() > 1:
-        from jax.experimental import multihost_utils
-
-        multihost_utils.sync_global_devices(name)
 
 
 def _refuse_multiprocess_arrays(request: _Request, target: Any) -> None:
@@ -344,12 +337,12 @@ def _run_in_all_processes(request: _Request, write: Callable[[], None]) -> None:
     if jax.process_index() == 0:
         with checkpoint_paths.locked_folder(request.folder):
             checkpoint_paths.clean_leftovers(request.ckpt_dir, request.prefix)
-    _meet(f"cambric: cleaned {request.path}")
+    meet(f"cambric: cleaned {request.path}")
     write()
     if jax.process_index() == 0:
         with checkpoint_paths.locked_folder(request.folder):
             request.prune()
-    _meet(f"cambric: pruned {request.path}")
+    meet(f"cambric: pruned {request.path}")
 
 
 def _start_orbax_save(request: _Request, target: Any, checkpointer: Any) -> None:
@@ -364,7 +357,7 @@ def _start_orbax_save(request: _Request, target: Any, checkpointer: Any) -> None
             checkpoint_paths.clean_leftovers(request.ckpt_dir, request.prefix)
             request.prune_before()
             lock = checkpoint_paths.SaveLock(path)
-    _meet(f"cambric: cleaned {path}")
+    meet(f"cambric: cleaned {path}")
     written = checkpoint_orbax.destination(path)
     try:
         checkpoint_orbax.save(checkpointer, written, target)
