@@ -18,12 +18,7 @@ def _add_bias(y: Array, bias: Array, shape: tuple[int, ...]) -> Array:
         y = lax.convert_element_type(y, dtype)
         bias = lax.convert_element_type(bias, dtype)
     if bias.shape != shape:
-        # The gradient of a broadcast is cheaper to trace than that of a reshape.
-        added = len(shape) - bias.ndim
-        if added > 0 and shape[added:] == bias.shape:
-            bias = lax.broadcast_in_dim(bias, shape, range(added, len(shape)))
-        else:
-            bias = lax.reshape(bias, shape)
+        bias = lax.reshape(bias, shape)
     return lax.add(y, bias)
 
 
