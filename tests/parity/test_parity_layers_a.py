@@ -347,7 +347,6 @@ ERRORS = {
     "conv mask": lambda nn: nn.Conv(3, (2,), mask=np.ones((1,))),
     "conv padding": lambda nn: nn.Conv(3, (2,), padding=(1, 2, 3)),
     "conv_transpose mask": lambda nn: nn.ConvTranspose(3, (2,), mask=np.ones((1,))),
-    "local groups": lambda nn: nn.ConvLocal(4, (2,), feature_group_count=2),
     "batch_norm": lambda nn: nn.BatchNorm(),
     "groups": lambda nn: nn.GroupNorm(3),
     "groups twice": lambda nn: nn.GroupNorm(2, 2),

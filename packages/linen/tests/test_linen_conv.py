@@ -145,6 +145,29 @@ def test_jaxpr():
     assert names == ["conv_general_dilated", "reshape", "add"]
 
 
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_local_groups_with_equal_kernels_are_a_grouped_convolution(groups):
+    x = jax.random.normal(jax.random.key(0), (2, 6, 5, 4))
+    fields = dict(features=8, kernel_size=(3, 2), feature_group_count=groups)
+    conv, local = Conv(**fields), ConvLocal(**fields)
+    shared = conv.init(jax.random.key(1), x)["params"]
+    shapes = jax.tree.map(jnp.shape, local.init(jax.random.key(1), x)["params"])
+    window = 3 * 2 * 4 // groups
+    assert shapes == {"kernel": (6, 5, window, 8), "bias": (6, 5, 8)}
+    # A window's elements are ordered by their feature first.
+    kernel = jnp.moveaxis(shared["kernel"], 2, 0).reshape(window, 8)
+    params = {
+        "kernel": jnp.broadcast_to(kernel, shapes["kernel"]),
+        "bias": jnp.broadcast_to(shared["bias"], shapes["bias"]),
+    }
+    np.testing.assert_allclose(
+        local.apply({"params": params}, x),
+        conv.apply({"params": shared}, x),
+        rtol=1e-5,
+        atol=1e-5,
+    )
+
+
 @pytest.mark.parametrize(
     ("layer", "error", "message"),
     [
@@ -159,11 +182,8 @@ def test_jaxpr():
         (Conv(4, (3,), feature_group_count=0), ValueError, "must divide"),
         (Conv(4, (3,), mask=jnp.ones((3, 1, 4))), ValueError, r"\(3, 1, 4\), \(3, 3, "),
         (ConvLocal(4, (3,), mask=jnp.ones(3)), ValueError, r"\(3,\), \(6, 9, 4\)"),
-        (
-            ConvLocal(3, (3,), feature_group_count=3),
-            NotImplementedError,
-            "does not support `feature_group_count != 1`, got `3`; use Conv",
-        ),
+        (ConvLocal(4, (3,), feature_group_count=2), ValueError, "of input features"),
+        (ConvLocal(4, (3,), feature_group_count=3), ValueError, "of output features"),
     ],
 )
 def test_errors(layer, error, message):

@@ -42,10 +42,6 @@ _GROUPS = (
     "{module}: feature_group_count={groups} must divide the number of {side} features, "
     "{features}"
 )
-_LOCAL_GROUPS = (
-    "{module}: `lax.conv_general_dilated_local` does not support "
-    "`feature_group_count != 1`, got `{groups}`; use Conv, or one ConvLocal per group"
-)
 _CAUSAL = (
     "{module}: Causal padding is only implemented for 1D convolutions, got kernel_size "
     "{kernel_size}; pad the input yourself and use padding='VALID'"
@@ -166,7 +162,7 @@ class _Conv(Module):
                 input_dilation,
                 kernel_dilation,
             )
-            window = math.prod(kernel_size) * in_features
+            window = math.prod(kernel_size) * in_features // self.feature_group_count
             kernel_shape = (*positions, window, self.features)
             bias_shape = (*positions, self.features)
 
@@ -182,17 +178,27 @@ class _Conv(Module):
         )
 
         if not self.shared_weights:
-            y = lax.conv_general_dilated_local(
-                inputs,
-                kernel,
-                strides,
-                padding,
-                kernel_size,
-                lhs_dilation=input_dilation,
-                rhs_dilation=kernel_dilation,
-                dimension_numbers=numbers_,
-                precision=self.precision,
-            )
+            # `lax` has no groups here: each is a convolution of its own.
+            groups = self.feature_group_count
+            parts = [
+                lax.conv_general_dilated_local(
+                    part,
+                    part_kernel,
+                    strides,
+                    padding,
+                    kernel_size,
+                    lhs_dilation=input_dilation,
+                    rhs_dilation=kernel_dilation,
+                    dimension_numbers=numbers_,
+                    precision=self.precision,
+                )
+                for part, part_kernel in zip(
+                    jnp.split(inputs, groups, -1) if groups > 1 else [inputs],
+                    jnp.split(kernel, groups, -1) if groups > 1 else [kernel],
+                    strict=True,
+                )
+            ]
+            y = parts[0] if groups == 1 else lax.concatenate(parts, inputs.ndim - 1)
         elif conv is not None:
             y = conv(
                 inputs,
@@ -223,10 +229,6 @@ class _Conv(Module):
 
     def _check_groups(self, in_features: int) -> None:
         groups = self.feature_group_count
-        if not self.shared_weights and groups != 1:
-            raise NotImplementedError(
-                _LOCAL_GROUPS.format(module=located(self), groups=groups)
-            )
         for side, features in (("input", in_features), ("output", self.features)):
             if groups < 1 or features % groups:
                 raise ValueError(
@@ -314,9 +316,9 @@ class Conv(_Conv):
 class ConvLocal(_Conv):
     """A convolution, channels last, with a kernel of its own at every position.
 
-    The fields are those of `Conv`; `feature_group_count` must be 1. Parameters:
-    `kernel` of shape (*out_spatial, prod(kernel_size) * in_features, features), and,
-    with `use_bias`, `bias` of shape (*out_spatial, features).
+    The fields are those of `Conv`. Parameters: `kernel` of shape (*out_spatial,
+    prod(kernel_size) * in_features // feature_group_count, features), and, with
+    `use_bias`, `bias` of shape (*out_spatial, features).
 
     >>> import jax
     >>> import jax.numpy as jnp
