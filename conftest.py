@@ -4,6 +4,6 @@ from hypothesis import HealthCheck, settings
 
 # How long an example takes depends on the machine's load, so it decides nothing.
 settings.register_profile(
-    "cambric", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "batiste", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
-settings.load_profile("cambric")
+settings.load_profile("batiste")

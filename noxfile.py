@@ -29,10 +29,10 @@ ROOT = Path(__file__).parent
 PYTHONS = ("3.11", "3.12", "3.13")
 
 # From the bottom up, so that the first failure names the package at fault.
-PACKAGES = ("traverse", "serialization", "core", "spmd", "linen", "training", "cambric")
+PACKAGES = ("traverse", "serialization", "core", "spmd", "linen", "training", "batiste")
 VENDORED = ("traverse", "serialization", "core", "spmd", "linen")
 
-# Modules that the environment of a package alone must not hold. Cambric's own packages
+# Modules that the environment of a package alone must not hold. Batiste's own packages
 # are added to it from the declarations.
 HEAVY = {"flax", "jax", "ml_dtypes", "msgpack", "numpy", "optax", "orbax", "rich"}
 PRESENT = {
@@ -42,7 +42,7 @@ PRESENT = {
     "spmd": {"jax", "ml_dtypes", "numpy", "rich"},
     "linen": {"jax", "ml_dtypes", "numpy", "rich"},
     "training": HEAVY - {"flax"},
-    "cambric": HEAVY - {"flax"},
+    "batiste": HEAVY - {"flax"},
 }
 
 GROUPS = nox.project.load_toml("pyproject.toml")
@@ -93,9 +93,9 @@ def _requirements(package: str, extras: tuple[str, ...] = ()) -> list[str]:
 def _local(requirement: str) -> str | None:
     """The package of this repository that a requirement names, or None."""
     name = _requirement_name(requirement)
-    if name == "cambric":
+    if name == "batiste":
         return name
-    folder = name.removeprefix("cambric-")
+    folder = name.removeprefix("batiste-")
     return folder if folder != name and folder in PACKAGES else None
 
 
@@ -175,7 +175,7 @@ def _test_alone(session: nox.Session, package: str, *install_args: str) -> None:
     names = _install(session, package, extras="[test]", args=install_args)
     python = session.python or platform.python_version()
     _show(session, f"{_project(package)['name']} alone, Python {python}")
-    foreign = [f"cambric.{p}" for p in PACKAGES if p not in (*names, "cambric")]
+    foreign = [f"batiste.{p}" for p in PACKAGES if p not in (*names, "batiste")]
     session.run(
         "python",
         "tests/sessions/check_isolation.py",
@@ -197,7 +197,7 @@ def tests(session: nox.Session, package: str) -> None:
     session.env.update(CLEAN_ENV)
     _install(
         session,
-        "cambric",
+        "batiste",
         extras="[orbax]",
         args=tuple(nox.project.dependency_groups(GROUPS, "integration")),
     )
@@ -247,7 +247,7 @@ def quickstart(session: nox.Session) -> None:
     """The main job: trains on handwritten digits, saves, reloads, draws."""
     session.env.update(CLEAN_ENV)
     groups = nox.project.dependency_groups(GROUPS, "examples")
-    _install(session, "cambric", args=tuple(groups))
+    _install(session, "batiste", args=tuple(groups))
     session.run("python", "examples/quickstart/main.py", *session.posargs)
 
 
@@ -271,7 +271,7 @@ def lint(session: nox.Session) -> None:
 
 def _check_contents(session: nox.Session, package: str, files: list[str]) -> None:
     """Fails unless the two archives of a package hold it whole, and nothing else."""
-    inside = "cambric/" if package == "cambric" else f"cambric/{package}/"
+    inside = "batiste/" if package == "batiste" else f"batiste/{package}/"
     source = ROOT / "packages" / package / "src"
     expected = {
         path.relative_to(source).as_posix()
@@ -372,14 +372,14 @@ def vendor(session: nox.Session) -> None:
     shutil.rmtree(project, ignore_errors=True)
     rubbish = shutil.ignore_patterns("__pycache__")
     for package in VENDORED:
-        source = ROOT / "packages" / package / "src" / "cambric" / package
+        source = ROOT / "packages" / package / "src" / "batiste" / package
         # Under its own name, with `_vendor` on the path: any package can be there.
-        target = project / "_vendor" / "cambric" / package
+        target = project / "_vendor" / "batiste" / package
         shutil.copytree(source, target, ignore=rubbish)
     for package in VENDORED:
         if _closure(package) == [package]:
             # As a part of the project's own package: one that needs no other.
-            source = ROOT / "packages" / package / "src" / "cambric" / package
+            source = ROOT / "packages" / package / "src" / "batiste" / package
             target = project / "madeup" / "_vendor" / package
             shutil.copytree(source, target, ignore=rubbish)
     for name in ("namespace", "nested"):
@@ -400,13 +400,13 @@ def parity(session: nox.Session) -> None:
     """Compares with the released flax, bit by bit."""
     session.env.update(CLEAN_ENV)
     groups = nox.project.dependency_groups(GROUPS, "parity")
-    _install(session, "cambric", extras="[orbax]", args=tuple(groups))
+    _install(session, "batiste", extras="[orbax]", args=tuple(groups))
     session.run("python", "-m", "pytest", "tests/parity", *session.posargs)
 
 
 @nox.session(python="3.11")
 def clients(session: nox.Session) -> None:
-    """Runs libraries written for flax with it and with Cambric: -- brax numpyro."""
+    """Runs libraries written for flax with it and with Batiste: -- brax numpyro."""
     session.env.update(CLEAN_ENV)
     session.install("numpy>=2.0")
     sys.path.insert(0, str(ROOT / "tests" / "clients"))
@@ -417,7 +417,7 @@ def clients(session: nox.Session) -> None:
         session.error(f"there is no client {', '.join(sorted(unknown))}")
     wheels = _wheels(session, list(PACKAGES))
     ours = [
-        f"{_project(p)['name']}{'[orbax]' if p == 'cambric' else ''} @ {wheels[p]}"
+        f"{_project(p)['name']}{'[orbax]' if p == 'batiste' else ''} @ {wheels[p]}"
         for p in PACKAGES
     ]
     for client in CLIENTS:
@@ -425,7 +425,7 @@ def clients(session: nox.Session) -> None:
             continue
         released = _fresh_environment(session, f"{client.module}-flax")
         _install_into(session, released, [*client.requirements])
-        dropped_in = _fresh_environment(session, f"{client.module}-cambric")
+        dropped_in = _fresh_environment(session, f"{client.module}-batiste")
         _install_into(session, dropped_in, [*client.requirements, *ours])
         if not client.keep_flax:
             _uninstall_from(session, dropped_in, "flax")
@@ -438,7 +438,7 @@ def bench(session: nox.Session) -> None:
     """Runs the benchmarks, or those named: nox -s bench -- benchmarks/core.py."""
     session.env.update(CLEAN_ENV)
     groups = nox.project.dependency_groups(GROUPS, "bench")
-    _install(session, "cambric", args=tuple(groups))
+    _install(session, "batiste", args=tuple(groups))
     chosen = session.posargs or sorted(map(str, Path("benchmarks").glob("*.py")))
     if not chosen:
         session.error("there is no benchmark in benchmarks/")

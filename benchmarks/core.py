@@ -21,7 +21,7 @@ from jax import numpy as jnp
 from rich.console import Console
 from rich.table import Table
 
-from cambric.core import Scope, apply, bind, init, lift
+from batiste.core import Scope, apply, bind, init, lift
 
 KEY = jax.random.key(0)
 REPEAT = 100
@@ -133,7 +133,7 @@ def wide(scope: Scope, count: int) -> None:
 
 def show(title: str, pairs: dict[str, Pair], rounds: int, repeat: int) -> None:
     table = Table(title=title)
-    for column in ("operation", "cambric µs", "by hand µs", "difference µs"):
+    for column in ("operation", "batiste µs", "by hand µs", "difference µs"):
         table.add_column(column, justify="left" if column == "operation" else "right")
     for name, pair in pairs.items():
         ours, by_hand = fastest(list(pair), rounds, repeat)

@@ -4,7 +4,7 @@
 
 Everything is measured in one process, round by round in turn, and the fastest round
 of each counts: these machines are noisy, but they are so for all alike. Prints tables;
-fails only if a network of Cambric computes something else than the hand-written one.
+fails only if a network of Batiste computes something else than the hand-written one.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from networks.in_linen import networks
 from rich.console import Console
 from rich.table import Table
 
-import cambric.linen as nn
+import batiste.linen as nn
 
 KEY = jax.random.key(0)
 DEPTH, WIDTH = 100, 64
 BLOCKS, HEADS, EMBED = 24, 4, 64
-FRAMEWORKS = ("cambric", "flax", "haiku", "equinox")
+FRAMEWORKS = ("batiste", "flax", "haiku", "equinox")
 BAR = {
     ("mlp", "trace apply"): 2.0,
     ("mlp", "eager apply"): 6.0,
@@ -106,18 +106,18 @@ class Network:
         }
 
     def check(self) -> None:
-        """Cambric's parameters in the hand-written network give the same output."""
-        y = self.apply["cambric"](self.params["cambric"], self.x)
+        """Batiste's parameters in the hand-written network give the same output."""
+        y = self.apply["batiste"](self.params["batiste"], self.x)
         expected = self.apply["hand"](self.params["hand"], self.x)
         np.testing.assert_allclose(y, expected, rtol=2e-4, atol=2e-4)
 
 
 def make_mlp() -> Network:
     network = Network(jnp.ones((1, WIDTH)))
-    for name, namespace in (("cambric", nn), ("flax", flax_nn)):
+    for name, namespace in (("batiste", nn), ("flax", flax_nn)):
         model = networks(namespace).MLP(DEPTH, WIDTH)
         network.add(name, model.apply, model.init(KEY, network.x), model.init)
-    params = network.params["cambric"]["params"].unfreeze()
+    params = network.params["batiste"]["params"].unfreeze()
 
     def init(key, x):
         return by_hand.init_mlp(key, x, DEPTH, WIDTH)
@@ -131,10 +131,10 @@ def make_mlp() -> Network:
 
 def make_transformer() -> Network:
     network = Network(jnp.ones((1, 8, EMBED)) * jnp.arange(EMBED) / EMBED)
-    for name, namespace in (("cambric", nn), ("flax", flax_nn)):
+    for name, namespace in (("batiste", nn), ("flax", flax_nn)):
         model = networks(namespace).Transformer(BLOCKS, HEADS)
         network.add(name, model.apply, model.init(KEY, network.x), model.init)
-    params = network.params["cambric"]["params"].unfreeze()
+    params = network.params["batiste"]["params"].unfreeze()
     network.add("hand", by_hand.transformer, params, None)
     haiku = in_haiku.transformer(BLOCKS, HEADS)
     network.add("haiku", haiku.apply, haiku.init(KEY, network.x), haiku.init)
@@ -144,11 +144,11 @@ def make_transformer() -> Network:
 
 def make_resnet50() -> Network:
     network = Network(jnp.ones((1, 32, 32, 3)))
-    for name, namespace in (("cambric", nn), ("flax", flax_nn)):
+    for name, namespace in (("batiste", nn), ("flax", flax_nn)):
         model = networks(namespace).ResNet50()
         variables = jax.jit(model.init)(KEY, network.x)
         network.add(name, model.apply, variables, model.init)
-    variables = network.params["cambric"].unfreeze()
+    variables = network.params["batiste"].unfreeze()
     network.add("hand", by_hand.resnet50, variables, None)
     haiku = in_haiku.resnet50()
 
@@ -182,10 +182,10 @@ def measure_networks(rounds: int, console: Console) -> None:
         network.check()
         for job, fns in network.jobs().items():
             times = fastest(fns, rounds)
-            # Where no one writes an init by hand, Cambric's own is the unit.
+            # Where no one writes an init by hand, Batiste's own is the unit.
             unit = times.get("hand")
             shown = "-" if unit is None else f"{1e3 * unit:.1f}"
-            unit = times["cambric"] if unit is None else unit
+            unit = times["batiste"] if unit is None else unit
             bar = BAR.get((name, job))
             table.add_row(
                 name,
@@ -201,7 +201,7 @@ def measure_networks(rounds: int, console: Console) -> None:
 def measure_calls(rounds: int, console: Console) -> None:
     """Single steps of a module's life, in microseconds."""
     table = Table(title="Microseconds for single steps")
-    for name in ("step", "cambric", "flax"):
+    for name in ("step", "batiste", "flax"):
         table.add_column(name, justify="left" if name == "step" else "right")
 
     def steps(nn: Any) -> dict[str, Callable[[], Any]]:
@@ -221,11 +221,11 @@ def measure_calls(rounds: int, console: Console) -> None:
             "call a method": lambda: empty.apply({}, method="many_calls"),
         }
 
-    both = {"cambric": steps(nn), "flax": steps(flax_nn)}
-    for step in both["cambric"]:
+    both = {"batiste": steps(nn), "flax": steps(flax_nn)}
+    for step in both["batiste"]:
         times = fastest({k: fns[step] for k, fns in both.items()}, rounds)
         # Each function does its step a thousand times.
-        table.add_row(step, *(f"{1e3 * times[k]:.1f}" for k in ("cambric", "flax")))
+        table.add_row(step, *(f"{1e3 * times[k]:.1f}" for k in ("batiste", "flax")))
     console.print(table)
 
 
@@ -238,7 +238,7 @@ def measure_imports(console: Console) -> None:
         "import jax, jax.numpy, time; s = time.perf_counter(); import {}; "
         "print(time.perf_counter() - s)"
     )
-    for module in ("cambric.linen", "flax.linen", "haiku", "equinox"):
+    for module in ("batiste.linen", "flax.linen", "haiku", "equinox"):
         command = [sys.executable, "-c", code.format(module)]
         times = [
             float(subprocess.run(command, capture_output=True, check=True).stdout)
@@ -251,7 +251,7 @@ def measure_imports(console: Console) -> None:
 def count_equations(console: Console) -> None:
     """The equations of a layer's program, which no layer should have to spare."""
     table = Table(title="Equations in the jaxpr of one layer")
-    for name in ("layer", "cambric", "flax"):
+    for name in ("layer", "batiste", "flax"):
         table.add_column(name, justify="left" if name == "layer" else "right")
 
     def layers(nn: Any) -> dict[str, tuple[Any, jax.Array]]:

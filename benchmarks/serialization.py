@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from cambric import serialization
+from batiste import serialization
 
 ARRAYS = 512
 OUT = "out"  # the file that every case writes
@@ -58,21 +58,21 @@ def touch(tree: dict[str, Any]) -> float:
 
 def cases(tree: dict[str, Any], folder: Path) -> dict[str, Callable[[], Any]]:
     """What is timed, by name. Files that are read are written here."""
-    path, out = folder / "cambric.msgpack", folder / OUT
+    path, out = folder / "batiste.msgpack", folder / OUT
     serialization.serialize(tree, path)
     data = path.read_bytes()
     target = {name: dict.fromkeys(layer) for name, layer in tree.items()}
     found: dict[str, Callable[[], Any]] = {
         "memcpy": lambda: [array.copy() for array in leaves(tree)],
-        "cambric to_bytes": lambda: serialization.to_bytes(tree),
-        "cambric from_bytes": lambda: touch(serialization.from_bytes(target, data)),
+        "batiste to_bytes": lambda: serialization.to_bytes(tree),
+        "batiste from_bytes": lambda: touch(serialization.from_bytes(target, data)),
         "raw write": lambda: write_raw(tree, out),
-        "cambric serialize": lambda: serialization.serialize(tree, out),
-        "cambric restore": lambda: touch(serialization.restore(path, target)),
-        "cambric restore, copy": lambda: touch(
+        "batiste serialize": lambda: serialization.serialize(tree, out),
+        "batiste restore": lambda: touch(serialization.restore(path, target)),
+        "batiste restore, copy": lambda: touch(
             serialization.restore(path, target, copy=True)
         ),
-        "cambric restore, one layer": lambda: serialization.restore(
+        "batiste restore, one layer": lambda: serialization.restore(
             path, path="layer_63"
         ),
     }
@@ -102,19 +102,19 @@ def cases(tree: dict[str, Any], folder: Path) -> dict[str, Callable[[], Any]]:
 
 # What, the slower, the faster, and how many times as fast it should be.
 RATIOS = [
-    ("to_bytes / flax", "flax to_bytes", "cambric to_bytes", 5.0),
-    ("serialize / raw write", "raw write", "cambric serialize", 0.9),
-    ("restore / flax", "flax restore", "cambric restore", 20.0),
-    ("from_bytes / flax", "flax from_bytes", "cambric from_bytes", None),
-    ("serialize / flax", "flax save", "cambric serialize", None),
-    ("restore, copy / flax", "flax restore", "cambric restore, copy", None),
-    ("to_bytes / safetensors", "safetensors save", "cambric to_bytes", None),
-    ("serialize / safetensors", "safetensors save_file", "cambric serialize", None),
-    ("restore / safetensors", "safetensors load_file", "cambric restore", None),
+    ("to_bytes / flax", "flax to_bytes", "batiste to_bytes", 5.0),
+    ("serialize / raw write", "raw write", "batiste serialize", 0.9),
+    ("restore / flax", "flax restore", "batiste restore", 20.0),
+    ("from_bytes / flax", "flax from_bytes", "batiste from_bytes", None),
+    ("serialize / flax", "flax save", "batiste serialize", None),
+    ("restore, copy / flax", "flax restore", "batiste restore, copy", None),
+    ("to_bytes / safetensors", "safetensors save", "batiste to_bytes", None),
+    ("serialize / safetensors", "safetensors save_file", "batiste serialize", None),
+    ("restore / safetensors", "safetensors load_file", "batiste restore", None),
     (
         "restore, copy / safetensors",
         "safetensors load_file",
-        "cambric restore, copy",
+        "batiste restore, copy",
         None,
     ),
 ]

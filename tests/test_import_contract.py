@@ -30,7 +30,7 @@ def _check(tree):
 @pytest.fixture
 def tree(tmp_path):
     for package in PACKAGES:
-        folder = tmp_path / package / "src" / "cambric" / package
+        folder = tmp_path / package / "src" / "batiste" / package
         folder.mkdir(parents=True)
         (folder / "__init__.py").touch()
     return tmp_path
@@ -38,8 +38,8 @@ def tree(tmp_path):
 
 def test_arrows_down_are_kept(tree):
     for importer, imported in (("linen", "spmd"), ("training", "serialization")):
-        module = tree / importer / "src" / "cambric" / importer / "uses.py"
-        module.write_text(f"import cambric.{imported}\n")
+        module = tree / importer / "src" / "batiste" / importer / "uses.py"
+        module.write_text(f"import batiste.{imported}\n")
     result = _check(tree)
     assert result.returncode == 0, result.stdout + result.stderr
 
@@ -58,9 +58,9 @@ def test_arrows_down_are_kept(tree):
     ],
 )
 def test_an_arrow_that_points_elsewhere_is_an_error(tree, importer, imported):
-    module = tree / importer / "src" / "cambric" / importer / "inner.py"
+    module = tree / importer / "src" / "batiste" / importer / "inner.py"
     # Hidden in a function, where an import is easily overlooked.
-    module.write_text(f"def use():\n    from cambric import {imported}\n")
+    module.write_text(f"def use():\n    from batiste import {imported}\n")
     result = _check(tree)
     assert result.returncode == 1
-    assert f"cambric.{importer}.inner -> cambric.{imported}" in result.stdout
+    assert f"batiste.{importer}.inner -> batiste.{imported}" in result.stdout

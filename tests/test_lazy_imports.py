@@ -18,7 +18,7 @@ LATE = {
 
 @pytest.mark.parametrize("package", LATE)
 def test_import_leaves_heavy_modules_out(package):
-    program = f"import cambric.{package}, sys; print(*sys.modules)"
+    program = f"import batiste.{package}, sys; print(*sys.modules)"
     result = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )

@@ -8,7 +8,7 @@ import cloudpickle
 import jax
 from jax import numpy as jnp
 
-from cambric import linen as nn
+from batiste import linen as nn
 
 KEY = jax.random.key(0)
 X = jnp.ones((2, 3))
@@ -16,7 +16,7 @@ X = jnp.ones((2, 3))
 MAIN = """
 import sys, cloudpickle, jax, jax.numpy as jnp
 from typing import Any, Generic, TypeVar
-from cambric import linen as nn
+from batiste import linen as nn
 
 T = TypeVar("T")
 

@@ -23,7 +23,7 @@ WHERE_PRESENT = {
     "traverse": {"jax"},
     "serialization": {"jax", "ml_dtypes"},
     "training": {"etils"},
-    "cambric": {"pytest"},
+    "batiste": {"pytest"},
 }
 
 
@@ -73,15 +73,15 @@ def test_dependencies_are_exactly_what_is_imported(package):
             if level:
                 continue
             top = module.partition(".")[0]
-            if top == "cambric":
+            if top == "batiste":
                 parts = module.split(".")[1:2] or names
-                found |= {f"cambric-{part}" for part in parts}
+                found |= {f"batiste-{part}" for part in parts}
             elif top not in sys.stdlib_module_names:
                 if top not in WHERE_PRESENT.get(package, ()):
                     found.add(DISTRIBUTIONS.get(top, top))
-    if package == "cambric":
+    if package == "batiste":
         # The whole: it brings packages that its own few lines need not import.
-        others = {f"cambric-{p}" for p in PACKAGES if p != "cambric"}
+        others = {f"batiste-{p}" for p in PACKAGES if p != "batiste"}
         assert declared == others
         assert found <= others | optional
     else:
@@ -94,16 +94,16 @@ def test_imports_are_relative_inside_and_public_across(package):
     for path in _files(package):
         for module, names, level, line, _ in _imports(path):
             parts = module.split(".")
-            if level or parts[0] not in ("cambric", "jax", "jaxlib"):
+            if level or parts[0] not in ("batiste", "jax", "jaxlib"):
                 continue
-            inside = parts[:2] == ["cambric", package]
+            inside = parts[:2] == ["batiste", package]
             private = any(p.startswith("_") for p in (*parts, *names))
             if inside or private:
                 wrong.append(f"{path.relative_to(ROOT)}:{line}: {module} {names}")
     assert not wrong
 
 
-@pytest.mark.parametrize("package", [p for p in PACKAGES if p != "cambric"])
+@pytest.mark.parametrize("package", [p for p in PACKAGES if p != "batiste"])
 def test_optional_and_heavy_modules_are_imported_where_used(package):
     late = {"matplotlib", "optax", "orbax", "rich", *WHERE_PRESENT.get(package, ())}
     wrong = [

@@ -47,8 +47,8 @@ def test_commands_of_the_drop_in(tmp_path):
         assert result.returncode == 0, result.stdout + result.stderr
         printed.append(result.stdout)
     assert printed[:2] == [
-        "cambric.linen.linear ['--epochs', '3']\n",
-        "cambric.linen.linear []\n",
+        "batiste.linen.linear ['--epochs', '3']\n",
+        "batiste.linen.linear []\n",
     ]
     assert "1 passed" in printed[2]
 
@@ -59,8 +59,8 @@ def test_commands_of_the_drop_in(tmp_path):
 def test_table_lists_what_each_package_needs(package):
     text = (ROOT / "packages" / package / "pyproject.toml").read_text("utf-8")
     declared = tomllib.loads(text)["project"]["dependencies"]
-    row = re.search(rf"^\| \[cambric-{package}\].*\|", README.read_text("utf-8"), re.M)
+    row = re.search(rf"^\| \[batiste-{package}\].*\|", README.read_text("utf-8"), re.M)
     assert row is not None
-    needs = row[0].split("|")[-2].split(";")[0].replace(" -", " cambric-")
+    needs = row[0].split("|")[-2].split(";")[0].replace(" -", " batiste-")
     listed = {n.strip() for n in needs.split(",")} - {"nothing"}
     assert listed == {re.split(r"[^A-Za-z0-9._-]", r)[0] for r in declared}

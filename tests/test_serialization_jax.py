@@ -1,4 +1,4 @@
-"""cambric.serialization with JAX, ml_dtypes, optax and the other packages installed."""
+"""batiste.serialization with JAX, ml_dtypes, optax and the other packages installed."""
 
 import os
 import subprocess
@@ -11,8 +11,8 @@ import numpy as np
 import optax
 import pytest
 
-from cambric.core import frozen_dict, struct
-from cambric.serialization import (
+from batiste.core import frozen_dict, struct
+from batiste.serialization import (
     SerializationError,
     from_bytes,
     from_state_dict,
@@ -120,7 +120,7 @@ def test_sharded_arrays_are_written_block_by_block(tmp_path):
 import sys
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
-from cambric.serialization import encode, jax_leaves, serialize, to_bytes
+from batiste.serialization import encode, jax_leaves, serialize, to_bytes
 
 mesh = Mesh(np.array(jax.devices()).reshape(2, 2), ("x", "y"))
 host = np.arange(24 * 36, dtype="f4").reshape(4, 6, 36)

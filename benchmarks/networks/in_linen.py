@@ -1,4 +1,4 @@
-"""The networks in Linen, for Cambric and for the released flax: `nn` is either."""
+"""The networks in Linen, for Batiste and for the released flax: `nn` is either."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from model import CNN
 from predict import predict
 from tqdm import tqdm
 
-from cambric.serialization import to_bytes
+from batiste.serialization import to_bytes
 
 HERE = Path(__file__).resolve().parent
 

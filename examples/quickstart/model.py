@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax
 
-import cambric.linen as nn
+import batiste.linen as nn
 
 __all__ = ["CNN"]
 

@@ -15,7 +15,7 @@ from data import load
 from jax import numpy as jnp
 from model import CNN
 
-from cambric.serialization import from_bytes
+from batiste.serialization import from_bytes
 
 __all__ = ["load_params", "predict"]
 

@@ -11,8 +11,8 @@ import optax
 from data import Digits, batches
 from jax import numpy as jnp
 
-from cambric.core import struct
-from cambric.training import train_state
+from batiste.core import struct
+from batiste.training import train_state
 
 __all__ = ["Metrics", "TrainState", "create_train_state", "evaluate", "fit"]
 

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 from jax.sharding import AxisType, Mesh
 
-from cambric import spmd
+from batiste import spmd
 
 __all__ = ["FOLDER", "Layout", "LayoutError", "load", "names"]
 

@@ -18,8 +18,8 @@ import model
 import processes
 import training
 
-from cambric.core.errors import FlaxError
-from cambric.training import checkpoints
+from batiste.core.errors import FlaxError
+from batiste.training import checkpoints
 
 # What the losses depend on, beside the number of steps.
 FACTS = ("seed", "batch_size", "length", "experts", "layers", "embed")

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 from jax import numpy as jnp
 
-import cambric.linen as nn
+import batiste.linen as nn
 
 __all__ = ["Config", "LLAMA_70B", "Transformer"]
 

@@ -18,8 +18,8 @@ import rich
 import training
 from jax import numpy as jnp
 
-from cambric import spmd
-from cambric.core.errors import FlaxError
+from batiste import spmd
+from batiste.core.errors import FlaxError
 
 
 def parse_args(args: list[str] | None = None) -> argparse.Namespace:

@@ -13,8 +13,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from layout import Layout
 from model import Config, Transformer
 
-from cambric import spmd
-from cambric.training.train_state import TrainState
+from batiste import spmd
+from batiste.training.train_state import TrainState
 
 __all__ = ["Program", "abstract_state", "make_program"]
 

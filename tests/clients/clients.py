@@ -11,11 +11,11 @@ class Client:
 
     Attributes:
       name: of the distribution whose version is reported.
-      requirements: what its environments hold, beside flax or Cambric.
+      requirements: what its environments hold, beside flax or Batiste.
       program: the file in programs/ that uses it.
       suites: its own tests, as files of the installed package.
       left_out: tests of those that fail by chance with any flax, by pytest's name.
-      keep_flax: leaves the released flax in Cambric's environment, where it must not
+      keep_flax: leaves the released flax in Batiste's environment, where it must not
         be used; elsewhere it is taken out.
     """
 

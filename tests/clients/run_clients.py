@@ -1,8 +1,8 @@
-"""Runs clients' programs and tests with the released flax and with Cambric.
+"""Runs clients' programs and tests with the released flax and with Batiste.
 
     python run_clients.py FOLDER [client ...]
 
-FOLDER holds, for each client, the environments CLIENT-flax and CLIENT-cambric. Prints
+FOLDER holds, for each client, the environments CLIENT-flax and CLIENT-batiste. Prints
 a table, and exits with 1 if anything failed or any two numbers differ. Needs numpy.
 """
 
@@ -22,7 +22,7 @@ import numpy as np
 from clients import CLIENTS, Client
 
 HERE = Path(__file__).resolve().parent
-KINDS = ("flax", "cambric")
+KINDS = ("flax", "batiste")
 
 # XLA may order the sums of the two programs differently, so numbers that are computed
 # may differ by rounding, which adds up over the steps of a training. One of float64
@@ -34,8 +34,8 @@ TOLERANCE = {4: 64 * float(np.finfo(np.float32).eps), 8: 1e-12}
 TREE_SHARE = 1 / 64
 
 PROBE = """
-import importlib.util, sys, flax, cambric.linen
-assert flax.linen.Dense is cambric.linen.Dense
+import importlib.util, sys, flax, batiste.linen
+assert flax.linen.Dense is batiste.linen.Dense
 from importlib.machinery import PathFinder
 assert (PathFinder.find_spec("flax") is not None) == (sys.argv[1] == "kept")
 """
@@ -126,7 +126,7 @@ def run_program(folder: Path, client: Client) -> Row:
     for kind in KINDS:
         python = python_of(folder, client, kind)
         out = folder / f"{client.module}-{kind}.npz"
-        drop_in = ("-m", "cambric.flax") if kind == "cambric" else ()
+        drop_in = ("-m", "batiste.flax") if kind == "batiste" else ()
         log = out.with_suffix(".log")
         seconds.append(run(python, *drop_in, script, str(out), log=log))
         with np.load(out) as file:
@@ -144,7 +144,7 @@ def run_suites(folder: Path, client: Client) -> Row:
         python = python_of(folder, client, kind)
         report = folder / f"{client.module}-{kind}-tests.xml"
         report.unlink(missing_ok=True)
-        plugin = ("-p", "cambric.flax.pytest") if kind == "cambric" else ()
+        plugin = ("-p", "batiste.flax.pytest") if kind == "batiste" else ()
         packages = _packages(python)
         files = [str(packages / each) for each in client.suites]
         # Of the folders above the environment, no configuration and no conftest.py.
@@ -173,7 +173,7 @@ def run_suites(folder: Path, client: Client) -> Row:
         raise Failure("no test was collected")
     changed = [
         f"{name}: {before.get(name, 'absent')} with flax, "
-        f"{after.get(name, 'absent')} with Cambric"
+        f"{after.get(name, 'absent')} with Batiste"
         for name in sorted(before.keys() | after.keys())
         if before.get(name) != after.get(name)
     ]
@@ -194,7 +194,7 @@ def _row(
 ) -> Row:
     code = "import importlib.metadata as m; print(m.version({!r}), m.version('jax'))"
     versions = subprocess.run(
-        [python_of(folder, client, "cambric"), "-c", code.format(client.name)],
+        [python_of(folder, client, "batiste"), "-c", code.format(client.name)],
         capture_output=True,
         text=True,
         check=True,
@@ -228,14 +228,14 @@ def _outcomes(report: Path) -> dict[str, str]:
 def table(rows: list[Row]) -> str:
     """The rows as a table of the README's."""
     lines = [
-        "| client | version | run | compared | largest difference | flax | Cambric |",
+        "| client | version | run | compared | largest difference | flax | Batiste |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        flax, cambric = row.seconds
+        flax, batiste = row.seconds
         lines.append(
             f"| {row.client} | {row.version} | {row.what} | {row.compared} | "
-            f"{row.difference} | {flax:.1f} s | {cambric:.1f} s |"
+            f"{row.difference} | {flax:.1f} s | {batiste:.1f} s |"
         )
     return "\n".join(lines)
 
@@ -246,13 +246,13 @@ def main(folder: Path, names: list[str]) -> int:
     rows, failures = [], []
     for client in chosen:
         kept = "kept" if client.keep_flax else "absent"
-        python = python_of(folder, client, "cambric")
+        python = python_of(folder, client, "batiste")
         parts = [run_program, *([run_suites] if client.suites else [])]
         for part in parts:
             print(f"{client.name}: {part.__name__}", flush=True)
             try:
                 log = folder / f"{client.module}-probe.log"
-                run(python, "-m", "cambric.flax", "-c", PROBE, kept, log=log)
+                run(python, "-m", "batiste.flax", "-c", PROBE, kept, log=log)
                 rows.append(part(folder, client))
             except Failure as error:
                 failures.append(f"{client.name}: {error}")

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 from jax import numpy as jnp
 
-import cambric.linen as nn
-from cambric.serialization import msgpack_restore
+import batiste.linen as nn
+from batiste.serialization import msgpack_restore
 
 from .golden_cases import FAMILIES, FOLDER, arrays, probe, run
 
@@ -35,7 +35,7 @@ def recorded(family: str) -> dict[str, Any]:
 
 @cache
 def result(family: str, name: str) -> dict[str, Any]:
-    """What Cambric does with the recorded inputs and variables."""
+    """What Batiste does with the recorded inputs and variables."""
     case = recorded(family)["cases"][name]
     return run(FAMILIES[family][name], nn, family, case["inputs"], with_arrays(case))
 

@@ -1,6 +1,6 @@
 """Layers, each with an input: what parity and recorded parameters are made of.
 
-`CASES` maps a name to a factory: given a library (`cambric.linen` or `flax.linen`), it
+`CASES` maps a name to a factory: given a library (`batiste.linen` or `flax.linen`), it
 returns a module, the positional inputs of its call, and the keyword arguments.
 """
 

@@ -1,7 +1,7 @@
 """Attention and recurrent layers in many configurations, for either library.
 
 `CASES` maps a name to a function of a layer namespace (`flax.linen` or
-`cambric.linen`) that returns `(module, args, kwargs)`. The inputs come from NumPy, so
+`batiste.linen`) that returns `(module, args, kwargs)`. The inputs come from NumPy, so
 that the two libraries get the same. `attention`, `cell` and `rnn` make such functions
 from generated configurations.
 """

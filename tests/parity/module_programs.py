@@ -1,8 +1,8 @@
-"""Programs that run with either library: Cambric or the released flax.
+"""Programs that run with either library: Batiste or the released flax.
 
 Each case is a function of a library `l`. It must return the same tree
 (values bit for bit), or raise an error of the same type, with both libraries. Where
-they differ for a reason, `differs` holds the reason and what Cambric gives.
+they differ for a reason, `differs` holds the reason and what Batiste gives.
 """
 
 import importlib
@@ -57,7 +57,7 @@ def library(nn: str, errors: str, struct: str, core: str) -> Any:
 
 
 ours = library(
-    "cambric.linen", "cambric.core.errors", "cambric.core.struct", "cambric.core"
+    "batiste.linen", "batiste.core.errors", "batiste.core.struct", "batiste.core"
 )
 theirs = library("flax.linen", "flax.errors", "flax.struct", "flax.core")
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cambric.core import errors, meta, struct
-from cambric.core import frozen_dict as ours
+from batiste.core import errors, meta, struct
+from batiste.core import frozen_dict as ours
 
 # By name, as the type checker runs where flax is not installed.
 theirs: Any = importlib.import_module("flax.core.frozen_dict")

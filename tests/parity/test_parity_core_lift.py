@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cambric import core as ours
+from batiste import core as ours
 
 theirs: Any = importlib.import_module("flax.core")
 

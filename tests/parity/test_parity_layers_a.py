@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from jax import lax
 from jax import numpy as jnp
 
-from cambric import linen as ours
+from batiste import linen as ours
 
 from .cases_layers_a import CASES, MUTABLE, normal, values
 
@@ -329,7 +329,7 @@ def test_dtypes(args, dtype, inexact):
 @pytest.mark.parametrize("module", ["activation", "initializers"])
 def test_functions_are_those_of_jax(module):
     a = importlib.import_module(f"flax.linen.{module}")
-    b = importlib.import_module(f"cambric.linen.{module}")
+    b = importlib.import_module(f"batiste.linen.{module}")
     names = {n for n in dir(a) if n.islower() and callable(getattr(a, n))}
     names -= {"compact", "ones_init", "zeros_init"}
     assert len(names) > 15

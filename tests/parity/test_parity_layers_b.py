@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import cambric.core as core
-import cambric.linen as nn
+import batiste.core as core
+import batiste.linen as nn
 
 flax_nn = pytest.importorskip("flax.linen", reason="compares with the released flax")
 flax_core = pytest.importorskip("flax.core", reason="compares with the released flax")

@@ -79,7 +79,7 @@ def test_missing_variables(node, data):
         assert variables_of(OURS) == (kind, variables)
         return
     made = ours.core.unfreeze(OURS.build(node).init(KEYS["raw"], X))
-    # Within `remat`, Cambric takes perturbations that are empty for none at all.
+    # Within `remat`, Batiste takes perturbations that are empty for none at all.
     made.pop("perturbations", None)
     paths = jax.tree_util.tree_leaves_with_path(made)
     if not paths:

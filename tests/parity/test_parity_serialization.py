@@ -18,9 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-import cambric.serialization as ours
-from cambric.core import frozen_dict, struct
-from cambric.spmd import Partitioned
+import batiste.serialization as ours
+from batiste.core import frozen_dict, struct
+from batiste.spmd import Partitioned
 
 Point = collections.namedtuple("Point", "x y")
 OLD_POINT = {"name": "P", "fields": {"0": "x", "1": "y"}, "values": {"0": 5, "1": 6}}

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
-from cambric import spmd as ours
+from batiste import spmd as ours
 
 # By name, as the type checker runs where flax is not installed.
 linen: Any = importlib.import_module("flax.linen")

@@ -19,9 +19,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cambric.core import freeze, unfreeze
-from cambric.core.config import config
-from cambric.training import (
+from batiste.core import freeze, unfreeze
+from batiste.core.config import config
+from batiste.training import (
     checkpoints,
     common_utils,
     dynamic_scale,

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import numpy as jnp
 
-from cambric import linen as ours
-from cambric.core import unfreeze
+from batiste import linen as ours
+from batiste.core import unfreeze
 
 from . import cases_transforms_of_classes as _classes  # noqa: F401
 from . import cases_transforms_of_functions as _functions  # noqa: F401

@@ -1,4 +1,4 @@
-"""cambric.traverse against flax.traverse_util, on generated inputs.
+"""batiste.traverse against flax.traverse_util, on generated inputs.
 
 The rule: where the released package gives a result, ours is the same, and where it
 raises, ours raises an instance of the same class. The departures, all of them places
@@ -19,7 +19,7 @@ from flax.core import FrozenDict, freeze
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import cambric.traverse as ours
+import batiste.traverse as ours
 
 Point = namedtuple("Point", "x y")
 

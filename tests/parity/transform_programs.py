@@ -1,6 +1,6 @@
 """What the programs that transform modules have in common, and their table.
 
-`CASES` maps a name to a function of a library (`cambric.linen` or `flax.linen`), of a
+`CASES` maps a name to a function of a library (`batiste.linen` or `flax.linen`), of a
 module in whose compact method it runs, and of an input of shape (3, 2).
 """
 

@@ -17,7 +17,7 @@ def _importable(module: str) -> bool:
 
 
 def main(package: str, *absent: str) -> int:
-    name = "cambric.struct" if package == "cambric" else f"cambric.{package}"
+    name = "batiste.struct" if package == "batiste" else f"batiste.{package}"
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
         print(f"{name} is not importable, or has no __init__.py")

@@ -6,20 +6,20 @@ import pkgutil
 import sys
 
 # Only what they are written for imports these; it need not be installed.
-PLUGINS = {"cambric.flax.pytest": "pytest"}
+PLUGINS = {"batiste.flax.pytest": "pytest"}
 
 
 def public_modules(package: str) -> list[str]:
     """The names of a package's modules that no leading underscore hides."""
-    if package != "cambric":
-        names = [f"cambric.{package}"]
+    if package != "batiste":
+        names = [f"batiste.{package}"]
     else:
         # The facade is the modules that lie directly in the namespace.
-        import cambric
+        import batiste
 
         names = [
-            f"cambric.{m.name}"
-            for m in pkgutil.iter_modules(cambric.__path__)
+            f"batiste.{m.name}"
+            for m in pkgutil.iter_modules(batiste.__path__)
             if not m.name.startswith("_")
         ]
     found = list(names)

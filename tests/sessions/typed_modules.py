@@ -12,7 +12,7 @@ from typing import Generic, TypeVar, assert_type
 
 import jax
 
-from cambric import linen as nn
+from batiste import linen as nn
 
 T = TypeVar("T")
 

@@ -13,14 +13,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import cambric.linen as nn
-from cambric.core import freeze, unfreeze
-from cambric.linen import spmd
-from cambric.serialization import from_bytes, to_bytes
-from cambric.traverse import flatten_dict, unflatten_dict
+import batiste.linen as nn
+from batiste.core import freeze, unfreeze
+from batiste.linen import spmd
+from batiste.serialization import from_bytes, to_bytes
+from batiste.traverse import flatten_dict, unflatten_dict
 
 installed = {d.metadata["Name"] for d in importlib.metadata.distributions()}
-assert not {n for n in installed if n.lower().startswith(("cambric", "flax"))}
+assert not {n for n in installed if n.lower().startswith(("batiste", "flax"))}
 
 
 class MLP(nn.Module):

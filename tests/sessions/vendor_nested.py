@@ -13,7 +13,7 @@ from madeup._vendor.core import FrozenDict, apply, freeze, init
 from madeup._vendor.serialization import from_bytes, to_bytes
 from madeup._vendor.traverse import flatten_dict, unflatten_dict
 
-assert importlib.util.find_spec("cambric") is None
+assert importlib.util.find_spec("batiste") is None
 
 tree = {"layer": {"kernel": np.ones((2, 3), np.float32), "bias": np.zeros(3)}}
 flat = flatten_dict(tree)

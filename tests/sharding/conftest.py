@@ -19,7 +19,7 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from jax.sharding import Mesh  # noqa: E402
 
-from cambric import spmd  # noqa: E402
+from batiste import spmd  # noqa: E402
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from jax import numpy as jnp
 
-from cambric import linen as nn
-from cambric.core import apply, errors, init, lift
-from cambric.core import nn as core_nn
+from batiste import linen as nn
+from batiste.core import apply, errors, init, lift
+from batiste.core import nn as core_nn
 
 KEY = jax.random.key(0)
 X = jnp.ones((3, 2))

@@ -13,11 +13,11 @@ import pytest
 from jax import numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
-from cambric import linen as nn
-from cambric.training import checkpoints
-from cambric.training.train_state import TrainState
+from batiste import linen as nn
+from batiste.training import checkpoints
+from batiste.training.train_state import TrainState
 
-ocp = pytest.importorskip("orbax.checkpoint", reason="needs cambric-training[orbax]")
+ocp = pytest.importorskip("orbax.checkpoint", reason="needs batiste-training[orbax]")
 
 RULES = (("embed", "data"), ("hidden", "model"))
 MESHES = [(4, 2), (8, 1), (1, 8), (2, 1), (1, 1)]

@@ -11,10 +11,10 @@ import pytest
 from jax import numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
-from cambric import linen as nn
-from cambric.core import apply as core_apply
-from cambric.core import init as core_init
-from cambric.core import nn as core_nn
+from batiste import linen as nn
+from batiste.core import apply as core_apply
+from batiste.core import init as core_init
+from batiste.core import nn as core_nn
 
 RULES = (("batch", "data"), ("hidden", "model"))
 X = np.linspace(-1, 1, 8 * 16, dtype=np.float32).reshape(8, 16)

@@ -8,10 +8,10 @@ import jax
 import pytest
 from jax import numpy as jnp
 
-from cambric import linen as nn
-from cambric import spmd
-from cambric.core import init
-from cambric.core import nn as core_nn
+from batiste import linen as nn
+from batiste import spmd
+from batiste.core import init
+from batiste.core import nn as core_nn
 
 KEY = jax.random.key(0)
 X = jnp.ones((4, 8))

@@ -16,8 +16,8 @@ import pytest
 from jax import numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from cambric import linen as nn
-from cambric import spmd
+from batiste import linen as nn
+from batiste import spmd
 
 LAYERS, BATCH, LENGTH, EMBED, HEADS, HIDDEN = 5, 16, 12, 64, 8, 160
 LAYER_BYTES = 4 * (4 * EMBED * EMBED + 2 * EMBED * HIDDEN)

@@ -9,9 +9,9 @@ import pytest
 from jax import numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
-from cambric import linen as nn
-from cambric import spmd
-from cambric.training.train_state import TrainState
+from batiste import linen as nn
+from batiste import spmd
+from batiste.training.train_state import TrainState
 
 RULES = (("embed", "data"), ("hidden", "model"))
 X = np.linspace(-1, 1, 4 * 16, dtype=np.float32).reshape(4, 16)

@@ -12,14 +12,14 @@ import pytest
 from jax import numpy as jnp
 from jax import random
 
-from cambric import linen as nn
-from cambric import traverse
-from cambric.core import config, freeze, struct
-from cambric.core.frozen_dict import FrozenDict, copy, pop
-from cambric.training import checkpoints, lr_schedule
-from cambric.training.early_stopping import EarlyStopping
-from cambric.training.jax_utils import pad_shard_unpad
-from cambric.training.train_state import TrainState
+from batiste import linen as nn
+from batiste import traverse
+from batiste.core import config, freeze, struct
+from batiste.core.frozen_dict import FrozenDict, copy, pop
+from batiste.training import checkpoints, lr_schedule
+from batiste.training.early_stopping import EarlyStopping
+from batiste.training.jax_utils import pad_shard_unpad
+from batiste.training.train_state import TrainState
 
 
 def test_config():

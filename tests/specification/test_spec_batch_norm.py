@@ -7,8 +7,8 @@ import numpy as np
 import optax
 from jax import numpy as jnp
 
-from cambric import linen as nn
-from cambric.training import train_state
+from batiste import linen as nn
+from batiste.training import train_state
 
 
 class PlainMLP(nn.Module):

@@ -11,10 +11,10 @@ from jax import numpy as jnp
 from jax import random
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from cambric import linen as nn
-from cambric import serialization
-from cambric.core import FrozenDict, config
-from cambric.training import checkpoints, orbax_utils, train_state
+from batiste import linen as nn
+from batiste import serialization
+from batiste.core import FrozenDict, config
+from batiste.training import checkpoints, orbax_utils, train_state
 
 KERNEL = """
 [[ 0.26048955, -0.61399287, -0.23458514],

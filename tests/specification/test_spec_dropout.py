@@ -6,9 +6,9 @@ import optax
 import pytest
 from jax import numpy as jnp
 
-from cambric import linen as nn
-from cambric.core import errors
-from cambric.training import train_state
+from batiste import linen as nn
+from batiste.core import errors
+from batiste.training import train_state
 
 
 class PlainModel(nn.Module):

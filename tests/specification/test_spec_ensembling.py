@@ -7,8 +7,8 @@ import numpy as np
 import optax
 from jax import numpy as jnp
 
-from cambric import linen as nn
-from cambric.training import jax_utils, train_state
+from batiste import linen as nn
+from batiste.training import jax_utils, train_state
 
 LEARNING_RATE, MOMENTUM, BATCH_SIZE = 0.1, 0.9, 8
 

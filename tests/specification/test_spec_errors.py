@@ -8,10 +8,10 @@ import pytest
 from jax import lax, random
 from jax import numpy as jnp
 
-from cambric import linen as nn
-from cambric.core import Scope, errors
-from cambric.linen import initializers
-from cambric.linen.initializers import lecun_normal
+from batiste import linen as nn
+from batiste.core import Scope, errors
+from batiste.linen import initializers
+from batiste.linen.initializers import lecun_normal
 
 
 def test_submodules_in_a_method_that_is_not_compact():

@@ -10,9 +10,9 @@ import pytest
 from jax import lax, random
 from jax import numpy as jnp
 
-from cambric import linen as nn
-from cambric import serialization
-from cambric.core import FrozenDict, freeze, unfreeze
+from batiste import linen as nn
+from batiste import serialization
+from batiste.core import FrozenDict, freeze, unfreeze
 
 BIAS = "[-1.4555765 -2.027799   2.0790975  1.2186143 -0.9980974]"
 KERNEL = """

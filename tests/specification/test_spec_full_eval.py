@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from jax import numpy as jnp
 
-from cambric import linen as nn
-from cambric.training import jax_utils
+from batiste import linen as nn
+from batiste.training import jax_utils
 
 D = 4
 PER_DEVICE = 3

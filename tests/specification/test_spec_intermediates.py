@@ -6,8 +6,8 @@ import jax
 import numpy as np
 from jax import numpy as jnp
 
-from cambric import linen as nn
-from cambric import traverse
+from batiste import linen as nn
+from batiste import traverse
 
 
 class CNN(nn.Module):

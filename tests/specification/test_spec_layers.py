@@ -9,7 +9,7 @@ import pytest
 from jax import numpy as jnp
 from jax import random
 
-from cambric import linen as nn
+from batiste import linen as nn
 
 # The arguments of the signatures that the pages show, and their plain defaults.
 SIGNATURES = {

@@ -9,8 +9,8 @@ import pytest
 from jax import numpy as jnp
 from jax import random
 
-from cambric import linen as nn
-from cambric.core import errors, struct
+from batiste import linen as nn
+from batiste.core import errors, struct
 
 
 class MLP(nn.Module):

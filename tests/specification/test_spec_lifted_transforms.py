@@ -6,9 +6,9 @@ import pytest
 from jax import numpy as jnp
 from jax import random
 
-from cambric import linen as nn
-from cambric.core import apply, init, lift
-from cambric.core import nn as core_nn
+from batiste import linen as nn
+from batiste.core import apply, init, lift
+from batiste.core import nn as core_nn
 
 
 class MLP(nn.Module):

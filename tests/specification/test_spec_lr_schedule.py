@@ -9,8 +9,8 @@ import optax
 import pytest
 from jax import numpy as jnp
 
-from cambric import linen as nn
-from cambric.training import train_state
+from batiste import linen as nn
+from batiste.training import train_state
 
 
 class CNN(nn.Module):

@@ -8,8 +8,8 @@ import optax
 from jax import numpy as jnp
 from jax import random
 
-from cambric import linen as nn
-from cambric.core import FrozenDict
+from batiste import linen as nn
+from batiste.core import FrozenDict
 
 
 class BiasAdderWithRunningMean(nn.Module):

@@ -8,10 +8,10 @@ import optax
 import pytest
 from jax import numpy as jnp
 
-from cambric import linen as nn
-from cambric import traverse
-from cambric.core import FrozenDict, freeze
-from cambric.training.train_state import TrainState
+from batiste import linen as nn
+from batiste import traverse
+from batiste.core import FrozenDict, freeze
+from batiste.training.train_state import TrainState
 
 
 class CNN(nn.Module):

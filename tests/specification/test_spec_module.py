@@ -8,10 +8,10 @@ import pytest
 from jax import numpy as jnp
 from jax import random
 
-from cambric import linen as nn
-from cambric.core import FrozenDict, Variable
-from cambric.linen import compact, nowrap
-from cambric.linen.initializers import lecun_normal
+from batiste import linen as nn
+from batiste.core import FrozenDict, Variable
+from batiste.linen import compact, nowrap
+from batiste.linen.initializers import lecun_normal
 
 
 class Module(nn.Module):

@@ -15,10 +15,10 @@ from jax import random
 from jax.lax import with_sharding_constraint
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from cambric import linen as nn
-from cambric.core import FrozenDict
-from cambric.linen import spmd
-from cambric.training import train_state
+from batiste import linen as nn
+from batiste.core import FrozenDict
+from batiste.linen import spmd
+from batiste.training import train_state
 
 BATCH, LAYERS, DEPTH, USE_SCAN = 8, 4, 64, True
 

@@ -9,7 +9,7 @@ import numpy as np
 from jax import numpy as jnp
 from jax import random
 
-from cambric import linen as nn
+from batiste import linen as nn
 
 RNG = np.random.default_rng(0)
 

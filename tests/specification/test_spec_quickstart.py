@@ -11,9 +11,9 @@ import numpy as np
 import optax
 from jax import numpy as jnp
 
-from cambric import linen as nn
-from cambric.core import struct
-from cambric.training import train_state
+from batiste import linen as nn
+from batiste.core import struct
+from batiste.training import train_state
 
 
 class CNN(nn.Module):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from jax import numpy as jnp
 
-from cambric import linen as nn
+from batiste import linen as nn
 
 
 class SetupMLP(nn.Module):

@@ -8,8 +8,8 @@ import pytest
 from jax import numpy as jnp
 from jax import random
 
-from cambric import linen as nn
-from cambric.core import apply, init, lift
+from batiste import linen as nn
+from batiste.core import apply, init, lift
 
 
 def shapes(tree):

@@ -15,11 +15,11 @@ import pytest
 from jax import lax, random
 from jax import numpy as jnp
 
-from cambric import linen as nn
-from cambric import traverse
-from cambric.core import config, errors
-from cambric.linen import initializers
-from cambric.training import checkpoints, orbax_utils, train_state
+from batiste import linen as nn
+from batiste import traverse
+from batiste.core import config, errors
+from batiste.linen import initializers
+from batiste.training import checkpoints, orbax_utils, train_state
 
 LEARNING_RATE, MOMENTUM = 0.1, 0.9
 

@@ -1,4 +1,4 @@
-"""Tests of cambric.core.axes_scan."""
+"""Tests of batiste.core.axes_scan."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cambric.core import axes_scan, broadcast
+from batiste.core import axes_scan, broadcast
 
 
 @settings(max_examples=8, deadline=None)

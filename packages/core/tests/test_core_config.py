@@ -12,8 +12,8 @@ import threading
 
 import pytest
 
-from cambric.core import config as config_module
-from cambric.core.config import (
+from batiste.core import config as config_module
+from batiste.core.config import (
     Config,
     FlagHolder,
     FlagValueError,
@@ -26,7 +26,7 @@ from cambric.core.config import (
     static_int_env,
     use_regular_dict,
 )
-from cambric.core.errors import FlaxError
+from batiste.core.errors import FlaxError
 
 DEFAULTS = {
     "return_frozendict": True,
@@ -57,7 +57,7 @@ def test_environment():
         [
             sys.executable,
             "-c",
-            "from cambric.core.config import config\n"
+            "from batiste.core.config import config\n"
             f"print([getattr(config, name) for name in {list(DEFAULTS)}])",
         ],
         env={
@@ -66,7 +66,7 @@ def test_environment():
             "PYTHONPATH": os.pathsep.join(sys.path),
             "FLAX_RETURN_FROZENDICT": "false",
             "FLAX_FIX_RNG_SEPARATOR": "1",
-            "CAMBRIC_PROFILE": "No",
+            "BATISTE_PROFILE": "No",
             "FLAX_PROFILE": "yes",
         },
         capture_output=True,
@@ -80,8 +80,8 @@ def test_prefixes_are_ignored():
         config.update("flax_return_frozendict", False)
         assert config.return_frozendict is False
         assert config.flax_return_frozendict is False
-        assert config.cambric_return_frozendict is False
-        config.cambric_return_frozendict = True
+        assert config.batiste_return_frozendict is False
+        config.batiste_return_frozendict = True
         assert config.return_frozendict is True
     assert "return_frozendict" in dir(config)
     assert "    profile=True,\n" in repr(config)
@@ -94,7 +94,7 @@ def test_the_module_can_be_used_like_the_object():
     with config_module.temp_flip_flag("profile", False):
         assert config_module.flax_profile is False
     with pytest.raises(ImportError):
-        from cambric.core.config import no_such_name  # type: ignore  # noqa: F401
+        from batiste.core.config import no_such_name  # type: ignore  # noqa: F401
 
 
 def test_unknown_flags():
@@ -143,7 +143,7 @@ def test_new_flags(monkeypatch):
 
     monkeypatch.setenv("FLAX_TEST_STATE", "on")
     assert define_bool_state("flax_test_state", False, "help").value is True
-    monkeypatch.setenv("CAMBRIC_TEST_INT", "12")
+    monkeypatch.setenv("BATISTE_TEST_INT", "12")
     number = int_flag("test_int", default=None, help="")
     assert number.value == 12
     config.update("test_int", None)

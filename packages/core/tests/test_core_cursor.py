@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambric.core import FrozenDict, freeze, struct
-from cambric.core.cursor import (
+from batiste.core import FrozenDict, freeze, struct
+from batiste.core.cursor import (
     AccessType,
     Cursor,
     Indexable,
@@ -19,7 +19,7 @@ from cambric.core.cursor import (
     cursor,
     is_named_tuple,
 )
-from cambric.core.errors import CursorFindError
+from batiste.core.errors import CursorFindError
 
 Point = collections.namedtuple("Point", "x y")
 

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from cambric.core import errors
+from batiste.core import errors
 
 # For each error: the positional arguments of the specification, and words that the
 # message must hold: what, where, and the fix.
@@ -117,7 +117,7 @@ def _classes():
 
 def test_every_error_has_a_case():
     assert set(_classes()) == set(CASES)
-    assert errors.CambricError is errors.FlaxError
+    assert errors.BatisteError is errors.FlaxError
     assert all(issubclass(cls, errors.FlaxError) for cls in _classes().values())
 
 

@@ -1,4 +1,4 @@
-"""Runs every example that cambric-core's docstrings and README show."""
+"""Runs every example that batiste-core's docstrings and README show."""
 
 import doctest
 import importlib
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import cambric.core as package
+import batiste.core as package
 
 README = Path(__file__).parents[1] / "README.md"
 

@@ -1,11 +1,11 @@
-"""Tests of cambric.core.filters: the algebra against that of sets."""
+"""Tests of batiste.core.filters: the algebra against that of sets."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cambric.core import DenyList, errors
-from cambric.core.scope import (
+from batiste.core import DenyList, errors
+from batiste.core.scope import (
     filter_to_set,
     group_collections,
     in_filter,

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cambric.core import frozen_dict as fd
-from cambric.core.frozen_dict import FrozenDict, freeze, unfreeze
+from batiste.core import frozen_dict as fd
+from batiste.core.frozen_dict import FrozenDict, freeze, unfreeze
 
 keys = st.text(max_size=4)
 trees = st.recursive(

@@ -1,11 +1,11 @@
-"""Tests of cambric.core.lift.autodiff."""
+"""Tests of batiste.core.lift.autodiff."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cambric.core import FrozenDict, apply, init, lift
+from batiste.core import FrozenDict, apply, init, lift
 
 KEY = jax.random.key(0)
 

@@ -1,10 +1,10 @@
-"""Tests of cambric.core.lift.axes: what boxes are told, and where they complain."""
+"""Tests of batiste.core.lift.axes: what boxes are told, and where they complain."""
 
 import jax
 import jax.numpy as jnp
 import pytest
 
-from cambric.core import apply, errors, init, lift, meta, struct
+from batiste.core import apply, errors, init, lift, meta, struct
 
 KEY = jax.random.key(0)
 

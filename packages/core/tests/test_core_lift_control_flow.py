@@ -1,11 +1,11 @@
-"""Tests of cambric.core.lift.control_flow."""
+"""Tests of batiste.core.lift.control_flow."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cambric.core import apply, errors, init, lift, nn
+from batiste.core import apply, errors, init, lift, nn
 
 KEY = jax.random.key(0)
 

@@ -1,11 +1,11 @@
-"""Tests of cambric.core.lift.custom_rules."""
+"""Tests of batiste.core.lift.custom_rules."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cambric.core import apply, init, lift, nn
+from batiste.core import apply, init, lift, nn
 
 KEY = jax.random.key(0)
 

@@ -1,12 +1,12 @@
-"""Tests of cambric.core.lift.jit."""
+"""Tests of batiste.core.lift.jit."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cambric.core import apply, init, lift, nn
-from cambric.core.config import config
+from batiste.core import apply, init, lift, nn
+from batiste.core.config import config
 
 KEY = jax.random.key(0)
 RNGS = {"params": KEY, "dropout": jax.random.key(1)}

@@ -1,12 +1,12 @@
-"""Tests of cambric.core.lift.pack."""
+"""Tests of batiste.core.lift.pack."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cambric.core import DenyList, apply, bind, errors, init, lift, nn, struct
-from cambric.core.scope import LazyRng
+from batiste.core import DenyList, apply, bind, errors, init, lift, nn, struct
+from batiste.core.scope import LazyRng
 
 KEY = jax.random.key(0)
 

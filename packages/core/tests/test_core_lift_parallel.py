@@ -1,4 +1,4 @@
-"""Tests of cambric.core.lift.parallel."""
+"""Tests of batiste.core.lift.parallel."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, PartitionSpec
 
-from cambric.core import apply, init, lift, nn
+from batiste.core import apply, init, lift, nn
 
 KEY = jax.random.key(0)
 
@@ -53,7 +53,7 @@ def test_shard_map_on_one_device():
 SEVERAL_DEVICES = """
     import jax, jax.numpy as jnp, numpy as np
     from jax.sharding import Mesh, PartitionSpec as P
-    from cambric.core import apply, init, lift
+    from batiste.core import apply, init, lift
 
     def fn(scope, x):
         w = scope.param("w", jax.random.normal, (2,))

@@ -1,11 +1,11 @@
-"""Tests of cambric.core.lift.remat."""
+"""Tests of batiste.core.lift.remat."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cambric.core import apply, init, lift, meta, nn, struct
+from batiste.core import apply, init, lift, meta, nn, struct
 
 KEY = jax.random.key(0)
 

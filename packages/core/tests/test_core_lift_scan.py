@@ -1,11 +1,11 @@
-"""Tests of cambric.core.lift.scan."""
+"""Tests of batiste.core.lift.scan."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cambric.core import apply, broadcast, errors, init, lift, meta, nn, struct
+from batiste.core import apply, broadcast, errors, init, lift, meta, nn, struct
 
 KEY = jax.random.key(0)
 

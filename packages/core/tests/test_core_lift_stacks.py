@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cambric.core import apply, init, lift, nn, unfreeze
+from batiste.core import apply, init, lift, nn, unfreeze
 
 KEY = jax.random.key(0)
 few = settings(max_examples=6, deadline=None, derandomize=True)

@@ -1,11 +1,11 @@
-"""Tests of cambric.core.lift.variables."""
+"""Tests of batiste.core.lift.variables."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cambric.core import apply, errors, init, lift, meta, nn, struct
+from batiste.core import apply, errors, init, lift, meta, nn, struct
 
 KEY = jax.random.key(0)
 

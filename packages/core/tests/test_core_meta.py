@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from cambric.core import meta, struct
-from cambric.core.frozen_dict import FrozenDict, freeze
+from batiste.core import meta, struct
+from batiste.core.frozen_dict import FrozenDict, freeze
 
 
 class Box(struct.PyTreeNode, meta.AxisMetadata):

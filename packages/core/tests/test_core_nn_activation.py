@@ -1,8 +1,8 @@
-"""Tests of cambric.core.nn.activation."""
+"""Tests of batiste.core.nn.activation."""
 
 import jax
 
-from cambric.core import nn
+from batiste.core import nn
 
 
 def test_activations_are_those_of_jax():

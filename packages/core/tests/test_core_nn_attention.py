@@ -1,4 +1,4 @@
-"""Tests of cambric.core.nn.attention."""
+"""Tests of batiste.core.nn.attention."""
 
 from typing import Any
 
@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cambric.core import apply, errors, init, nn
-from cambric.core.nn.attention import CacheEntry, make_padding_mask
+from batiste.core import apply, errors, init, nn
+from batiste.core.nn.attention import CacheEntry, make_padding_mask
 
 KEY = jax.random.key(0)
 multi_head = nn.multi_head_dot_product_attention

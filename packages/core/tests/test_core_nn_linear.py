@@ -1,4 +1,4 @@
-"""Tests of cambric.core.nn.linear."""
+"""Tests of batiste.core.nn.linear."""
 
 import functools
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cambric.core import apply, init, nn
+from batiste.core import apply, init, nn
 
 KEY = jax.random.key(0)
 

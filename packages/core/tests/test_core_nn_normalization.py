@@ -1,11 +1,11 @@
-"""Tests of cambric.core.nn.normalization."""
+"""Tests of batiste.core.nn.normalization."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cambric.core import apply, errors, init, nn
+from batiste.core import apply, errors, init, nn
 
 KEY = jax.random.key(0)
 X = np.random.default_rng(0).normal(2, 3, (6, 5, 4)).astype(np.float32)

@@ -1,11 +1,11 @@
-"""Tests of cambric.core.nn.stochastic."""
+"""Tests of batiste.core.nn.stochastic."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cambric.core import apply, errors, nn
+from batiste.core import apply, errors, nn
 
 KEY = jax.random.key(0)
 X = jnp.arange(1.0, 1001.0)

@@ -1,13 +1,13 @@
-"""Tests of cambric.core.partial_eval."""
+"""Tests of batiste.core.partial_eval."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cambric.core import errors, init, lazy_init, lift, nn
-from cambric.core.partial_eval import lazy_init as lazy
-from cambric.core.partial_eval import partial_eval_by_shape
+from batiste.core import errors, init, lazy_init, lift, nn
+from batiste.core.partial_eval import lazy_init as lazy
+from batiste.core.partial_eval import partial_eval_by_shape
 
 KEY = jax.random.key(0)
 SHAPE = jax.ShapeDtypeStruct((4, 3), jnp.float32)

@@ -3,7 +3,7 @@
 import gc
 import weakref
 
-from cambric.core import Scope
+from batiste.core import Scope
 
 
 def test_paths_are_from_the_root():

@@ -1,4 +1,4 @@
-"""Tests of cambric.core.rngs."""
+"""Tests of batiste.core.rngs."""
 
 import hashlib
 
@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambric.core import apply
-from cambric.core.config import config
-from cambric.core.rngs import RngCounters, fold_in_static
-from cambric.core.scope import LazyRng
+from batiste.core import apply
+from batiste.core.config import config
+from batiste.core.rngs import RngCounters, fold_in_static
+from batiste.core.scope import LazyRng
 
 KEY = jax.random.key(0)
 items = st.lists(st.text(max_size=4) | st.integers(0, 2**40), max_size=4)

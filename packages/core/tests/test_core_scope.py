@@ -1,4 +1,4 @@
-"""Tests of cambric.core.scope and scope_tree."""
+"""Tests of batiste.core.scope and scope_tree."""
 
 import gc
 import weakref
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cambric.core import (
+from batiste.core import (
     DenyList,
     FrozenDict,
     Scope,
@@ -18,7 +18,7 @@ from cambric.core import (
     init,
     unfreeze,
 )
-from cambric.core.config import config
+from batiste.core.config import config
 
 KEY = jax.random.key(0)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from jax.tree_util import GetAttrKey
 
-from cambric.core import struct
+from batiste.core import struct
 
 T = TypeVar("T")
 

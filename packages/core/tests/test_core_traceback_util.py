@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from cambric.core import traceback_util
-from cambric.core.config import config
-from cambric.core.frozen_dict import FrozenDict
+from batiste.core import traceback_util
+from batiste.core.config import config
+from batiste.core.frozen_dict import FrozenDict
 
 HERE = os.path.basename(__file__)
 
@@ -17,7 +17,7 @@ HERE = os.path.basename(__file__)
 # are boundaries; `middle` calls the user's function back.
 SOURCE = """
 import dataclasses
-from cambric.core.traceback_util import api_boundary
+from batiste.core.traceback_util import api_boundary
 
 @api_boundary
 def outer(fun, *args):
@@ -104,7 +104,7 @@ def test_frames_can_be_shown(library):
         with pytest.raises(KeyError) as caught:
             library["outer"](user_function, 1)
     finally:
-        traceback_util.hide_cambric_in_tracebacks()
+        traceback_util.hide_batiste_in_tracebacks()
     names = [name for _, name in frames(caught.value)]
     assert names == [
         "test_frames_can_be_shown",
@@ -117,7 +117,7 @@ def test_frames_can_be_shown(library):
     ]
     assert config.filter_frames is True
     assert (
-        traceback_util.show_cambric_in_tracebacks
+        traceback_util.show_batiste_in_tracebacks
         is traceback_util.show_flax_in_tracebacks
     )
 

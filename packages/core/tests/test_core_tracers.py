@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from cambric.core import tracers
-from cambric.core.errors import JaxTransformError
+from batiste.core import tracers
+from batiste.core.errors import JaxTransformError
 
 
 def _uses_outer_trace(base):
@@ -78,7 +78,7 @@ def test_no_leak_and_no_warning():
         warnings.simplefilter("error")
         # A second copy, as the names are looked up when the module is imported.
         spec = importlib.util.spec_from_file_location(
-            "cambric.core.tracers_again", tracers.__file__
+            "batiste.core.tracers_again", tracers.__file__
         )
         assert spec is not None and spec.loader is not None
         again = importlib.util.module_from_spec(spec)

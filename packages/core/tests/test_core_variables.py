@@ -1,8 +1,8 @@
-"""Tests of cambric.core.variables."""
+"""Tests of batiste.core.variables."""
 
 import pytest
 
-from cambric.core import Variable, apply, bind, errors, meta, struct
+from batiste.core import Variable, apply, bind, errors, meta, struct
 
 
 class Box(struct.PyTreeNode, meta.AxisMetadata):

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from jax import numpy as jnp
 
-from cambric.linen import activation
-from cambric.linen.activation import PReLU
+from batiste.linen import activation
+from batiste.linen.activation import PReLU
 
 NAMES = [
     "celu",

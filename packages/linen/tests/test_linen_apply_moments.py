@@ -4,8 +4,8 @@ import jax
 import pytest
 from jax import numpy as jnp
 
-from cambric.linen.apply_moments import alike
-from cambric.linen.normalization import LayerNorm
+from batiste.linen.apply_moments import alike
+from batiste.linen.normalization import LayerNorm
 
 
 def test_alike():

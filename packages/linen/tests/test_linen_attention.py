@@ -1,4 +1,4 @@
-"""Tests of cambric.linen.attention."""
+"""Tests of batiste.linen.attention."""
 
 import functools
 
@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import cambric.linen as nn
-from cambric.core import errors
-from cambric.linen.attention import (
+import batiste.linen as nn
+from batiste.core import errors
+from batiste.linen.attention import (
     MultiHeadAttention,
     MultiHeadDotProductAttention,
     SelfAttention,

@@ -1,4 +1,4 @@
-"""Tests of cambric.linen.attention_weights."""
+"""Tests of batiste.linen.attention_weights."""
 
 from typing import Any
 
@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cambric.core import errors
-from cambric.linen.attention_weights import (
+from batiste.core import errors
+from batiste.linen.attention_weights import (
     dot_product_attention,
     dot_product_attention_weights,
 )

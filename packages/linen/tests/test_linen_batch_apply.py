@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from jax import numpy as jnp
 
-from cambric import linen as nn
-from cambric.linen.batch_apply import (
+from batiste import linen as nn
+from batiste.linen.batch_apply import (
     BatchApply,
     arbitrary_mergeable_leaf,
     merge_leading_dims,

@@ -12,9 +12,9 @@ import jax
 import pytest
 from jax import numpy as jnp
 
-import cambric.linen as nn
-from cambric.core import errors
-from cambric.core.config import config
+import batiste.linen as nn
+from batiste.core import errors
+from batiste.core.config import config
 
 KEY = jax.random.key(0)
 X = jnp.ones((2, 3))

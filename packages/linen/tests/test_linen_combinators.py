@@ -4,8 +4,8 @@ import jax
 import pytest
 from jax import numpy as jnp
 
-from cambric import linen as nn
-from cambric.linen.combinators import Sequential
+from batiste import linen as nn
+from batiste.linen.combinators import Sequential
 
 KEY = jax.random.key(0)
 

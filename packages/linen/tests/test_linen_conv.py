@@ -6,8 +6,8 @@ import pytest
 from jax import lax
 from jax import numpy as jnp
 
-from cambric import linen as nn
-from cambric.linen.conv import Conv, ConvLocal
+from batiste import linen as nn
+from batiste.linen.conv import Conv, ConvLocal
 
 KEY = jax.random.key(0)
 normal = jax.nn.initializers.normal(1.0)

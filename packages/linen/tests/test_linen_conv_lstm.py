@@ -1,11 +1,11 @@
-"""Tests of cambric.linen.conv_lstm."""
+"""Tests of batiste.linen.conv_lstm."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cambric.linen.recurrent import ConvLSTMCell, LSTMCell
+from batiste.linen.recurrent import ConvLSTMCell, LSTMCell
 
 KEY = jax.random.key(0)
 

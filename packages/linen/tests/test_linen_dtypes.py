@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from jax import numpy as jnp
 
-from cambric.linen.dtypes import canonicalize_dtype, promote_dtype
+from batiste.linen.dtypes import canonicalize_dtype, promote_dtype
 
 
 @pytest.mark.parametrize(

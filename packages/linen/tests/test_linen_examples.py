@@ -1,4 +1,4 @@
-"""Runs every example that cambric-linen's docstrings and README show."""
+"""Runs every example that batiste-linen's docstrings and README show."""
 
 import doctest
 import importlib
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import cambric.linen as package
+import batiste.linen as package
 
 README = Path(__file__).parents[1] / "README.md"
 

@@ -4,9 +4,9 @@ import jax
 import pytest
 from jax import numpy as jnp
 
-import cambric.linen as nn
-from cambric.core import config, errors
-from cambric.core.frozen_dict import FrozenDict
+import batiste.linen as nn
+from batiste.core import config, errors
+from batiste.core.frozen_dict import FrozenDict
 
 KEY = jax.random.key(0)
 X = jnp.ones((2, 3))

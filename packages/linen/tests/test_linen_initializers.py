@@ -4,7 +4,7 @@ import jax
 import pytest
 from jax import numpy as jnp
 
-from cambric.linen import initializers
+from batiste.linen import initializers
 
 NAMES = [
     "constant",

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from jax import lax
 from jax import numpy as jnp
 
-from cambric import linen as nn
-from cambric.core import errors
-from cambric.linen import linear
-from cambric.linen.linear import Dense, DenseGeneral
+from batiste import linen as nn
+from batiste.core import errors
+from batiste.linen import linear
+from batiste.linen.linear import Dense, DenseGeneral
 
 KEY = jax.random.key(0)
 normal = jax.nn.initializers.normal(1.0)

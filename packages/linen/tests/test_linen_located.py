@@ -2,8 +2,8 @@
 
 import jax
 
-from cambric import linen as nn
-from cambric.linen.located import located
+from batiste import linen as nn
+from batiste.linen.located import located
 
 
 class Inner(nn.Module):

@@ -14,8 +14,8 @@ import jax
 import pytest
 from jax import numpy as jnp
 
-import cambric.linen as nn
-from cambric.core import errors
+import batiste.linen as nn
+from batiste.core import errors
 
 KEY = jax.random.key(0)
 X = jnp.ones((2, 3))
@@ -290,7 +290,7 @@ def test_pickle():
 
 def test_pickle_of_a_class_defined_in_main():
     code = """
-import pickle, jax, jax.numpy as jnp, cambric.linen as nn
+import pickle, jax, jax.numpy as jnp, batiste.linen as nn
 
 class Model(nn.Module):
     width: int = 2

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from jax import numpy as jnp
 
-import cambric.linen as nn
-from cambric.core import FrozenDict, errors, meta
+import batiste.linen as nn
+from batiste.core import FrozenDict, errors, meta
 
 KEY = jax.random.key(0)
 X = jnp.ones((2, 3))

@@ -4,8 +4,8 @@ import jax
 import pytest
 from jax import numpy as jnp
 
-import cambric.linen as nn
-from cambric.core import errors
+import batiste.linen as nn
+from batiste.core import errors
 
 KEY = jax.random.key(0)
 X = jnp.ones((2, 3))

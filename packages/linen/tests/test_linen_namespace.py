@@ -1,4 +1,4 @@
-"""The names of `cambric.linen`, some of which are imported when first used."""
+"""The names of `batiste.linen`, some of which are imported when first used."""
 
 import ast
 import importlib
@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-import cambric.linen as nn
+import batiste.linen as nn
 
 
 def names_for_type_checkers() -> dict[str, str]:
@@ -39,7 +39,7 @@ def test_every_later_name_is_the_object_of_its_home(name):
     home = nn._HOME[name]
     value = getattr(nn, name)
     if home == ".":
-        assert value is importlib.import_module(f"cambric.linen.{name}")
+        assert value is importlib.import_module(f"batiste.linen.{name}")
     else:
         assert value is getattr(importlib.import_module(home, nn.__name__), name)
     assert name in dir(nn)
@@ -49,7 +49,7 @@ def test_a_missing_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="has no attribute 'Densee'"):
         nn.Densee  # noqa: B018
     with pytest.raises(ImportError, match="Densee"):
-        exec("from cambric.linen import Densee")
+        exec("from batiste.linen import Densee")
 
 
 def test_classes_are_pickled_by_their_homes():
@@ -58,10 +58,10 @@ def test_classes_are_pickled_by_their_homes():
 
 def test_importing_leaves_the_rest_for_later():
     code = (
-        "import sys, cambric.linen as nn; "
+        "import sys, batiste.linen as nn; "
         "print([m for m in ('attention', 'transforms', 'recurrent', 'partitioning', "
-        "'normalization', 'summary') if f'cambric.linen.{m}' in sys.modules]); "
-        "print([m for m in ('rich', 'cambric.spmd', 'cambric.core.lift', "
+        "'normalization', 'summary') if f'batiste.linen.{m}' in sys.modules]); "
+        "print([m for m in ('rich', 'batiste.spmd', 'batiste.core.lift', "
         "'jax.extend.core') if m in sys.modules])"
     )
     result = subprocess.run(

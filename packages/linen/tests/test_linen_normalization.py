@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from jax import numpy as jnp
 
-from cambric import linen as nn
-from cambric.core import errors
-from cambric.linen.normalization import (
+from batiste import linen as nn
+from batiste.core import errors
+from batiste.linen.normalization import (
     BatchNorm,
     GroupNorm,
     InstanceNorm,

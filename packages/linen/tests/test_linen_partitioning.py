@@ -1,4 +1,4 @@
-"""Tests of cambric.linen.partitioning."""
+"""Tests of batiste.linen.partitioning."""
 
 import jax
 import numpy as np
@@ -6,8 +6,8 @@ import pytest
 from jax import numpy as jnp
 from jax.sharding import Mesh
 
-import cambric.linen as nn
-from cambric.linen import partitioning
+import batiste.linen as nn
+from batiste.linen import partitioning
 
 KEY = jax.random.key(0)
 X = jnp.ones((3, 2))

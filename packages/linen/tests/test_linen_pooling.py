@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from jax import lax
 from jax import numpy as jnp
 
-from cambric.linen.pooling import avg_pool, max_pool, min_pool, pool
+from batiste.linen.pooling import avg_pool, max_pool, min_pool, pool
 
 X = jax.random.normal(jax.random.key(0), (2, 6, 7, 3))
 windows = st.tuples(st.integers(1, 3), st.integers(1, 3))

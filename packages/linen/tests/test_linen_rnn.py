@@ -1,4 +1,4 @@
-"""Tests of cambric.linen.rnn."""
+"""Tests of batiste.linen.rnn."""
 
 import functools
 from typing import Any
@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import cambric.linen as nn
-from cambric.linen.recurrent import (
+import batiste.linen as nn
+from batiste.linen.recurrent import (
     RNN,
     Bidirectional,
     ConvLSTMCell,

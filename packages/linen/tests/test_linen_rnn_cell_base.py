@@ -1,11 +1,11 @@
-"""Tests of cambric.linen.rnn_cell_base."""
+"""Tests of batiste.linen.rnn_cell_base."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cambric.linen.recurrent import (
+from batiste.linen.recurrent import (
     ConvLSTMCell,
     GRUCell,
     LSTMCell,

@@ -1,11 +1,11 @@
-"""Tests of cambric.linen.rnn_cells."""
+"""Tests of batiste.linen.rnn_cells."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cambric.linen.recurrent import (
+from batiste.linen.recurrent import (
     DenseParams,
     GRUCell,
     LSTMCell,

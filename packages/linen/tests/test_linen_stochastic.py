@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from jax import numpy as jnp
 
-from cambric.core import errors
-from cambric.linen.stochastic import Dropout
+from batiste.core import errors
+from batiste.linen.stochastic import Dropout
 
 X = jnp.ones((20, 30))
 RNGS = {"dropout": jax.random.key(0)}

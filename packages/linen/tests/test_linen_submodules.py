@@ -7,9 +7,9 @@ import jax
 import pytest
 from jax import numpy as jnp
 
-import cambric.linen as nn
-from cambric.core import FrozenDict, config, errors, struct
-from cambric.linen.submodules import contains_module, map_modules
+import batiste.linen as nn
+from batiste.core import FrozenDict, config, errors, struct
+from batiste.linen.submodules import contains_module, map_modules
 
 KEY = jax.random.key(0)
 X = jnp.ones((2, 3))

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-import cambric.linen as nn
-from cambric.core import struct
-from cambric.linen import summary
+import batiste.linen as nn
+from batiste.core import struct
+from batiste.linen import summary
 
 KEY = jax.random.key(0)
 X = jnp.ones((16, 9))

@@ -1,4 +1,4 @@
-"""Tests of cambric.linen.transforms.compiling and .fingerprints."""
+"""Tests of batiste.linen.transforms.compiling and .fingerprints."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from jax import numpy as jnp
 
-import cambric.linen as nn
+import batiste.linen as nn
 
 KEY = jax.random.key(0)
 KEYS = {"params": KEY, "dropout": jax.random.key(1)}

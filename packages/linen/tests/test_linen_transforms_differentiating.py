@@ -1,4 +1,4 @@
-"""Tests of cambric.linen.transforms.differentiating and .custom_rules."""
+"""Tests of batiste.linen.transforms.differentiating and .custom_rules."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from jax import numpy as jnp
 
-import cambric.linen as nn
+import batiste.linen as nn
 
 KEY = jax.random.key(0)
 X = jnp.array([[1.0, -2.0], [0.5, 3.0]])

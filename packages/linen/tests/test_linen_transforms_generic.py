@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import cambric.linen as nn
-from cambric.core import errors, lift
-from cambric.linen import transforms
+import batiste.linen as nn
+from batiste.core import errors, lift
+from batiste.linen import transforms
 
 KEY = jax.random.key(0)
 X = jnp.ones((4, 3))

@@ -1,12 +1,12 @@
-"""Tests of cambric.linen.transforms.looping and .branching."""
+"""Tests of batiste.linen.transforms.looping and .branching."""
 
 import jax
 import numpy as np
 import pytest
 from jax import numpy as jnp
 
-import cambric.linen as nn
-from cambric.core import errors
+import batiste.linen as nn
+from batiste.core import errors
 
 KEY = jax.random.key(0)
 X = jnp.ones((3, 2))

@@ -1,4 +1,4 @@
-"""Tests of cambric.linen.transforms.mapping and .parallel."""
+"""Tests of batiste.linen.transforms.mapping and .parallel."""
 
 import jax
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 from jax import numpy as jnp
 from jax.sharding import PartitionSpec as P
 
-import cambric.linen as nn
+import batiste.linen as nn
 
 KEY = jax.random.key(0)
 X = jnp.arange(6.0).reshape(3, 2)

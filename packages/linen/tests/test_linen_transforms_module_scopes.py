@@ -1,4 +1,4 @@
-"""Tests of cambric.linen.transforms.module_scopes, .lifted_call and .direct."""
+"""Tests of batiste.linen.transforms.module_scopes, .lifted_call and .direct."""
 
 import gc
 from typing import Any
@@ -7,8 +7,8 @@ import jax
 import pytest
 from jax import numpy as jnp
 
-import cambric.linen as nn
-from cambric.core import errors, struct
+import batiste.linen as nn
+from batiste.core import errors, struct
 
 KEY = jax.random.key(0)
 KEYS = {"params": KEY, "dropout": jax.random.key(1)}

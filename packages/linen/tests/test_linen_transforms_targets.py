@@ -1,4 +1,4 @@
-"""Tests of cambric.linen.transforms.targets."""
+"""Tests of batiste.linen.transforms.targets."""
 
 import functools
 import gc
@@ -9,8 +9,8 @@ import jax
 import pytest
 from jax import numpy as jnp
 
-import cambric.linen as nn
-from cambric.core import errors
+import batiste.linen as nn
+from batiste.core import errors
 
 KEY = jax.random.key(0)
 X = jnp.ones((3, 2))

@@ -1,4 +1,4 @@
-"""Tests of cambric.linen.transforms.variables and .naming."""
+"""Tests of batiste.linen.transforms.variables and .naming."""
 
 import functools
 
@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from jax import numpy as jnp
 
-import cambric.linen as nn
+import batiste.linen as nn
 
 KEY = jax.random.key(0)
 X = jnp.ones((3, 2))

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from jax import numpy as jnp
 
-from cambric import linen as nn
-from cambric.core import errors
-from cambric.linen.weight_normalization import SpectralNorm, WeightNorm
+from batiste import linen as nn
+from batiste.core import errors
+from batiste.linen.weight_normalization import SpectralNorm, WeightNorm
 
 KEY = jax.random.key(0)
 X = jax.random.normal(jax.random.key(1), (5, 4))

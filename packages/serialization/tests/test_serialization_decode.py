@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambric.serialization import SerializationError, msgpack_restore, to_bytes
-from cambric.serialization.decode import Views, decode
+from batiste.serialization import SerializationError, msgpack_restore, to_bytes
+from batiste.serialization.decode import Views, decode
 
 
 def ext(code, *items) -> bytes:

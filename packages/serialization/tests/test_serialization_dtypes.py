@@ -3,8 +3,8 @@ import sys
 import numpy as np
 import pytest
 
-from cambric.serialization import SerializationError
-from cambric.serialization.dtypes import dtype_from_name, dtype_name
+from batiste.serialization import SerializationError
+from batiste.serialization.dtypes import dtype_from_name, dtype_name
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambric.serialization import SerializationError, UnserializableTypeError
-from cambric.serialization import encode as module
-from cambric.serialization.decode import Views, decode
-from cambric.serialization.encode import CHUNKED, MAX_DEPTH, encode
+from batiste.serialization import SerializationError, UnserializableTypeError
+from batiste.serialization import encode as module
+from batiste.serialization.decode import Views, decode
+from batiste.serialization.encode import CHUNKED, MAX_DEPTH, encode
 
 
 def packed(tree, **options):

@@ -2,8 +2,8 @@ import pickle
 
 import pytest
 
-from cambric.serialization import SerializationError, UnserializableTypeError
-from cambric.serialization.errors import join_path, listed, nearest
+from batiste.serialization import SerializationError, UnserializableTypeError
+from batiste.serialization.errors import join_path, listed, nearest
 
 
 def test_message_ends_with_the_place():

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cambric.serialization import (
+from batiste.serialization import (
     SerializationError,
     from_bytes,
     msgpack_restore,
@@ -23,7 +23,7 @@ from cambric.serialization import (
     restore,
     to_bytes,
 )
-from cambric.serialization.listing import render, rows
+from batiste.serialization.listing import render, rows
 
 TARGET = {
     "params": {"Dense_0": {"kernel": np.arange(6.0).reshape(2, 3), "bias": None}},

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cambric.serialization.jax_leaves import (
+from batiste.serialization.jax_leaves import (
     _regions,
     is_jax_array,
     is_jax_partial,

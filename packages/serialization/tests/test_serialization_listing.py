@@ -4,9 +4,9 @@ import sys
 import numpy as np
 import pytest
 
-from cambric.serialization import SerializationError, serialize, to_bytes
-from cambric.serialization.__main__ import main
-from cambric.serialization.listing import Row, human_size, render, rows
+from batiste.serialization import SerializationError, serialize, to_bytes
+from batiste.serialization.__main__ import main
+from batiste.serialization.listing import Row, human_size, render, rows
 
 TREE = {
     "params": {

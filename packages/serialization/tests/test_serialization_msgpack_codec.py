@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cambric.serialization import (
+from batiste.serialization import (
     SerializationError,
     from_bytes,
     msgpack_restore,
@@ -70,7 +70,7 @@ def test_input_that_is_no_bytes_is_a_type_error():
 
 def test_imports_neither_jax_nor_rich():
     program = (
-        "import sys, cambric.serialization; "
+        "import sys, batiste.serialization; "
         "heavy = {'jax', 'ml_dtypes', 'rich', 'flax', 'optax'} & set(sys.modules); "
         "assert not heavy, heavy"
     )

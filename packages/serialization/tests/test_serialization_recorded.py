@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cambric.serialization import from_bytes, msgpack_restore, to_bytes
+from batiste.serialization import from_bytes, msgpack_restore, to_bytes
 
 Moments = collections.namedtuple("Moments", "count mu")
 

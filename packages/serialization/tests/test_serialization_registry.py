@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from cambric.serialization import (
+from batiste.serialization import (
     SerializationError,
     current_path,
     from_state_dict,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambric.serialization import (
+from batiste.serialization import (
     SerializationError,
     current_path,
     from_state_dict,

@@ -10,7 +10,7 @@ import threading
 import numpy as np
 import pytest
 
-from cambric.serialization import (
+from batiste.serialization import (
     SerializationError,
     from_bytes,
     restore,
@@ -229,7 +229,7 @@ def test_memory_stays_small(tmp_path):
     program = """
 import sys
 import numpy as np
-from cambric.serialization import restore, serialize
+from batiste.serialization import restore, serialize
 
 def peak():
     for line in open("/proc/self/status"):
@@ -249,7 +249,7 @@ del tree
     # A mapped file takes no memory of its own until it is used.
     program = """
 import resource, sys
-from cambric.serialization import restore
+from batiste.serialization import restore
 small = restore(sys.argv[1], path="0")
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 tree = restore(sys.argv[1])

@@ -14,7 +14,7 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from jax.sharding import AxisType, Mesh  # noqa: E402
 
-from cambric import spmd  # noqa: E402
+from batiste import spmd  # noqa: E402
 
 
 def _devices():

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import PartitionSpec as P
 
-from cambric import spmd
+from batiste import spmd
 
 PRECEDENCE = (("batch", "X"), ("features", "X"), ("heads", "Y"), ("batch", "Z"))
 

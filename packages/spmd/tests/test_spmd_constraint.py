@@ -5,8 +5,8 @@ import pytest
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from cambric import spmd
-from cambric.spmd.constraint import constrain
+from batiste import spmd
+from batiste.spmd.constraint import constrain
 
 X = np.arange(64.0, dtype=np.float32).reshape(8, 8)
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from cambric import spmd
+from batiste import spmd
 
 
 def axes():

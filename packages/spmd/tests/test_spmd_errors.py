@@ -3,8 +3,8 @@ import pickle
 
 import pytest
 
-from cambric.core.errors import FlaxError
-from cambric.spmd import errors
+from batiste.core.errors import FlaxError
+from batiste.spmd import errors
 
 EXAMPLES = [
     errors.PartitioningError("Bad names."),

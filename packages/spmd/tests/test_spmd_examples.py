@@ -1,4 +1,4 @@
-"""Runs every example that cambric-spmd's docstrings and README show."""
+"""Runs every example that batiste-spmd's docstrings and README show."""
 
 import doctest
 import importlib
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import cambric.spmd as package
+import batiste.spmd as package
 
 README = Path(__file__).parents[1] / "README.md"
 

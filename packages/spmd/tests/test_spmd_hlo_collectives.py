@@ -5,7 +5,7 @@ import pytest
 from jax.sharding import AbstractMesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from cambric import spmd
+from batiste import spmd
 
 MESH = AbstractMesh((2, 4), ("data", "model"))
 

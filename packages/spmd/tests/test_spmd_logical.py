@@ -5,7 +5,7 @@ import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from cambric import spmd
+from batiste import spmd
 
 RULES = (("batch", "data"), ("hid", "model"))
 X = np.ones((8, 8), np.float32)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from cambric import spmd
-from cambric.core import meta
+from batiste import spmd
+from batiste.core import meta
 
 NAME = spmd.PARTITION_NAME
 

@@ -6,8 +6,8 @@ from jax.sharding import AbstractMesh
 from jax.sharding import PartitionSpec as P
 from rich.console import Console
 
-from cambric import spmd
-from cambric.spmd.plan_table import plain_text, rich_tables, size_text
+from batiste import spmd
+from batiste.spmd.plan_table import plain_text, rich_tables, size_text
 
 MESH = AbstractMesh((2, 4), ("data", "model"))
 RULES = (("embed", "data"), ("heads", ("data", "model")), ("hidden", "model"))
@@ -84,7 +84,7 @@ def test_plain_text_does_without_rich(plan, monkeypatch):
 def test_importing_the_package_does_not_import_rich():
     import subprocess
 
-    code = "import sys, cambric.spmd; sys.exit('rich' in sys.modules)"
+    code = "import sys, batiste.spmd; sys.exit('rich' in sys.modules)"
     env = {"PYTHONPATH": ":".join(sys.path), "JAX_PLATFORMS": "cpu"}
     subprocess.run([sys.executable, "-c", code], check=True, env=env)
 

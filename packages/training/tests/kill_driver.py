@@ -17,8 +17,8 @@ import traceback
 import numpy as np
 import orbax.checkpoint as ocp
 
-from cambric.core.config import config
-from cambric.training import checkpoints
+from batiste.core.config import config
+from batiste.training import checkpoints
 
 SIZE = 100_000
 KEEP = 2

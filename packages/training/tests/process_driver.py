@@ -19,8 +19,8 @@ from jax.experimental.array_serialization.serialization import (
 )
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from cambric.core import errors
-from cambric.training import checkpoint_arrays, checkpoints
+from batiste.core import errors
+from batiste.training import checkpoint_arrays, checkpoints
 
 rank, port, folder = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 jax.distributed.initialize(f"localhost:{port}", num_processes=2, process_id=rank)

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from cambric.training.checkpoints import AsyncManager
+from batiste.training.checkpoints import AsyncManager
 
 
 def test_a_save_waits_for_the_one_before():

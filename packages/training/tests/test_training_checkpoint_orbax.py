@@ -13,10 +13,10 @@ import optax
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from cambric.core import freeze
-from cambric.core.config import config
-from cambric.core.errors import InvalidCheckpointError
-from cambric.training import checkpoints, train_state
+from batiste.core import freeze
+from batiste.core.config import config
+from batiste.core.errors import InvalidCheckpointError
+from batiste.training import checkpoints, train_state
 
 ocp = pytest.importorskip("orbax.checkpoint", reason="needs the extra 'orbax'")
 
@@ -189,7 +189,7 @@ def test_background_saves_of_orbax_keep_and_overwrite(tmp_path):
 def test_the_last_background_save_prunes_at_exit(tmp_path):
     program = f"""
 import orbax.checkpoint as ocp
-from cambric.training import checkpoints
+from batiste.training import checkpoints
 saver = ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler())
 for step in range(2):
     checkpoints.save_checkpoint(
@@ -303,10 +303,10 @@ def test_without_orbax_the_error_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "orbax.checkpoint", None)
     with (
         config.temp_flip_flag("use_orbax_checkpointing", True),
-        pytest.raises(ImportError, match=r"cambric-training\[orbax\]"),
+        pytest.raises(ImportError, match=r"batiste-training\[orbax\]"),
     ):
         checkpoints.save_checkpoint(tmp_path, {"w": 1}, 1)
-    with pytest.raises(ImportError, match=r"cambric-training\[orbax\]"):
+    with pytest.raises(ImportError, match=r"batiste-training\[orbax\]"):
         checkpoints.restore_checkpoint(DATA / "flax_orbax", None)
     checkpoints.save_checkpoint(tmp_path, {"w": 1}, 1)
 
@@ -316,8 +316,8 @@ def test_orbax_is_imported_only_when_used(tmp_path):
 import sys
 import jax
 before = set(sys.modules)  # JAX imports etils itself
-import cambric.training
-from cambric.training import checkpoints
+import batiste.training
+from batiste.training import checkpoints
 checkpoints.save_checkpoint({str(tmp_path)!r}, {{'w': 1}}, 1)
 assert checkpoints.restore_checkpoint({str(tmp_path)!r}, None) == {{'w': 1}}
 heavy = {{'orbax', 'optax', 'etils', 'tensorstore', 'yaml', 'tensorflow'}}

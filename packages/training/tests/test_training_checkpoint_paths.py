@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambric.training import checkpoint_paths as paths
-from cambric.training import checkpoints
+from batiste.training import checkpoint_paths as paths
+from batiste.training import checkpoints
 
 
 @pytest.mark.parametrize(

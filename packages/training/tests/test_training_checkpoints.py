@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cambric import serialization
-from cambric.core import freeze
-from cambric.core.errors import InvalidCheckpointError
-from cambric.training import checkpoints, train_state
+from batiste import serialization
+from batiste.core import freeze
+from batiste.core.errors import InvalidCheckpointError
+from batiste.training import checkpoints, train_state
 
 DATA = Path(__file__).with_name("data")
 TX = optax.adam(0.5)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cambric.training import common_utils, jax_utils
+from batiste.training import common_utils, jax_utils
 
 D = jax.local_device_count()
 

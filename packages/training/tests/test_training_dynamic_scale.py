@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cambric import serialization
-from cambric.training.dynamic_scale import DynamicScale
+from batiste import serialization
+from batiste.training.dynamic_scale import DynamicScale
 
 
 def square(x):

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambric import serialization
-from cambric.core.config import config
-from cambric.training.early_stopping import EarlyStopping
+from batiste import serialization
+from batiste.core.config import config
+from batiste.training.early_stopping import EarlyStopping
 
 
 def stops_after(early_stop, losses):

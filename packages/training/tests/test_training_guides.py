@@ -14,12 +14,12 @@ import optax
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from cambric import serialization
-from cambric.core import freeze
-from cambric.core.config import config as flags
-from cambric.core.frozen_dict import FrozenDict
-from cambric.training import checkpoints, orbax_utils, train_state
-from cambric.training.early_stopping import EarlyStopping
+from batiste import serialization
+from batiste.core import freeze
+from batiste.core.config import config as flags
+from batiste.core.frozen_dict import FrozenDict
+from batiste.training import checkpoints, orbax_utils, train_state
+from batiste.training.early_stopping import EarlyStopping
 
 # `lr_schedule` and the rest have their passages in their own test files.
 

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from cambric.core.errors import AlreadyExistsError
-from cambric.training import io
+from batiste.core.errors import AlreadyExistsError
+from batiste.training import io
 
 
 @pytest.fixture(params=[io.BackendMode.DEFAULT, io.BackendMode.TF])

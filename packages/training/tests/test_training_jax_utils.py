@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cambric.training import jax_utils
+from batiste.training import jax_utils
 
 D = jax.local_device_count()
 # A device that only another test suite's setup leaves alone needs no second one.

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from cambric.training import lr_schedule
+from batiste.training import lr_schedule
 
 STEPS = (0, 1, 9, 10, 19, 20, 25, 26, 30, 31, 60, 61, 80, 99)
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cambric.core.errors import InvalidCheckpointError
-from cambric.training import checkpoint_paths, checkpoints
+from batiste.core.errors import InvalidCheckpointError
+from batiste.training import checkpoint_paths, checkpoints
 
-# The full campaign: CAMBRIC_KILL_RUNS=300.
-RUNS = int(os.environ.get("CAMBRIC_KILL_RUNS", "5"))
+# The full campaign: BATISTE_KILL_RUNS=300.
+RUNS = int(os.environ.get("BATISTE_KILL_RUNS", "5"))
 DRIVER = Path(__file__).with_name("kill_driver.py")
 
 
@@ -94,7 +94,7 @@ def test_leftovers_are_deleted_by_the_next_save_and_nothing_else_is(tmp_path):
         ".hidden",
         "checkpoint_x.orbax-checkpoint-tmp",
     ]
-    leftovers = [".checkpoint_9.0123abc.cambric-tmp", ".checkpoint_-1.5.f.cambric-tmp"]
+    leftovers = [".checkpoint_9.0123abc.batiste-tmp", ".checkpoint_-1.5.f.batiste-tmp"]
     for name in others + leftovers:
         (tmp_path / name).write_text("x")
     for name in (
@@ -112,7 +112,7 @@ def test_leftovers_are_deleted_by_the_next_save_and_nothing_else_is(tmp_path):
 def test_an_interrupted_replacement_counts_and_is_finished(tmp_path):
     checkpoints.save_checkpoint(tmp_path, {"w": "old"}, 4)
     checkpoints.save_checkpoint(tmp_path / "new", {"w": "new"}, 4)
-    os.rename(tmp_path / "new" / "checkpoint_4", tmp_path / "checkpoint_4.cambric-new")
+    os.rename(tmp_path / "new" / "checkpoint_4", tmp_path / "checkpoint_4.batiste-new")
     os.rmdir(tmp_path / "new")
     # Killed between the completion of the new one and the end of the old one.
     assert checkpoints.restore_checkpoint(tmp_path, None) == {"w": "new"}
@@ -131,8 +131,8 @@ RIVAL = textwrap.dedent(
     """
     import sys
     import numpy as np
-    from cambric.core.errors import InvalidCheckpointError
-    from cambric.training import checkpoints
+    from batiste.core.errors import InvalidCheckpointError
+    from batiste.training import checkpoints
     folder, rank = sys.argv[1], int(sys.argv[2])
     saved = 0
     for step in range(60):

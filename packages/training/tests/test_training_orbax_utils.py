@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from cambric.training import orbax_utils
+from batiste.training import orbax_utils
 
 ocp = pytest.importorskip("orbax.checkpoint", reason="needs the extra 'orbax'")
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from cambric.core import freeze
-from cambric.core.frozen_dict import FrozenDict
-from cambric.training.checkpoints import convert_pre_linen
+from batiste.core import freeze
+from batiste.core.frozen_dict import FrozenDict
+from batiste.training.checkpoints import convert_pre_linen
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from cambric.training.prefetch_iterator import PrefetchIterator
+from batiste.training.prefetch_iterator import PrefetchIterator
 
 
 @pytest.mark.parametrize("size", [1, 2, 100])

@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import plugin_data_pb2
 from tensorboard.util import tensor_util
 
-from cambric.training.tensorboard import SummaryWriter
+from batiste.training.tensorboard import SummaryWriter
 
 
 def read(folder):
@@ -177,6 +177,6 @@ def test_without_tensorboard(tmp_path, monkeypatch):
     name = "tensorboard.summary.writer.event_file_writer"
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(
-        ImportError, match=r"pip install .cambric-training\[tensorboard"
+        ImportError, match=r"pip install .batiste-training\[tensorboard"
     ):
         SummaryWriter(tmp_path)

@@ -8,10 +8,10 @@ import numpy as np
 import optax
 import pytest
 
-from cambric import serialization
-from cambric.core import freeze
-from cambric.core.frozen_dict import FrozenDict
-from cambric.training.train_state import OVERWRITE_WITH_GRADIENT, TrainState
+from batiste import serialization
+from batiste.core import freeze
+from batiste.core.frozen_dict import FrozenDict
+from batiste.training.train_state import OVERWRITE_WITH_GRADIENT, TrainState
 
 
 def loss(params, x):

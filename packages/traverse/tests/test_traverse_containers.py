@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import pytest
 
-from cambric.traverse import (
+from batiste.traverse import (
     NotTraversableError,
     TraverseAttr,
     TraverseAttributeError,

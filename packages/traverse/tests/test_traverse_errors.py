@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-import cambric.traverse as traverse
-from cambric.traverse import TraverseError
+import batiste.traverse as traverse
+from batiste.traverse import TraverseError
 
 ERRORS = [
     getattr(traverse, name) for name in traverse.__all__ if name.endswith("Error")
@@ -39,7 +39,7 @@ def test_every_error_is_the_builtin_error_one_expects(name, builtins):
 
 def test_importing_needs_nothing_slow():
     code = (
-        "import sys; before = set(sys.modules); import cambric.traverse;"
+        "import sys; before = set(sys.modules); import batiste.traverse;"
         "print(*set(sys.modules) - before)"
     )
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Runs every example that cambric-traverse's docstrings and README show."""
+"""Runs every example that batiste-traverse's docstrings and README show."""
 
 import doctest
 import importlib
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import cambric.traverse as package
+import batiste.traverse as package
 
 README = Path(__file__).parents[1] / "README.md"
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cambric.traverse import (
+from batiste.traverse import (
     NotAMappingError,
     NotTraversableError,
     PathConflictError,

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambric.traverse import (
+from batiste.traverse import (
     ModelParamTraversal,
     NotTraversableError,
     PathKeyError,

@@ -1,0 +1,20 @@
+"""Run code that was written for flax, with Batiste in the place of flax.
+
+``python -m batiste.flax script.py`` runs a program; :func:`install` does the same
+within one, before anything imports flax; ``pytest -p batiste.flax.pytest`` runs a test
+suite. Nothing is copied: ``flax.linen.Dense`` is ``batiste.linen.Dense``.
+
+>>> import batiste.flax
+>>> batiste.flax.install()
+>>> import flax
+>>> flax.__version__
+'0.12.8'
+>>> batiste.flax.uninstall()
+"""
+
+from .errors import FlaxImportedError as FlaxImportedError
+from .errors import GenerationError as GenerationError
+from .errors import NotInBatisteError as NotInBatisteError
+from .installing import install as install
+from .installing import installed_generation as installed_generation
+from .installing import uninstall as uninstall

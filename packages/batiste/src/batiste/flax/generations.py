@@ -1,0 +1,97 @@
+"""The defaults that code of one generation of flax expects."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from .errors import GenerationError
+
+__all__ = ["DEFAULT", "FLAGS", "VERSIONS", "apply_flags", "check", "restore_flags"]
+
+DEFAULT = "0.12"
+
+# What `flax.__version__` says.
+VERSIONS = {"0.6": "0.6.9", "0.12": "0.12.8"}
+
+# Flags of `batiste.core.config`.
+FLAGS: dict[str, dict[str, bool]] = {
+    "0.6": {
+        "return_frozendict": True,
+        "use_orbax_checkpointing": False,
+        "early_stopping_pair": True,
+        "documented_checks": True,
+    },
+    "0.12": {
+        "return_frozendict": False,
+        "use_orbax_checkpointing": True,
+        "early_stopping_pair": False,
+        "documented_checks": False,
+    },
+}
+
+
+def check(generation: str) -> str:
+    """Return the generation if there is such a one.
+
+    Raises:
+      GenerationError: there is none of this name.
+
+    >>> check("0.12")
+    '0.12'
+    >>> check("1.0")
+    Traceback (most recent call last):
+        ...
+    batiste.flax.errors.GenerationError: There is no generation '1.0' of flax's
+    defaults; choose '0.6' (those of flax 0.6.9) or '0.12' (those of flax 0.12.8).
+    """
+    if generation not in FLAGS:
+        known = " or ".join(f"{g!r} (those of flax {v})" for g, v in VERSIONS.items())
+        raise GenerationError(
+            f"There is no generation {generation!r} of flax's defaults; choose {known}."
+        )
+    return generation
+
+
+def apply_flags(generation: str) -> dict[str, Any]:
+    """Set the flags of a generation, but those that the environment sets.
+
+    Returns:
+      The values that the flags had before.
+
+    >>> before = apply_flags("0.6")
+    >>> restore_flags(before)
+    """
+    from batiste.core.config import config
+
+    before = {}
+    for name, value in FLAGS[generation].items():
+        variables = (f"BATISTE_{name.upper()}", f"FLAX_{name.upper()}")
+        if not any(variable in os.environ for variable in variables):
+            before[name] = getattr(config, name)
+            config.update(name, value)
+    return before
+
+
+def restore_flags(before: dict[str, Any]) -> None:
+    """Set flags to the values that `apply_flags` returned.
+
+    >>> restore_flags({})
+    """
+    from batiste.core.config import config
+
+    for name, value in before.items():
+        config.update(name, value)
+
+
+def flags_exist() -> bool:
+    """Whether the module that holds the flags, and with it JAX, is imported already.
+
+    >>> import batiste.core.config
+    >>> flags_exist()
+    True
+    """
+    module = sys.modules.get("batiste.core.config")
+    # While it is being imported, it defines them one by one.
+    return hasattr(module, "use_regular_dict") and hasattr(module, "config")

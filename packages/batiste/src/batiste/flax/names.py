@@ -1,0 +1,238 @@
+"""Where the names of flax are in Batiste.
+
+An alias module has no contents of its own. A name is looked for in the modules listed
+here, in their order, when it is first used.
+"""
+
+from __future__ import annotations
+
+__all__ = ["ABSENT", "MODULES", "RENAMED", "absence", "children"]
+
+_TYPES = "batiste.core.typing"
+_TRANSFORMS = "batiste.linen.transforms"
+
+MODULES: dict[str, tuple[str, ...]] = {
+    "flax": (),
+    "flax.configurations": ("batiste.flax.configurations", "batiste.core.config"),
+    "flax.core": ("batiste.core", "batiste.core.lift"),
+    "flax.core.axes_scan": ("batiste.core.axes_scan",),
+    "flax.core.frozen_dict": ("batiste.core.frozen_dict",),
+    "flax.core.lift": (
+        "batiste.core.lift",
+        "batiste.core.scope",
+        "batiste.core.filters",
+        "batiste.core.lift.axes",
+        "batiste.core.frozen_dict",
+        _TYPES,
+    ),
+    "flax.core.meta": ("batiste.core.meta", "batiste.spmd"),
+    "flax.core.nn": ("batiste.core.nn", "batiste.linen.pooling"),
+    "flax.core.nn.activation": ("batiste.core.nn.activation",),
+    "flax.core.nn.attention": ("batiste.core.nn.attention", "batiste.core.scope"),
+    "flax.core.nn.linear": ("batiste.core.nn.linear", "batiste.core.scope"),
+    "flax.core.nn.normalization": (
+        "batiste.core.nn.normalization",
+        "batiste.core.scope",
+    ),
+    "flax.core.nn.stochastic": ("batiste.core.nn.stochastic",),
+    "flax.core.partial_eval": ("batiste.core.partial_eval",),
+    "flax.core.scope": (
+        "batiste.core.scope",
+        "batiste.core.filters",
+        "batiste.core.frozen_dict",
+        _TYPES,
+    ),
+    "flax.core.spmd": ("batiste.spmd",),
+    "flax.core.tracers": ("batiste.core.tracers",),
+    "flax.core.variables": ("batiste.core.variables",),
+    "flax.cursor": ("batiste.core.cursor", "batiste.core.errors"),
+    "flax.errors": ("batiste.core.errors",),
+    "flax.ids": ("batiste.core.ids",),
+    "flax.io": ("batiste.training.io",),
+    "flax.jax_utils": ("batiste.training.jax_utils",),
+    "flax.linen": ("batiste.linen",),
+    "flax.linen.activation": (
+        "batiste.linen.activation",
+        "batiste.linen.linear",
+        "batiste.linen.module",
+        _TYPES,
+    ),
+    "flax.linen.attention": (
+        "batiste.linen.attention",
+        "batiste.linen.linear",
+        "batiste.linen.dtypes",
+        _TYPES,
+    ),
+    "flax.linen.batch_apply": ("batiste.linen.batch_apply",),
+    "flax.linen.combinators": ("batiste.linen.combinators", "batiste.linen.module"),
+    "flax.linen.dtypes": ("batiste.linen.dtypes", _TYPES),
+    "flax.linen.initializers": ("batiste.linen.initializers",),
+    "flax.linen.kw_only_dataclasses": ("dataclasses",),
+    "flax.linen.linear": (
+        "batiste.linen.linear",
+        "batiste.linen.conv",
+        "batiste.linen.conv_transpose",
+        "batiste.linen.conv_shapes",
+        "batiste.linen.embed",
+        "batiste.linen.einsum",
+        "batiste.linen.initializers",
+        "batiste.linen.dtypes",
+        "batiste.linen.module",
+        _TYPES,
+    ),
+    "flax.linen.module": (
+        "batiste.linen.module",
+        "batiste.linen.base",
+        "batiste.linen.context",
+        "batiste.linen.method_call",
+        "batiste.linen.functional",
+        "batiste.linen.share_scope",
+        "batiste.flax.linen_module",
+        "batiste.core",
+        "batiste.core.filters",
+        "batiste.core.ids",
+        _TYPES,
+    ),
+    "flax.linen.normalization": (
+        "batiste.linen.normalization",
+        "batiste.linen.weight_normalization",
+        "batiste.linen.dtypes",
+        "batiste.linen.module",
+        _TYPES,
+    ),
+    "flax.linen.partitioning": (
+        "batiste.linen.partitioning",
+        "batiste.spmd",
+        "batiste.core.lift",
+        "batiste.core.frozen_dict",
+        "batiste.traverse",
+        _TYPES,
+    ),
+    "flax.linen.pooling": ("batiste.linen.pooling",),
+    "flax.linen.recurrent": (
+        "batiste.linen.recurrent",
+        "batiste.linen.rnn",
+        "batiste.linen.rnn_cells",
+        "batiste.linen.activation",
+        "batiste.linen.conv",
+        "batiste.linen.module",
+        "batiste.linen.dtypes",
+        _TYPES,
+    ),
+    "flax.linen.spmd": ("batiste.linen.spmd", "batiste.spmd", _TYPES),
+    "flax.linen.stochastic": ("batiste.linen.stochastic", _TYPES),
+    "flax.linen.summary": (
+        "batiste.linen.summary",
+        "batiste.core.scope",
+        "batiste.core.frozen_dict",
+        _TYPES,
+    ),
+    "flax.linen.transforms": (
+        _TRANSFORMS,
+        "batiste.linen.method_call",
+        "batiste.linen.module",
+        "batiste.core",
+        "batiste.core.scope",
+        "batiste.core.ids",
+        _TYPES,
+    ),
+    "flax.metrics": (),
+    "flax.metrics.tensorboard": ("batiste.training.tensorboard",),
+    "flax.serialization": ("batiste.serialization",),
+    "flax.struct": ("batiste.core.struct",),
+    "flax.traceback_util": ("batiste.core.traceback_util",),
+    "flax.training": ("batiste.training",),
+    "flax.training.checkpoints": ("batiste.training.checkpoints", _TYPES),
+    "flax.training.common_utils": ("batiste.training.common_utils",),
+    "flax.training.dynamic_scale": ("batiste.training.dynamic_scale", _TYPES),
+    "flax.training.early_stopping": ("batiste.training.early_stopping",),
+    "flax.training.lr_schedule": ("batiste.training.lr_schedule",),
+    "flax.training.orbax_utils": ("batiste.training.orbax_utils", _TYPES),
+    "flax.training.prefetch_iterator": ("batiste.training.prefetch_iterator",),
+    "flax.training.train_state": ("batiste.training.train_state",),
+    "flax.traverse_util": ("batiste.traverse",),
+    "flax.typing": (_TYPES,),
+    "flax.version": (),
+}
+
+# Names of an alias module that are not in the modules above under that name.
+RENAMED: dict[tuple[str, str], tuple[str, str | None]] = {
+    ("flax", "config"): ("batiste.core.config", "config"),
+    ("flax.linen", "meta"): ("batiste.linen.meta", None),
+    ("flax.core.nn", "initializers"): ("jax.nn.initializers", None),
+    ("flax.core.scope", "config"): ("batiste.core.config", "config"),
+    ("flax.core.scope", "no_flag"): ("batiste.core.scope_tree", "no_flag"),
+    ("flax.linen.partitioning", "ScanIn"): ("batiste.core.lift", "In"),
+    ("flax.linen.partitioning", "ScanOut"): ("batiste.core.lift", "Out"),
+    ("flax.linen.partitioning", "axis_rules"): ("batiste.spmd", "logical_axis_rules"),
+    ("flax.linen.partitioning", "get_axis_rules"): (
+        "batiste.spmd",
+        "get_logical_axis_rules",
+    ),
+    ("flax.linen.partitioning", "set_axis_rules"): (
+        "batiste.spmd",
+        "set_logical_axis_rules",
+    ),
+    ("flax.linen.partitioning", "with_sharding_constraint"): (
+        "batiste.spmd",
+        "with_logical_constraint",
+    ),
+    ("flax.struct", "TNode"): ("batiste.core.struct", "T"),
+    ("flax.training.checkpoints", "process_index"): ("jax", "process_index"),
+    ("flax.linen.normalization", "map_variables"): (_TRANSFORMS, "map_variables"),
+    ("flax.linen.recurrent", "CarryHistory"): ("typing", "Any"),
+    ("flax.linen.recurrent", "Output"): ("typing", "Any"),
+    ("flax.linen.transforms", "decorator_lift_transform_cached"): (
+        _TRANSFORMS,
+        "decorator_lift_transform",
+    ),
+    ("flax.linen.transforms", "lift_transform_cached"): (_TRANSFORMS, "lift_transform"),
+    ("flax.linen.transforms", "module_class_lift_transform_cached"): (
+        _TRANSFORMS,
+        "module_class_lift_transform",
+    ),
+    ("flax.training.checkpoints", "MultiprocessArrayType"): ("typing", "Any"),
+    ("flax.training.checkpoints", "PyTree"): ("typing", "Any"),
+    ("flax.training.orbax_utils", "PyTree"): ("typing", "Any"),
+}
+
+_NNX = (
+    "NNX is not part of this system, which is Flax Linen. Code that needs it needs the "
+    "released flax: run it without batiste.flax."
+)
+_FP8 = "fp8 operations are not part of this system."
+
+# What is left out on purpose, with all that is below it.
+ABSENT = {
+    "flax.nnx": _NNX,
+    "flax.experimental.nnx": _NNX,
+    "flax.linen.fp8_ops": _FP8,
+}
+
+
+def absence(name: str) -> str | None:
+    """Return why a module or attribute of flax is left out on purpose, or None.
+
+    >>> absence("flax.linen.Fp8Einsum")
+    'fp8 operations are not part of this system.'
+    >>> absence("flax.linen.Dense") is None
+    True
+    """
+    for absent, reason in ABSENT.items():
+        if name == absent or name.startswith(absent + "."):
+            return reason
+    last = name.rpartition(".")[2]
+    if last.lower().startswith(("fp8", "nanoofp8")):
+        return _FP8
+    return None
+
+
+def children(module: str) -> list[str]:
+    """The names of the modules right below one, without its own.
+
+    >>> children("flax.metrics")
+    ['tensorboard']
+    """
+    start = module + "."
+    found = [name.removeprefix(start) for name in MODULES if name.startswith(start)]
+    return sorted(name for name in found if "." not in name)

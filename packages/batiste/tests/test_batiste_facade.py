@@ -1,0 +1,67 @@
+"""The flat names are the very objects of the packages."""
+
+import importlib
+
+import pytest
+
+ORIGINS = {
+    "config": "batiste.core.config",
+    "errors": "batiste.core.errors",
+    "jax_utils": "batiste.training.jax_utils",
+    "struct": "batiste.core.struct",
+    "traceback_util": "batiste.core.traceback_util",
+    "traverse_util": "batiste.traverse",
+}
+
+# What the specification lists under each flat name.
+SPECIFIED = {
+    "config": "config bool_flag int_flag static_bool_env static_int_env update",
+    "errors": "FlaxError ScopeParamNotFoundError NameInUseError InvalidCheckpointError",
+    "jax_utils": "replicate unreplicate pmean partial_eval_by_shape prefetch_to_device "
+    "scan_in_dim pad_shard_unpad",
+    "struct": "field dataclass PyTreeNode",
+    "traceback_util": "api_boundary register_exclusion hide_flax_in_tracebacks "
+    "show_flax_in_tracebacks",
+    "traverse_util": "flatten_dict unflatten_dict path_aware_map Traversal TraverseId "
+    "TraverseMerge TraverseCompose TraverseFilter TraverseAttr TraverseItem "
+    "TraverseEach TraverseTree ModelParamTraversal t_identity",
+}
+
+
+@pytest.mark.parametrize("name", ORIGINS)
+def test_flat_names_are_the_packages_own_objects(name):
+    flat = importlib.import_module(f"batiste.{name}")
+    origin = importlib.import_module(ORIGINS[name])
+    for public in [*getattr(origin, "__all__", ()), *SPECIFIED[name].split()]:
+        assert getattr(flat, public) is getattr(origin, public)
+
+
+def test_flat_modules_come_with_from_import():
+    from batiste import struct, traverse_util
+
+    assert struct.__name__ == "batiste.struct"
+    assert traverse_util.flatten_dict({"a": {"b": 1}}, sep="/") == {"a/b": 1}
+
+
+def test_every_error_class_has_its_flat_name():
+    from batiste import errors
+    from batiste.core import errors as origin
+
+    classes = {n for n, v in vars(origin).items() if isinstance(v, type)}
+    assert classes and classes <= set(vars(errors))
+
+
+def test_settings_are_read_and_changed_through_the_flat_name():
+    from batiste import config
+    from batiste.core.config import config as origin
+
+    with config.temp_flip_flag("return_frozendict", False):
+        assert config.return_frozendict is origin.return_frozendict is False
+    assert config.return_frozendict is origin.return_frozendict
+
+
+def test_an_unknown_setting_is_an_error_that_names_it():
+    from batiste import config
+
+    with pytest.raises(config.UnknownFlagError, match='No flag "nothing" is defined'):
+        _ = config.nothing

@@ -1,0 +1,467 @@
+"""Settings: named flags with a default, an environment variable, and a local value."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from types import MappingProxyType
+from typing import Any, Generic, TypeVar, cast
+
+from .errors import FlaxError, name_hint, short_repr
+
+__all__ = [
+    "Config",
+    "FlagHolder",
+    "FlagValueError",
+    "UnknownFlagError",
+    "bool_flag",
+    "config",
+    "define_bool_state",
+    "int_flag",
+    "static_bool_env",
+    "static_int_env",
+    "temp_flip_flag",
+    "update",
+    "use_regular_dict",
+]
+
+T = TypeVar("T")
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_PREFIXES = ("flax_", "batiste_")
+_TRUE = ("y", "yes", "t", "true", "on", "1")
+_FALSE = ("n", "no", "f", "false", "off", "0")
+
+
+class UnknownFlagError(FlaxError, AttributeError, LookupError):
+    """A flag was read or set that is not defined.
+
+    Args:
+      name: the flag that was asked for.
+      known: the flags that are defined.
+
+    >>> print(UnknownFlagError('profil', ['profile']))
+    No flag "profil" is defined. The config has "profile"; did you mean "profile"?
+    """
+
+    def __init__(self, name: str, known: Any):
+        text = f'No flag "{name}" is defined.{name_hint(name, known, "The config")}'
+        super().__init__(text)
+        self.flag = name
+
+
+class FlagValueError(FlaxError, TypeError, ValueError):
+    """A flag was set to a value of the wrong type.
+
+    Args:
+      name: the flag.
+      value: the value.
+      expected: what the flag takes.
+
+    >>> print(FlagValueError('return_frozendict', 'no', 'True or False'))
+    Flag "return_frozendict" takes True or False, not 'no' (of type str).
+    """
+
+    def __init__(self, name: str, value: Any, expected: str):
+        super().__init__(
+            f'Flag "{name}" takes {expected}, not {short_repr(value)} '
+            f"(of type {type(value).__name__})."
+        )
+        self.flag = name
+
+
+class _Flip:
+    """A flag's value in one block of `temp_flip_flag`, and the block around it."""
+
+    __slots__ = ("active", "outer", "value")
+
+    def __init__(self, value: Any, outer: _Flip | None):
+        self.value, self.outer, self.active = value, outer, True
+
+
+class Config:
+    """The set of flags. There is one, :data:`config`.
+
+    A flag is read as an attribute, set for good by :meth:`update` or by assignment,
+    and set for a block of code by :meth:`temp_flip_flag`. In names, a prefix
+    ``flax_`` or ``batiste_`` is ignored.
+
+    Raises:
+      UnknownFlagError: for a name that is not defined; a subclass of AttributeError
+        and LookupError.
+
+    >>> config.return_frozendict
+    True
+    >>> config.flax_return_frozendict
+    True
+    """
+
+    # A flag that has its global value everywhere is an instance attribute, so reading
+    # it costs what any attribute costs. While some thread or task has a value of its
+    # own for a flag, the attribute is absent, and `__getattr__` finds the value.
+    _globals: dict[str, Any]
+    _types: dict[str, type]
+    _flips: dict[str, int]
+    _local: ContextVar[Mapping[str, _Flip | None]]
+    _lock: threading.RLock
+
+    def __init__(self):
+        own = self.__dict__
+        own["_globals"], own["_types"], own["_flips"] = {}, {}, {}
+        own["_local"] = ContextVar("batiste_config", default=_NOTHING)
+        own["_lock"] = threading.RLock()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            # Not a flag: copy, pickle and inspection ask for such names.
+            raise AttributeError(name)
+        name = self._known_name(name)
+        flip = self._flip_here(name)
+        return self._globals[name] if flip is None else flip.value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self.update(name, value)
+
+    def __dir__(self):
+        return [*super().__dir__(), *self._globals]
+
+    def __repr__(self) -> str:
+        lines = [f"    {name}={getattr(self, name)!r},\n" for name in self._globals]
+        return "Config(\n" + "".join(lines) + ")"
+
+    def update(self, name_or_holder: str | FlagHolder[Any], value: Any, /) -> None:
+        """Set a flag.
+
+        The value holds in all threads, except where a block of
+        :meth:`temp_flip_flag` gives the flag another one. Called within such a
+        block, it changes the value for the rest of that block.
+
+        Args:
+          name_or_holder: the flag's name, or what :func:`bool_flag` returned.
+          value: the new value.
+
+        Raises:
+          UnknownFlagError: there is no such flag.
+          FlagValueError: the value is of the wrong type.
+
+        >>> config.update('flax_return_frozendict', True)
+        """
+        if isinstance(name_or_holder, FlagHolder):
+            name_or_holder = name_or_holder.name
+        name = self._known_name(name_or_holder)
+        self._check(name, value)
+        flip = self._flip_here(name)
+        if flip is not None:
+            flip.value = value
+            return
+        with self._lock:
+            self._globals[name] = value
+            if not self._flips[name]:
+                self.__dict__[name] = value
+
+    @contextlib.contextmanager
+    def temp_flip_flag(self, var_name: str, var_value: Any) -> Iterator[None]:
+        """Give a flag another value in a ``with`` block or a decorated function.
+
+        Only the thread (or asyncio task) that enters the block sees the value.
+
+        Args:
+          var_name: the flag's name.
+          var_value: its value in the block.
+
+        Raises:
+          UnknownFlagError: there is no such flag.
+          FlagValueError: the value is of the wrong type.
+
+        >>> with config.temp_flip_flag('return_frozendict', False):
+        ...     config.return_frozendict
+        False
+        """
+        name = self._known_name(var_name)
+        self._check(name, var_value)
+        flip = _Flip(var_value, self._flip_here(name))
+        with self._lock:
+            self._flips[name] += 1
+            self.__dict__.pop(name, None)
+        self._local.set({**self._local.get(), name: flip})
+        try:
+            yield
+        finally:
+            flip.active = False
+            self._local.set({**self._local.get(), name: flip.outer})
+            with self._lock:
+                self._flips[name] -= 1
+                if not self._flips[name]:
+                    self.__dict__[name] = self._globals[name]
+
+    def _flip_here(self, name: str) -> _Flip | None:
+        """The innermost open block that gives the flag a value here, if any."""
+        flip = self._local.get().get(name)
+        # A task that was started inside a block may outlive it.
+        while flip is not None and not flip.active:
+            flip = flip.outer
+        return flip
+
+    def _known_name(self, name: str) -> str:
+        if name in self._globals:
+            return name
+        for prefix in _PREFIXES:
+            bare = name.removeprefix(prefix)
+            if bare in self._globals:
+                return bare
+        raise UnknownFlagError(name, list(self._globals))
+
+    def _check(self, name: str, value: Any) -> None:
+        kind = self._types[name]
+        if kind is bool and not isinstance(value, bool):
+            raise FlagValueError(name, value, "True or False")
+        if kind is int and (
+            isinstance(value, bool) or not isinstance(value, int | None)
+        ):
+            raise FlagValueError(name, value, "an integer or None")
+
+    def _define(self, name: str, kind: type, value: Any) -> None:
+        with self._lock:
+            if name in self._globals or hasattr(type(self), name):
+                raise RuntimeError(f'Flag "{name}" is already defined.')
+            self._types[name] = kind
+            self._check(name, value)
+            self._flips[name] = 0
+            self._globals[name] = self.__dict__[name] = value
+
+
+class FlagHolder(Generic[T]):
+    """A flag as an object, to read it without naming it again.
+
+    It has no truth value, as ``if flag:`` would always be taken.
+
+    Args:
+      name: the flag's name.
+      help: what the flag does.
+
+    >>> filter_frames = FlagHolder('filter_frames', 'Hide internal frames.')
+    >>> filter_frames.value
+    True
+    """
+
+    def __init__(self, name: str, help: str):
+        self.name = self.__name__ = name
+        self.help = self.__doc__ = help
+
+    @property
+    def value(self) -> T:
+        """The flag's value here and now."""
+        return cast(T, getattr(config, self.name))
+
+    def __bool__(self) -> bool:
+        raise TypeError(
+            f'The flag "{self.name}" has no truth value itself; use its `.value`.'
+        )
+
+
+def static_bool_env(varname: str, default: bool) -> bool:
+    """Read an environment variable as a boolean.
+
+    Args:
+      varname: the variable. ``y, yes, t, true, on, 1`` are true and
+        ``n, no, f, false, off, 0`` are false, in any case.
+      default: the result if it is not set.
+
+    Raises:
+      ValueError: it has another value.
+
+    >>> static_bool_env('BATISTE_NOT_SET', True)
+    True
+    """
+    text = os.environ.get(varname)
+    if text is None:
+        return default
+    if text.lower() in _TRUE:
+        return True
+    if text.lower() in _FALSE:
+        return False
+    raise ValueError(
+        f"The environment variable {varname} has the value {text!r}, which is neither "
+        f"true ({', '.join(_TRUE)}) nor false ({', '.join(_FALSE)})."
+    )
+
+
+def static_int_env(varname: str, default: int | None) -> int | None:
+    """Read an environment variable as an integer.
+
+    Args:
+      varname: the variable.
+      default: the result if it is not set.
+
+    Raises:
+      ValueError: it is set to something else.
+
+    >>> static_int_env('BATISTE_NOT_SET', 3)
+    3
+    """
+    text = os.environ.get(varname)
+    if text is None:
+        return default
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(
+            f"The environment variable {varname} has the value {text!r}, which is no "
+            "integer."
+        ) from None
+
+
+config = Config()
+
+
+def _bare(name: str) -> str:
+    for prefix in _PREFIXES:
+        name = name.removeprefix(prefix)
+    return name
+
+
+def _env_names(name: str) -> tuple[str, str]:
+    return f"FLAX_{name.upper()}", f"BATISTE_{name.upper()}"
+
+
+def bool_flag(name: str, *, default: bool, help: str) -> FlagHolder[bool]:
+    """Define a flag that is True or False.
+
+    Its first value is that of the environment variable ``BATISTE_<NAME>``, or else
+    ``FLAX_<NAME>``, or else the default.
+
+    Args:
+      name: the flag's name; a prefix ``flax_`` or ``batiste_`` is dropped.
+      default: the value without an environment variable.
+      help: what the flag does.
+
+    Returns:
+      A holder, to read the flag by ``.value`` and to give to ``config.update``.
+
+    Raises:
+      RuntimeError: the flag is already defined.
+      ValueError: an environment variable does not read as a boolean.
+
+    >>> bool_flag('profile', default=True, help='Another flag of a taken name.')
+    Traceback (most recent call last):
+        ...
+    RuntimeError: Flag "profile" is already defined.
+    """
+    name = _bare(name)
+    value = default
+    for varname in _env_names(name):
+        value = static_bool_env(varname, value)
+    config._define(name, bool, value)
+    return FlagHolder(name, help)
+
+
+def int_flag(name: str, *, default: int | None, help: str) -> FlagHolder[int | None]:
+    """Define a flag that is an integer or None; see :func:`bool_flag`.
+
+    >>> int_flag('profile', default=3, help='Another flag of a taken name.')
+    Traceback (most recent call last):
+        ...
+    RuntimeError: Flag "profile" is already defined.
+    """
+    name = _bare(name)
+    value = default
+    for varname in _env_names(name):
+        value = static_int_env(varname, value)
+    config._define(name, int, value)
+    return FlagHolder(name, help)
+
+
+def define_bool_state(name: str, default: bool, help: str) -> FlagHolder[bool]:
+    """Define a boolean flag: :func:`bool_flag` with positional arguments.
+
+    >>> define_bool_state('profile', True, 'Another flag of a taken name.')
+    Traceback (most recent call last):
+        ...
+    RuntimeError: Flag "profile" is already defined.
+    """
+    return bool_flag(name, default=default, help=help)
+
+
+# So that `batiste.core.config.update(...)` and `batiste.core.config.<flag>` work on the
+# module too.
+update = config.update
+temp_flip_flag = config.temp_flip_flag
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(config, name)
+
+
+class use_regular_dict(contextlib.ContextDecorator):
+    """Let ``init`` and ``apply`` return plain dicts, in a block or a function.
+
+    >>> with use_regular_dict():
+    ...     config.return_frozendict
+    False
+    >>> @use_regular_dict()
+    ... def train():
+    ...     return config.return_frozendict
+    >>> train()
+    False
+    """
+
+    def _recreate_cm(self):
+        # The decorated function may run in several threads and recursively.
+        return use_regular_dict()
+
+    def __enter__(self):
+        self._flip = config.temp_flip_flag("return_frozendict", False)
+        self._flip.__enter__()
+        return self
+
+    def __exit__(self, *exc_info: Any):
+        return self._flip.__exit__(*exc_info)
+
+
+bool_flag(
+    "return_frozendict",
+    default=True,
+    help="`init` and `apply` return variables as FrozenDict, not as plain dicts.",
+)
+bool_flag(
+    "fix_rng_separator",
+    default=False,
+    help="A zero byte precedes each item that a key is derived from, so that "
+    "('a', 'bc') and ('ab', 'c') give different keys. It changes all keys.",
+)
+bool_flag(
+    "use_orbax_checkpointing",
+    default=False,
+    help="`training.checkpoints` saves through Orbax.",
+)
+bool_flag(
+    "profile",
+    default=True,
+    help="A method call runs under a `jax.named_scope` with the module's name.",
+)
+bool_flag(
+    "filter_frames",
+    default=True,
+    help="Tracebacks leave out the frames of this library.",
+)
+bool_flag(
+    "documented_checks",
+    default=True,
+    help="Refuse what the documentation refuses and later versions of flax take: "
+    "variables used inside a JAX transform that began outside of their module, several "
+    "compact methods in a class, a field annotated `name`.",
+)
+bool_flag(
+    "early_stopping_pair",
+    default=True,
+    help="`EarlyStopping.update` returns the pair (has_improved, early_stop), and not "
+    "early_stop alone.",
+)
+bool_flag(
+    "preserve_adopted_names",
+    default=False,
+    help="A submodule that is passed as a field keeps the name that it was given.",
+)

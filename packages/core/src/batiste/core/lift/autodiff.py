@@ -1,0 +1,338 @@
+"""Lifted derivatives: `vjp`, `jvp`, `linearize`, `grad` and `value_and_grad`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from ..filters import Filter
+from ..nested_dicts import snapshot
+from .pack import Lifted, PerScope, pack
+
+__all__ = ["grad", "jvp", "linearize", "value_and_grad", "vjp"]
+
+
+def vjp(
+    fn: Callable[..., Any],
+    scope: Any,
+    *primals: Any,
+    has_aux: bool = False,
+    reduce_axes: Sequence[str] = (),
+    vjp_variables: Filter = "params",
+    variables: Filter = True,
+    rngs: Filter = True,
+) -> Any:
+    """Lifted `jax.vjp`: the value of a function, and a function of its cotangent.
+
+    Args:
+      fn: `fn(scope, *primals)`.
+      scope: a scope or a pytree of them.
+      *primals: arrays or pytrees of them.
+      has_aux: whether `fn` returns a pair, of which only the first is differentiated.
+      reduce_axes: as in `jax.vjp`.
+      vjp_variables: the collections to differentiate with respect to.
+      variables: other collections that are lifted in.
+      rngs: the PRNG streams that are lifted in.
+
+    Returns:
+      `(y, vjp_fn)`, or `(y, vjp_fn, aux)` with `has_aux`. `vjp_fn(y_t)` returns the
+      cotangents of the variables, a dict of collections (in a pytree like `scope`),
+      followed by those of the primals. It is a pytree.
+
+    Raises:
+      As `pack`, and as `jax.vjp`.
+
+    >>> import jax.numpy as jnp
+    >>> from batiste.core import apply
+    >>> weigh = lambda scope, x: scope.get_variable("params", "w") * x
+    >>> model = lambda scope, x: vjp(weigh, scope, x)[1](1.0)
+    >>> params_t, x_t = apply(model)({"params": {"w": 2.0}}, 5.0)
+    >>> float(params_t["params"]["w"]), float(x_t)
+    (5.0, 2.0)
+    """
+    options: dict[str, Any] = {"reduce_axes": tuple(reduce_axes)} if reduce_axes else {}
+
+    def inner(
+        scope_fn: Lifted,
+        repack_fn: Callable[..., Any],
+        variable_groups: tuple[Any, ...],
+        rng_groups: tuple[Any, ...],
+        *primals: Any,
+    ) -> Any:
+        group, *others = variable_groups
+
+        def run(group: Any, *primals: Any) -> Any:
+            scope = scope_fn((group, *others), rng_groups)
+            y = fn(scope, *primals)
+            y, aux = y if has_aux else (y, None)
+            return y, (repack_fn(scope), aux)
+
+        y, vjp_fn, (out_groups, aux) = jax.vjp(
+            run, group, *primals, has_aux=True, **options
+        )
+        vjp_fn = jax.tree_util.Partial(_Pullback(scope_fn.per_scope), vjp_fn)
+        return ((y, vjp_fn, aux) if has_aux else (y, vjp_fn)), out_groups
+
+    groups = (vjp_variables, variables)
+    return pack(inner, groups, groups, (rngs,), name="vjp")(scope, *primals)
+
+
+class _Static:
+    """A function that is static data in a pytree, equal to those of equal scopes."""
+
+    def __init__(self, per_scope: PerScope):
+        self.per_scope = per_scope
+
+    def __eq__(self, other: object) -> bool:
+        if type(self) is not type(other):
+            return NotImplemented
+        return self.per_scope == other.per_scope  # type: ignore[attr-defined]
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.per_scope))
+
+
+class _Pullback(_Static):
+    def __call__(self, vjp_fn: Callable[..., Any], y_t: Any) -> tuple[Any, ...]:
+        group_t, *primals_t = vjp_fn(y_t)
+        return self.per_scope.unpack(group_t), *primals_t
+
+
+class _Pushforward(_Static):
+    def __call__(
+        self, jvp_fn: Callable[..., Any], variable_tangents: Any, *tangents: Any
+    ) -> Any:
+        return jvp_fn(self.per_scope.pack(variable_tangents), *tangents)
+
+
+def value_and_grad(
+    fn: Callable[..., Any],
+    scope: Any,
+    *primals: Any,
+    has_aux: bool = False,
+    reduce_axes: Sequence[str] = (),
+    variables: Filter = True,
+    rngs: Filter = True,
+) -> Any:
+    """Lifted `jax.value_and_grad`, with respect to the primals and not to variables.
+
+    Args:
+      fn: `fn(scope, *primals)`, which returns a scalar.
+      scope: a scope or a pytree of them.
+      *primals: arrays or pytrees of them.
+      has_aux: whether `fn` returns a pair, of which only the first is differentiated.
+      reduce_axes: as in `jax.vjp`.
+      variables: the collections that are lifted in.
+      rngs: the PRNG streams that are lifted in.
+
+    Returns:
+      `(y, grads)`, or `(y, aux, grads)` with `has_aux`. `grads` is a tuple with the
+      gradient of each primal. For those of variables, use `vjp`.
+
+    Raises:
+      TypeError: the value is no scalar.
+      As `pack`, and as `jax.grad`.
+
+    >>> from batiste.core import apply
+    >>> weigh = lambda scope, x: scope.get_variable("params", "w") * x**2
+    >>> model = lambda scope, x: value_and_grad(weigh, scope, x)
+    >>> y, (x_t,) = apply(model)({"params": {"w": 2.0}}, 5.0)
+    >>> float(y), float(x_t)
+    (50.0, 20.0)
+    """
+    options: dict[str, Any] = {"reduce_axes": tuple(reduce_axes)} if reduce_axes else {}
+
+    def inner(
+        scope_fn: Lifted,
+        repack_fn: Callable[..., Any],
+        variable_groups: tuple[Any, ...],
+        rng_groups: tuple[Any, ...],
+        *primals: Any,
+    ) -> Any:
+        def run(*primals: Any) -> Any:
+            scope = scope_fn(variable_groups, rng_groups)
+            y = fn(scope, *primals)
+            y, aux = y if has_aux else (y, None)
+            return y, (repack_fn(scope), aux)
+
+        (y, (out_groups, aux)), grads = jax.value_and_grad(
+            run, argnums=tuple(range(len(primals))), has_aux=True, **options
+        )(*primals)
+        return ((y, aux, grads) if has_aux else (y, grads)), out_groups
+
+    return pack(inner, (variables,), (variables,), (rngs,), name="value_and_grad")(
+        scope, *primals
+    )
+
+
+def grad(
+    fn: Callable[..., Any],
+    scope: Any,
+    *primals: Any,
+    has_aux: bool = False,
+    reduce_axes: Sequence[str] = (),
+    variables: Filter = True,
+    rngs: Filter = True,
+) -> Any:
+    """Lifted `jax.grad`, with respect to the primals and not to variables.
+
+    Args:
+      As `value_and_grad`.
+
+    Returns:
+      `grads`, or `(grads, aux)` with `has_aux`, where `grads` is a tuple with the
+      gradient of each primal.
+
+    Raises:
+      As `value_and_grad`.
+
+    >>> from batiste.core import apply
+    >>> weigh = lambda scope, x: scope.get_variable("params", "w") * x**2
+    >>> model = lambda scope, x: grad(weigh, scope, x)
+    >>> (x_t,) = apply(model)({"params": {"w": 2.0}}, 5.0)
+    >>> float(x_t)
+    20.0
+    """
+    _, *aux, grads = value_and_grad(
+        fn,
+        scope,
+        *primals,
+        has_aux=has_aux,
+        reduce_axes=reduce_axes,
+        variables=variables,
+        rngs=rngs,
+    )
+    return (grads, *aux) if has_aux else grads
+
+
+def jvp(
+    fn: Callable[..., Any],
+    scope: Any,
+    primals: Sequence[Any],
+    tangents: Sequence[Any],
+    variable_tangents: Any,
+    variables: Filter = True,
+    rngs: Filter = True,
+) -> tuple[Any, Any]:
+    """Lifted `jax.jvp`: the value of a function, and its tangent.
+
+    Args:
+      fn: `fn(scope, *primals)`.
+      scope: a scope or a pytree of them.
+      primals: arrays or pytrees of them.
+      tangents: their tangents.
+      variable_tangents: a dict from collections to the tangents of their variables (in
+        a pytree like `scope`). Collections that are left out do not vary.
+      variables: other collections that are lifted in.
+      rngs: the PRNG streams that are lifted in.
+
+    Returns:
+      `(y, y_t)`. There are no tangents of variables that are changed: return those
+      variables from `fn` to have them.
+
+    Raises:
+      As `pack`, and as `jax.jvp`.
+
+    >>> from batiste.core import apply
+    >>> weigh = lambda scope, x: scope.get_variable("params", "w") * x
+    >>> model = lambda scope: jvp(weigh, scope, (5.0,), (0.0,), {"params": {"w": 1.0}})
+    >>> y, y_t = apply(model)({"params": {"w": 2.0}})
+    >>> float(y), float(y_t)
+    (10.0, 5.0)
+    """
+
+    def inner(
+        scope_fn: Lifted,
+        repack_fn: Callable[..., Any],
+        variable_groups: tuple[Any, ...],
+        rng_groups: tuple[Any, ...],
+        *primals: Any,
+    ) -> Any:
+        group, *others = variable_groups
+        group_t = scope_fn.per_scope.pack(variable_tangents)
+
+        def run(group: Any, *primals: Any) -> Any:
+            scope = scope_fn((group, *others), rng_groups)
+            return fn(scope, *primals), repack_fn(scope)
+
+        y, y_t, out_groups = jax.jvp(
+            run,
+            (_plain(group), *primals),
+            (group_t, *tangents),
+            has_aux=True,
+        )
+        return (y, y_t), out_groups
+
+    per_scope = jax.tree.structure(scope).flatten_up_to(variable_tangents)
+    given = {col for collections in per_scope for col in collections}
+    groups = (sorted(given), variables)
+    return pack(inner, groups, groups, (rngs,), name="jvp")(scope, *primals)
+
+
+def linearize(
+    fn: Callable[..., Any],
+    scope: Any,
+    *primals: Any,
+    has_aux: bool = False,
+    linearize_variables: Filter = "params",
+    variables: Filter = True,
+    rngs: Filter = True,
+) -> Any:
+    """Lifted `jax.linearize`: the value of a function, and a function of tangents.
+
+    Args:
+      fn: `fn(scope, *primals)`.
+      scope: a scope or a pytree of them.
+      *primals: arrays or pytrees of them.
+      has_aux: whether `fn` returns a pair, of which only the first is differentiated.
+      linearize_variables: the collections that may vary.
+      variables: other collections that are lifted in.
+      rngs: the PRNG streams that are lifted in.
+
+    Returns:
+      `(y, jvp_fn)`, or `(y, jvp_fn, aux)` with `has_aux`. It takes the tangents of all
+      the variables that vary, a dict of collections (in a pytree like `scope`),
+      followed by those of the primals: `jvp_fn(variable_tangents, *tangents)`.
+
+    Raises:
+      As `pack`, and as `jax.linearize`.
+
+    >>> from batiste.core import apply
+    >>> weigh = lambda scope, x: scope.get_variable("params", "w") * x
+    >>> def model(scope, x):
+    ...     y, jvp_fn = linearize(weigh, scope, x)
+    ...     return jvp_fn({"params": {"w": 1.0}}, 0.0)
+    >>> float(apply(model)({"params": {"w": 2.0}}, 5.0))
+    5.0
+    """
+
+    def inner(
+        scope_fn: Lifted,
+        repack_fn: Callable[..., Any],
+        variable_groups: tuple[Any, ...],
+        rng_groups: tuple[Any, ...],
+        *primals: Any,
+    ) -> Any:
+        group, *others = variable_groups
+
+        def run(group: Any, *primals: Any) -> Any:
+            scope = scope_fn((group, *others), rng_groups)
+            y = fn(scope, *primals)
+            y, aux = y if has_aux else (y, None)
+            return y, (repack_fn(scope), aux)
+
+        y, jvp_fn, (out_groups, aux) = jax.linearize(
+            run, _plain(group), *primals, has_aux=True
+        )
+        jvp_fn = jax.tree_util.Partial(_Pushforward(scope_fn.per_scope), jvp_fn)
+        return ((y, jvp_fn, aux) if has_aux else (y, jvp_fn)), out_groups
+
+    groups = (linearize_variables, variables)
+    return pack(inner, groups, groups, (rngs,), name="linearize")(scope, *primals)
+
+
+def _plain(group: Any) -> tuple[Any, ...]:
+    """A group in dicts alone, as tangents are packed."""
+    return tuple(snapshot(collections) for collections in group)

@@ -1,0 +1,251 @@
+"""Lifted `jax.lax.while_loop`, `jax.lax.cond` and `jax.lax.switch`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+from jax import lax
+from jax import numpy as jnp
+
+from ..filters import Filter
+from .pack import Lifted, pack, tree_map_rngs, update_groups, variable_names
+
+__all__ = ["cond", "switch", "while_loop"]
+
+
+def while_loop(
+    cond_fn: Callable[..., Any],
+    body_fn: Callable[..., Any],
+    scope: Any,
+    init: Any,
+    carry_variables: Filter = False,
+    broadcast_variables: Filter = True,
+    split_rngs: Mapping[Filter, bool] = {},
+) -> Any:
+    """Lifted `jax.lax.while_loop`: repeats a function of a scope as long as needed.
+
+    Args:
+      cond_fn: `cond_fn(scope, carry)` says whether to go on; it may change nothing.
+      body_fn: `body_fn(scope, carry)` returns the next carry.
+      scope: a scope or a pytree of them.
+      init: the first carry.
+      carry_variables: collections that the body may change. Their variables must be
+        there before the loop, and keep their shapes and dtypes.
+      broadcast_variables: collections that are only read.
+      split_rngs: from filters of PRNG streams to whether each iteration gets keys of
+        its own. Streams that are not named are not there inside the loop.
+
+    Returns:
+      The last carry.
+
+    Raises:
+      TypeError: the carry, or a variable, changes its structure, shape or dtype.
+      ModifyScopeVariableError: another collection is changed, or any in `cond_fn`.
+      As `pack`.
+
+    >>> import jax.numpy as jnp
+    >>> from batiste.core import apply
+    >>> def count(scope, x):
+    ...     scope.put_variable("state", "n", scope.get_variable("state", "n") + 1)
+    ...     return 2 * x
+    >>> def model(scope, x):
+    ...     return while_loop(lambda _, x: x < 9, count, scope, x, "state")
+    >>> y, state = apply(model, mutable="state")({"state": {"n": jnp.array(0)}}, 1)
+    >>> int(y), int(state["state"]["n"])
+    (16, 4)
+    """
+    splits = tuple(split_rngs.values())
+
+    def inner(
+        scope_fn: Lifted,
+        repack_fn: Callable[..., Any],
+        variable_groups: tuple[Any, ...],
+        rng_groups: tuple[Any, ...],
+    ) -> Any:
+        carry_group, broadcast_group = variable_groups
+
+        def open_scope(state: Any, mutable: bool) -> Any:
+            index, group, _ = state
+            rngs = tuple(
+                tree_map_rngs(lambda key: jax.random.fold_in(key, index), streams)
+                if split
+                else streams
+                for streams, split in zip(rng_groups, splits, strict=True)
+            )
+            return scope_fn((group, broadcast_group), rngs, mutable)
+
+        def cond_wrapper(state: Any) -> Any:
+            return cond_fn(open_scope(state, mutable=False), state[2])
+
+        def body_wrapper(state: Any) -> Any:
+            index, group, carry = state
+            scope = open_scope(state, mutable=True)
+            carry = body_fn(scope, carry)
+            (changed,) = repack_fn(scope)
+            new_group = update_groups(group, changed)
+            scope_fn.check_unchanged("while_loop", group, new_group)
+            return index + 1, new_group, carry
+
+        start = (jnp.int32(0), carry_group, init)
+        _, group, carry = lax.while_loop(cond_wrapper, body_wrapper, start)
+        return carry, scope_fn.only_mutable((group,))
+
+    return pack(
+        inner,
+        (carry_variables, broadcast_variables),
+        (carry_variables,),
+        tuple(split_rngs),
+        name="while_loop",
+    )(scope)
+
+
+def cond(
+    pred: Any,
+    true_fun: Callable[..., Any],
+    false_fun: Callable[..., Any],
+    scope: Any,
+    *operands: Any,
+    variables: Filter = True,
+    rngs: Filter = True,
+) -> Any:
+    """Lifted `jax.lax.cond`: runs one of two functions of a scope.
+
+    Each of them draws the keys that it would draw without the other.
+
+    Args:
+      pred: a boolean scalar that decides.
+      true_fun: `true_fun(scope, *operands)`, run if `pred` is true.
+      false_fun: `false_fun(scope, *operands)`, run otherwise.
+      scope: a scope or a pytree of them.
+      *operands: passed to the functions.
+      variables: the collections that are lifted in.
+      rngs: the PRNG streams that are lifted in.
+
+    Returns:
+      What the function that ran returned.
+
+    Raises:
+      TypeError: the functions' results, or the variables that they make, differ in
+        structure, shapes or dtypes.
+      As `pack`.
+
+    >>> import jax.numpy as jnp
+    >>> from batiste.core import init, nn
+    >>> def model(scope, x, is_linear):
+    ...     layer = lambda scope, x: nn.dense(scope.push("layer"), x, 3)
+    ...     relu_layer = lambda scope, x: jax.nn.relu(layer(scope, x))
+    ...     return cond(is_linear, layer, relu_layer, scope, x)
+    >>> init(model)(jax.random.key(0), jnp.ones((1, 2)), True)[0].shape
+    (1, 3)
+    """
+    return _branch(
+        "cond",
+        lambda branches, *args: lax.cond(pred, *branches, *args),
+        {"true_fun": true_fun, "false_fun": false_fun},
+        (scope, *operands),
+        variables,
+        rngs,
+    )
+
+
+def switch(
+    index: Any,
+    branches: Sequence[Callable[..., Any]],
+    scope: Any,
+    *operands: Any,
+    variables: Filter = True,
+    rngs: Filter = True,
+) -> Any:
+    """Lifted `jax.lax.switch`: runs one of several functions of a scope.
+
+    Each of them draws the keys that it would draw without the others.
+
+    Args:
+      index: an integer scalar that decides; it is clamped to what there is.
+      branches: the functions, called as `branches[index](scope, *operands)`.
+      scope: a scope or a pytree of them.
+      *operands: passed to the functions.
+      variables: the collections that are lifted in.
+      rngs: the PRNG streams that are lifted in.
+
+    Returns:
+      What the function that ran returned.
+
+    Raises:
+      ValueError: there are no branches.
+      TypeError: the functions' results, or the variables that they make, differ in
+        structure, shapes or dtypes.
+      As `pack`.
+
+    >>> from batiste.core import apply
+    >>> weigh = lambda scope, x: scope.get_variable("params", "w") * x
+    >>> model = lambda scope, i: switch(i, [weigh, lambda _, x: -x], scope, 3.0)
+    >>> [float(apply(model)({"params": {"w": 2.0}}, i)) for i in range(2)]
+    [6.0, -3.0]
+    """
+    return _branch(
+        "switch",
+        lambda branches, *args: lax.switch(index, branches, *args),
+        {f"branch {i}": fn for i, fn in enumerate(branches)},
+        (scope, *operands),
+        variables,
+        rngs,
+    )
+
+
+def _branch(
+    transform: str,
+    choose: Callable[..., Any],
+    branches: Mapping[str, Callable[..., Any]],
+    args: tuple[Any, ...],
+    variables: Filter,
+    rngs: Filter,
+) -> Any:
+    def inner(
+        scope_fn: Lifted,
+        repack_fn: Callable[..., Any],
+        variable_groups: tuple[Any, ...],
+        rng_groups: tuple[Any, ...],
+        *operands: Any,
+    ) -> Any:
+        made: dict[str, Any] = {}
+
+        def lifted(name: str, fn: Callable[..., Any]) -> Callable[..., Any]:
+            def run(variable_groups: Any, rng_groups: Any, operands: Any) -> Any:
+                scope = scope_fn(variable_groups, rng_groups)
+                y = fn(scope, *operands)
+                out_groups = repack_fn(scope)
+                made[name] = [variable_names(part) for part in out_groups[0]]
+                return y, out_groups
+
+            return scope_fn.from_start(run)
+
+        functions = [lifted(name, fn) for name, fn in branches.items()]
+        try:
+            return choose(functions, variable_groups, rng_groups, operands)
+        except TypeError as error:
+            _explain_difference(transform, scope_fn, made, error)
+            raise
+
+    return pack(inner, (variables,), (variables,), (rngs,), name=transform)(*args)
+
+
+def _explain_difference(
+    transform: str, lifted: Lifted, made: Mapping[str, Any], error: TypeError
+) -> None:
+    """Raises a better error if the branches made different variables."""
+    (first, expected), *others = made.items()
+    for other, found in others:
+        for scope, a, b in zip(lifted.roots, expected, found, strict=True):
+            only = sorted(a ^ b)
+            if only:
+                names = ", ".join(f'"{name}"' for name in only)
+                which = first if only[0] in a else other
+                raise TypeError(
+                    f'The branches of the {transform} of scope "{scope.path_text}" '
+                    f"must make the same variables, but {names} are not made by both "
+                    f'"{first}" and "{other}" ("{only[0]}" only by "{which}"). Make '
+                    "them before, or run all branches once when initializing."
+                ) from error

@@ -1,0 +1,308 @@
+"""Lifted `jax.jit`, compiled once for however many places in a tree of scopes."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import threading
+import weakref
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..filters import DenyList, Filter
+from ..rngs import LazyRng, RequestedPrefix, RngCounters, SuffixRequests, suffix_hash
+from .pack import Lifted, pack
+
+__all__ = ["jit"]
+
+# The compiled function gets its own arguments before those of the user's function.
+_OWN_ARGS = 4
+# How many hashes for keys a program takes at first. Most jitted functions are layers;
+# one that draws more keys is traced again with room for them.
+_FEW_HASHES = 32
+
+
+def jit(
+    fn: Callable[..., Any],
+    variables: Filter = True,
+    rngs: Filter = True,
+    static_argnums: int | Iterable[int] = (),
+    static_argnames: str | Iterable[str] = (),
+    donate_argnums: int | Iterable[int] = (),
+    device: Any = None,
+    backend: str | None = None,
+    fingerprint: Hashable = None,
+) -> Callable[..., Any]:
+    """Lifted `jax.jit`: compiles a function of a scope.
+
+    The function is traced and compiled once for all scopes: a program does not depend
+    on the path of its scope, nor on how many keys were drawn there before. It does
+    depend on shapes, dtypes, static arguments, flags, and on what may be changed.
+    The keys that are drawn are those that are drawn without `jit`.
+
+    Args:
+      fn: a function whose first argument is a scope or a pytree of them.
+      variables: the collections that are lifted in.
+      rngs: the PRNG streams that are lifted in.
+      static_argnums: what arguments are static, counted without the scope.
+      static_argnames: what keyword arguments are static.
+      donate_argnums: the arguments whose memory may be used for results, counted
+        without the scope.
+      device: the device to run on, for versions of JAX that let `jax.jit` choose it.
+      backend: the backend to compile for, as `device`.
+      fingerprint: what says that two functions are the same program: functions that
+        are given with equal fingerprints share what is compiled for the first of them.
+        By default a function is the same only as itself.
+
+    Returns:
+      A function of the same arguments and results.
+
+    Raises:
+      As `pack`, and as `jax.jit`.
+
+    >>> import jax.numpy as jnp
+    >>> from batiste.core import init, nn
+    >>> dense = jit(nn.dense, static_argnums=1)
+    >>> def model(scope, x):
+    ...     for i in range(4):  # compiled once
+    ...         x = dense(scope.push(f"layer{i}"), x, 3)
+    ...     return x
+    >>> y, variables = init(model)(jax.random.key(0), jnp.ones((2, 3)))
+    >>> sorted(variables["params"])
+    ['layer0', 'layer1', 'layer2', 'layer3']
+    """
+    options: dict[str, Any] = {
+        "static_argnums": (0, *_shifted(static_argnums)),
+        "static_argnames": _as_tuple(static_argnames),
+        "donate_argnums": _shifted(donate_argnums),
+    }
+    if device is not None:
+        options["device"] = device
+    if backend is not None:
+        options["backend"] = backend
+    compiled = _compiled(fn, fingerprint, tuple(options.items()))
+
+    def inner(
+        scope_fn: Lifted,
+        repack_fn: Callable[..., Any],
+        variable_groups: tuple[Any, ...],
+        rng_groups: tuple[Any, ...],
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        call = _Call(fn, scope_fn, repack_fn)
+        key = _static_key(scope_fn, rng_groups)
+        keys = tuple(
+            {stream: lazy.rng for stream, lazy in streams.items()}
+            for streams in rng_groups[0]
+        )
+        hashes = np.zeros(0, np.uint32)
+        with _calls.push(call):
+            if any(keys):
+                # Tracing tells what keys are drawn, and it is remembered by JAX.
+                hashes = _find_hashes(
+                    lambda hashes: compiled.eval_shape(
+                        key, hashes, variable_groups, keys, *args, **kwargs
+                    )[2],
+                    scope_fn,
+                    rng_groups[0],
+                )
+            y, out_groups, draws = compiled(
+                key, hashes, variable_groups, keys, *args, **kwargs
+            )
+        for scope, drawn in zip(scope_fn.roots, draws.counts, strict=True):
+            for path, stream, count in drawn:
+                counts = scope._rng_state.at(path).counts
+                counts[stream] = counts.get(stream, 0) + count
+        return y, out_groups
+
+    return pack(
+        inner, (variables,), (variables,), (rngs,), name="jit", enable_kwargs=True
+    )
+
+
+@dataclasses.dataclass
+class _Call:
+    """What a trace needs to know of the call that it is made for."""
+
+    fn: Callable[..., Any]
+    scope_fn: Lifted
+    repack_fn: Callable[..., Any]
+
+
+class _Calls(threading.local):
+    """The calls that are going on. JAX must not keep them, only what it compiled."""
+
+    def __init__(self) -> None:
+        self.stack: list[_Call] = []
+
+    def push(self, call: _Call) -> _Calls:
+        self.stack.append(call)
+        return self
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exc: object) -> None:
+        self.stack.pop()
+
+
+_calls = _Calls()
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class _Draws:
+    """The keys that a program draws: static data among its results.
+
+    Attributes:
+      requests: for each hash the root scope's index, the stream, the path below the
+        root, and the count from where the call began.
+      counts: for each root scope how many keys are drawn: path, stream and number.
+    """
+
+    requests: tuple[tuple[Any, ...], ...]
+    counts: tuple[tuple[tuple[tuple[str, ...], str, int], ...], ...]
+
+
+def _run(
+    key: Hashable,
+    hashes: jax.Array,
+    variable_groups: Any,
+    keys: Any,
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    """The program. What it takes from the call is the same wherever it is used."""
+    call = _calls.stack[-1]
+    requests = SuffixRequests(hashes)
+    has_no_prefix = _empty_prefixes(key)
+    streams = tuple(
+        {
+            stream: LazyRng(
+                rng,
+                (RequestedPrefix(requests, (i, stream), (i, stream) in has_no_prefix),),
+            )
+            for stream, rng in root.items()
+        }
+        for i, root in enumerate(keys)
+    )
+    lifted = call.scope_fn
+    outer_counters = lifted.counters
+    lifted.counters = [RngCounters() for _ in lifted.roots]
+    try:
+        scope = lifted(variable_groups, (streams,))
+        y = call.fn(scope, *args, **kwargs)
+        counts = tuple(tuple(_walk(state)) for state in lifted.counters)
+        out_groups = call.repack_fn(scope)
+    finally:
+        lifted.counters = outer_counters
+    return y, out_groups, _Draws(tuple(requests.index), counts)
+
+
+def _walk(state: RngCounters, path: tuple[str, ...] = ()) -> Iterable[Any]:
+    for stream, count in state.counts.items():
+        yield path, stream, count
+    for name, child in state.children.items():
+        yield from _walk(child, (*path, name))
+
+
+def _find_hashes(
+    trace: Callable[[np.ndarray], _Draws],
+    lifted: Lifted,
+    rngs: tuple[dict[str, LazyRng], ...],
+) -> Any:
+    """The hashes that the keys of this call are to be folded with."""
+    size = _FEW_HASHES
+    while True:
+        requests = trace(np.zeros(size, np.uint32)).requests
+        if len(requests) <= size:
+            break
+        size = 2 ** (len(requests) - 1).bit_length()
+    hashes: list[Any] = []
+    for (root, stream), path, count in requests:
+        if count is not None:
+            names = tuple(name for name in path if isinstance(name, str))
+            before = lifted.roots[root]._rng_state.at(names).counts
+            count += before.get(stream, 0)
+        hashes.append(suffix_hash((*rngs[root][stream].suffix, *path), count))
+    hashes += [np.uint32(0)] * (size - len(hashes))
+    if all(type(value) is np.uint32 for value in hashes):
+        return np.array(hashes, np.uint32)
+    return jax.numpy.stack(hashes)  # some stem from a jit around this one
+
+
+def _static_key(lifted: Lifted, rng_groups: tuple[Any, ...]) -> Hashable:
+    """All static data that a trace looks at, except for what JAX sees itself."""
+    scopes = tuple(
+        (
+            _hashable_filter(scope.mutable),
+            _hashable_flags(scope.flags),
+            tuple(s for s, lazy in streams.items() if not lazy.suffix),
+        )
+        for scope, streams in zip(lifted.roots, rng_groups[0], strict=True)
+    )
+    return scopes, lifted.per_scope
+
+
+def _empty_prefixes(key: Any) -> set[tuple[int, str]]:
+    return {(i, stream) for i, scope in enumerate(key[0]) for stream in scope[2]}
+
+
+def _hashable_filter(filter_like: Filter) -> Hashable:
+    if isinstance(filter_like, (bool, str)):
+        return filter_like
+    if isinstance(filter_like, DenyList):
+        return ("deny", _hashable_filter(filter_like.deny))
+    return frozenset(filter_like)
+
+
+def _hashable_flags(flags: Any) -> Hashable:
+    items = tuple(sorted(flags.items()))
+    try:
+        hash(items)
+    except TypeError:
+        return object()  # equal to nothing: traced at every call
+    return items
+
+
+def _compiled(fn: Callable[..., Any], fingerprint: Hashable, options: Any) -> Any:
+    """What JAX compiles and remembers for a function, or for a fingerprint."""
+    if fingerprint is not None:
+        return _compiled_for_fingerprint(fingerprint, options)
+    try:
+        by_options = _compiled_for_fn.setdefault(fn, {})
+    except TypeError:  # cannot be hashed or weakly referenced
+        return _new_compiled(options)
+    if options not in by_options:
+        by_options[options] = _new_compiled(options)
+    return by_options[options]
+
+
+# Entries die with their functions.
+_compiled_for_fn: weakref.WeakKeyDictionary[Callable[..., Any], dict[Any, Any]]
+_compiled_for_fn = weakref.WeakKeyDictionary()
+
+
+@functools.lru_cache(maxsize=1024)
+def _compiled_for_fingerprint(fingerprint: Hashable, options: Any) -> Any:
+    return _new_compiled(options)
+
+
+def _new_compiled(options: Any) -> Any:
+    # A function object of its own: JAX remembers by it what it has compiled.
+    def lifted_jit(*args: Any, **kwargs: Any) -> Any:
+        return _run(*args, **kwargs)
+
+    return jax.jit(lifted_jit, **dict(options))
+
+
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    return (value,) if isinstance(value, (int, str)) else tuple(value)
+
+
+def _shifted(argnums: int | Iterable[int]) -> tuple[int, ...]:
+    return tuple(n + _OWN_ARGS if n >= 0 else n for n in _as_tuple(argnums))

@@ -1,0 +1,163 @@
+"""Lifted `jax.checkpoint`, and deep stacks of checkpointed layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+
+from ..filters import Filter
+from .pack import Lifted, pack
+from .scan import scan
+
+__all__ = ["checkpoint", "remat", "remat_scan"]
+
+
+def checkpoint(
+    fn: Callable[..., Any],
+    variables: Filter = True,
+    rngs: Filter = True,
+    concrete: bool = False,
+    prevent_cse: bool = True,
+    static_argnums: int | tuple[int, ...] = (),
+    policy: Callable[..., bool] | None = None,
+) -> Callable[..., Any]:
+    """Lifted `jax.checkpoint`: computes values anew when gradients need them.
+
+    Args:
+      fn: a function whose first argument is a scope or a pytree of them.
+      variables: the collections that are lifted in.
+      rngs: the PRNG streams that are lifted in.
+      concrete: must be False. JAX took the option away; `static_argnums` serves
+        control flow that depends on values.
+      prevent_cse: whether to keep the compiler from merging what is computed twice.
+        Not needed inside a loop.
+      static_argnums: what arguments are static, counted without the scope.
+      policy: what values to keep, one of `jax.checkpoint_policies`.
+
+    Returns:
+      A function of the same arguments and results.
+
+    Raises:
+      ValueError: `concrete` is true.
+      As `pack`.
+
+    >>> import numpy as np
+    >>> from batiste.core import init, nn
+    >>> dense = checkpoint(nn.dense, static_argnums=1)
+    >>> y, variables = init(dense)(jax.random.key(0), np.ones((1, 2)), 3)
+    >>> y.shape
+    (1, 3)
+    """
+    if concrete:
+        raise ValueError(
+            "concrete=True is no longer possible in JAX. List the arguments that "
+            "decide over control flow in static_argnums."
+        )
+    if isinstance(static_argnums, int):
+        static_argnums = (static_argnums,)
+    # Before them come the groups of variables and of PRNG streams.
+    static_argnums = tuple(n + 2 if n >= 0 else n for n in static_argnums)
+
+    def inner(
+        scope_fn: Lifted,
+        repack_fn: Callable[..., Any],
+        variable_groups: tuple[Any, ...],
+        rng_groups: tuple[Any, ...],
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        def run(
+            variable_groups: Any, rng_groups: Any, *args: Any, **kwargs: Any
+        ) -> Any:
+            scope = scope_fn(variable_groups, rng_groups)
+            y = fn(scope, *args, **kwargs)
+            return y, repack_fn(scope)
+
+        run = jax.checkpoint(
+            run, prevent_cse=prevent_cse, static_argnums=static_argnums, policy=policy
+        )
+        return run(variable_groups, rng_groups, *args, **kwargs)
+
+    return pack(
+        inner, (variables,), (variables,), (rngs,), name="remat", enable_kwargs=True
+    )
+
+
+remat = checkpoint
+
+
+def remat_scan(
+    body_fn: Callable[..., Any],
+    lengths: Sequence[int],
+    policy: Callable[..., bool] | None = None,
+    variable_broadcast: Filter = False,
+    variable_carry: Filter = False,
+    variable_axes: Mapping[Filter, Any] = {True: 0},
+    split_rngs: Mapping[Filter, bool] = {True: True},
+    metadata_params: Mapping[Any, Any] | Sequence[Mapping[Any, Any]] = {},
+) -> Callable[..., Any]:
+    """Repeats a layer many times, with nested loops of checkpointed loops.
+
+    The time to compile does not depend on the number of layers. With `d` loops of the
+    same length, gradients of `n` layers need memory for about `n ** (1 / d)`.
+
+    Args:
+      body_fn: the layer, `body_fn(scope, x) -> x`.
+      lengths: the lengths of the loops, from the outermost. Their product is the
+        number of layers, and each gives variables an axis in front.
+      policy: what values to keep, one of `jax.checkpoint_policies`.
+      variable_broadcast: as in `scan`.
+      variable_carry: as in `scan`.
+      variable_axes: as in `scan`.
+      split_rngs: as in `scan`.
+      metadata_params: as in `scan`, for all loops; or a sequence with those of each
+        loop, from the outermost, as every loop gives variables an axis of its own.
+
+    Returns:
+      A function `(scope, x) -> x`.
+
+    Raises:
+      ValueError: `lengths` is empty, or `metadata_params` has not as many entries.
+      As `scan`.
+
+    >>> import jax.numpy as jnp
+    >>> from batiste.core import init, nn
+    >>> def layer(scope, x):
+    ...     return nn.dense(scope, x, x.shape[-1])
+    >>> deep = remat_scan(layer, lengths=(4, 5))
+    >>> y, variables = init(deep)(jax.random.key(0), jnp.ones((1, 2)))
+    >>> variables["params"]["kernel"].shape
+    (4, 5, 2, 2)
+    """
+    if not lengths:
+        raise ValueError("remat_scan needs the length of at least one loop.")
+
+    def step(scope: Any, x: Any) -> tuple[Any, None]:
+        return body_fn(scope, x), None
+
+    if isinstance(metadata_params, Mapping):
+        metadata_params = [metadata_params] * len(lengths)
+    if len(metadata_params) != len(lengths):
+        raise ValueError(
+            f"remat_scan has {len(lengths)} loops, but metadata_params has "
+            f"{len(metadata_params)} entries. Give one for each loop, from the "
+            "outermost, or a single mapping for all of them."
+        )
+    for length, params in zip(reversed(lengths), reversed(metadata_params)):
+        step = scan(
+            checkpoint(step, prevent_cse=False, policy=policy),
+            variable_axes,
+            variable_broadcast,
+            variable_carry,
+            split_rngs,
+            length=length,
+            metadata_params=params,
+        )
+    loops = step
+
+    def inner(scope: Any, x: Any) -> Any:
+        return loops(scope, x)[0]
+
+    return inner

@@ -1,0 +1,271 @@
+"""Lifted changes of variables: `map_variables`, `swap_collection`, `fold_rngs`, ..."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..filters import (
+    Filter,
+    in_filter,
+    subtract_filters,
+    union_filters,
+)
+from ..nested_dicts import snapshot
+from ..rngs import LazyRng
+from .axes import VariableAxes
+from .pack import Lifted, pack
+
+__all__ = ["add_metadata_axis", "fold_rngs", "map_variables", "swap_collection"]
+
+
+def id_fn(x: Any) -> Any:
+    """Returns its argument.
+
+    >>> id_fn(3)
+    3
+    """
+    return x
+
+
+def map_variables(
+    fn: Callable[..., Any],
+    mapped_collections: Filter,
+    map_in_fn: Callable[[Any], Any] = id_fn,
+    map_out_fn: Callable[[Any], Any] = id_fn,
+    init: bool = False,
+    mutable: bool = False,
+    rngs: Filter = True,
+    variables: Filter = True,
+) -> Callable[..., Any]:
+    """Lets a function of a scope see variables through a function.
+
+    Args:
+      fn: a function whose first argument is a scope or a pytree of them.
+      mapped_collections: the collections that are mapped.
+      map_in_fn: takes a dict of the collections, and returns what `fn` shall see.
+      map_out_fn: takes what `fn` left behind, and returns what to store. Used only with
+        `init` or `mutable`.
+      init: whether to run `fn` once beforehand, on variables that are not mapped, and
+        store what it makes through `map_out_fn`. For use while initializing.
+      mutable: whether `fn` may change the collections.
+      rngs: the PRNG streams that are lifted in.
+      variables: the other collections that are lifted in.
+
+    Returns:
+      A function of the same arguments.
+
+    Raises:
+      As `pack`.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from batiste.core import apply, nn
+    >>> def transposed(variables):
+    ...     return {"params": {"kernel": variables["params"]["kernel"].T}}
+    >>> decode = map_variables(nn.dense, "params", transposed)
+    >>> params = {"params": {"kernel": jnp.ones((4, 3))}}
+    >>> apply(decode)(params, jnp.ones((1, 3)), 4, bias=False).shape
+    (1, 4)
+    """
+    changes = init or mutable
+    others = subtract_filters(variables, mapped_collections)
+
+    def inner(
+        scope_fn: Lifted,
+        repack_fn: Callable[..., Any],
+        variable_groups: tuple[Any, ...],
+        rng_groups: tuple[Any, ...],
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        target, rest = variable_groups
+        # The functions may change the dicts that they get.
+        target = tuple(snapshot(collections) for collections in target)
+        if init and scope_fn.can_change(mapped_collections):
+            scopes = scope_fn((target, rest), rng_groups)
+            fn(scopes, *args, **kwargs)
+            made, _ = repack_fn(scopes)
+            target = tuple(
+                {**old, **map_out_fn(snapshot(new))}
+                for old, new in zip(target, made, strict=True)
+            )
+        target = tuple(map_in_fn(snapshot(collections)) for collections in target)
+        scopes = scope_fn((target, rest), rng_groups)
+        y = fn(scopes, *args, **kwargs)
+        changed, rest = repack_fn(scopes)
+        if changes:
+            changed = tuple(map_out_fn(collections) for collections in changed)
+        return y, scope_fn.only_mutable((changed, rest))
+
+    return pack(
+        inner,
+        (mapped_collections, others),
+        (mapped_collections if changes else False, others),
+        (rngs,),
+        name="map_variables",
+        enable_kwargs=True,
+    )
+
+
+def swap_collection(
+    fn: Callable[..., Any], col_a: str, col_b: str
+) -> Callable[..., Any]:
+    """Lets a function of a scope see two collections under each other's name.
+
+    Args:
+      fn: a function whose first argument is a scope or a pytree of them.
+      col_a: one collection.
+      col_b: the other collection.
+
+    Returns:
+      A function of the same arguments. What may be changed is swapped as well.
+
+    Raises:
+      As `pack`.
+
+    >>> from batiste.core import apply
+    >>> read = lambda scope: scope.get_variable("params", "w")
+    >>> apply(swap_collection(read, "params", "ema"))({"ema": {"w": 3}})
+    3
+    """
+    names = {col_a: col_b, col_b: col_a}
+
+    def swap(group: Any) -> Any:
+        return tuple({names[c]: p for c, p in part.items()} for part in group)
+
+    def rename(mutable: Filter) -> Filter:
+        swapped = {names[col] for col in names if in_filter(mutable, col)}
+        return union_filters(subtract_filters(mutable, list(names)), swapped)
+
+    def inner(
+        scope_fn: Lifted,
+        repack_fn: Callable[..., Any],
+        variable_groups: tuple[Any, ...],
+        rng_groups: tuple[Any, ...],
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        swapped, rest = variable_groups
+        scopes = scope_fn((swap(swapped), rest), rng_groups, rename=rename)
+        y = fn(scopes, *args, **kwargs)
+        swapped, rest = repack_fn(scopes)
+        return y, (swap(swapped), rest)
+
+    groups = ([col_a, col_b], True)
+    return pack(
+        inner, groups, groups, (True,), name="swap_collection", enable_kwargs=True
+    )
+
+
+def add_metadata_axis(
+    fn: Callable[..., Any],
+    variable_axes: Mapping[Filter, Any] = {},
+    metadata_params: Mapping[Any, Any] = {},
+) -> Callable[..., Any]:
+    """Tells boxes of an axis that variables have outside of a function of a scope.
+
+    For arrays that have an axis which no lifted transform gave them: only the boxes
+    (`AxisMetadata`) change, as `vmap` and `scan` would change them.
+
+    Args:
+      fn: a function whose first argument is a scope or a pytree of them.
+      variable_axes: from filters of collections to the axis; `In(axis)` or `Out(axis)`
+        for collections whose boxes lose the axis on the way in, or gain it on the way
+        out, and not both.
+      metadata_params: what the boxes are told about the axis.
+
+    Returns:
+      A function of the same arguments.
+
+    Raises:
+      PartitioningUnspecifiedError: a partitioned variable gains or loses the axis,
+        and `metadata_params` does not say what it is called.
+      As `pack`.
+
+    >>> from batiste.core import init
+    >>> init(add_metadata_axis(lambda scope: 1, {"params": 0}))({})[0]
+    1
+    """
+    axes = VariableAxes(variable_axes, metadata_params)
+
+    def inner(
+        scope_fn: Lifted,
+        repack_fn: Callable[..., Any],
+        variable_groups: tuple[Any, ...],
+        rng_groups: tuple[Any, ...],
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        *groups, rest = variable_groups
+        scopes = scope_fn((*axes.enter(groups, scope_fn.roots), rest), rng_groups)
+        y = fn(scopes, *args, **kwargs)
+        *groups, rest = repack_fn(scopes)
+        return y, (*axes.leave(groups, scope_fn.roots), rest)
+
+    return pack(
+        inner,
+        (*axes.in_filters, True),
+        (*axes.out_filters, True),
+        (True,),
+        name="add_metadata_axis",
+        enable_kwargs=True,
+    )
+
+
+def fold_rngs(
+    fn: Callable[..., Any], variables: Filter = True, rngs: Filter = True
+) -> Callable[..., Any]:
+    """Starts the PRNG streams of a function of a scope from keys of its own.
+
+    For each stream a key is drawn, which is the base key inside: the path of the
+    scope and the count are folded in at once, and inside, keys are told apart by what
+    follows. They differ from those without `fold_rngs`.
+
+    Args:
+      fn: a function whose first argument is a scope or a pytree of them.
+      variables: the collections that are lifted in.
+      rngs: the PRNG streams that are lifted in.
+
+    Returns:
+      A function of the same arguments.
+
+    Raises:
+      As `pack`.
+
+    >>> import jax
+    >>> from batiste.core import init
+    >>> suffix = lambda scope: scope.rngs["params"].suffix
+    >>> def model(scope):
+    ...     child = scope.push("child")
+    ...     return suffix(child), fold_rngs(suffix)(child)
+    >>> init(model)(jax.random.key(0))[0]
+    (('child',), ())
+    """
+
+    def inner(
+        scope_fn: Lifted,
+        repack_fn: Callable[..., Any],
+        variable_groups: tuple[Any, ...],
+        rng_groups: tuple[Any, ...],
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        folded = tuple(
+            tuple(
+                {stream: LazyRng(root.make_rng(stream)) for stream in streams}
+                for root, streams in zip(scope_fn.roots, group, strict=True)
+            )
+            for group in rng_groups
+        )
+        scopes = scope_fn(variable_groups, folded)
+        y = fn(scopes, *args, **kwargs)
+        return y, repack_fn(scopes)
+
+    return pack(
+        inner,
+        (variables,),
+        (variables,),
+        (rngs,),
+        name="fold_rngs",
+        enable_kwargs=True,
+    )

@@ -1,0 +1,59 @@
+"""Dropout over scopes."""
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+if TYPE_CHECKING:
+    from ..scope import Scope
+
+
+def dropout(
+    scope: "Scope",
+    inputs: Any,
+    rate: float,
+    deterministic: bool = False,
+    rng: Any = None,
+) -> jax.Array:
+    """Sets each element to zero with probability `rate`, and scales up the others.
+
+    Args:
+      scope: the scope that keys are drawn from, of the stream "dropout".
+      inputs: array of any shape.
+      rate: probability, from 0 to 1, of dropping an element.
+      deterministic: whether to return the input as it is.
+      rng: key to use instead of one from the scope.
+
+    Returns:
+      Array of the input's shape and type, with the same expected value.
+
+    Raises:
+      ValueError: the rate is not between 0 and 1.
+      InvalidRngError: a key is needed, and there is neither `rng` nor a stream.
+
+    Srivastava et al., 2014, "Dropout: a simple way to prevent neural networks from
+    overfitting".
+
+    >>> from batiste.core import apply
+    >>> y = apply(dropout)({}, jnp.ones(1000), 0.5, rngs={'dropout': jax.random.key(0)})
+    >>> sorted(set(y.tolist()))
+    [0.0, 2.0]
+    """
+    if not 0.0 <= rate <= 1.0:
+        raise ValueError(
+            f'The dropout rate in "{scope.path_text}" is {rate}. It is a probability, '
+            "and must be from 0 to 1."
+        )
+    if deterministic or rate == 0.0:
+        return inputs
+    inputs = jnp.asarray(inputs)
+    if rng is None:
+        rng = scope.make_rng("dropout")
+    if rate == 1.0:
+        # Not by the formula below: its gradient would be 0 / 0.
+        return jnp.zeros_like(inputs)
+    keep_prob = 1.0 - rate
+    mask = jax.random.bernoulli(rng, p=keep_prob, shape=inputs.shape)
+    return lax.select(mask, inputs / keep_prob, jnp.zeros_like(inputs))

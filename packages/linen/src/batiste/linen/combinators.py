@@ -1,0 +1,74 @@
+"""Combining modules: Sequential."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .module import Module, compact
+
+__all__ = ["Sequential"]
+
+_NOT_A_SEQUENCE = (
+    "'layers' must be a sequence, got {kind!r}; write "
+    "Sequential([first, second]) with a list or a tuple of callables"
+)
+_EMPTY = (
+    "Empty Sequential module {name}; it has no layer to apply, so give `layers` at "
+    "least one"
+)
+_NOT_CALLABLE = "Sequential {name}: layer {index} is not callable: {layer!r}"
+
+
+class Sequential(Module):
+    """Applies callables one after the other.
+
+    The first takes the arguments of the call, each other one the result of the one
+    before: a tuple as positional arguments, a dict as keyword arguments, and anything
+    else as the one argument.
+
+    Attributes:
+      layers: modules and functions, in the order in which they are applied.
+
+    Raises:
+      ValueError: `layers` is not a sequence, or is empty when it is called.
+      TypeError: a layer cannot be called.
+
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> from batiste.linen.linear import Dense
+    >>> model = Sequential([Dense(4), jax.nn.relu, Dense(2)])
+    >>> variables = model.init(jax.random.key(0), jnp.ones((1, 3)))
+    >>> sorted(variables["params"])
+    ['layers_0', 'layers_2']
+    >>> model.apply(variables, jnp.ones((5, 3))).shape
+    (5, 2)
+    """
+
+    layers: Sequence[Callable[..., Any]]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.layers, Sequence) or isinstance(self.layers, str):
+            raise ValueError(_NOT_A_SEQUENCE.format(kind=type(self.layers).__name__))
+        super().__post_init__()
+
+    @compact
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Applies all layers, and returns what the last one returns."""
+        if not self.layers:
+            raise ValueError(_EMPTY.format(name=self.name))
+        outputs: Any = None
+        for index, layer in enumerate(self.layers):
+            if not callable(layer):
+                raise TypeError(
+                    _NOT_CALLABLE.format(name=self.name, index=index, layer=layer)
+                )
+            if index == 0:
+                outputs = layer(*args, **kwargs)
+            elif isinstance(outputs, tuple):
+                outputs = layer(*outputs)
+            elif isinstance(outputs, dict):
+                outputs = layer(**outputs)
+            else:
+                outputs = layer(outputs)
+        return outputs

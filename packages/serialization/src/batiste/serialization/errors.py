@@ -1,0 +1,96 @@
+"""The one error of this package."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+NEAREST: int = 3  # names offered for one that is not found
+LISTED: int = 20  # names of one kind in a message; a hostile map may hold millions
+
+
+class SerializationError(ValueError):
+    """Bytes, a state dict or a value that cannot be saved or restored.
+
+    Everything in this package that refuses its input raises this, whether the bytes
+    are damaged, the keys of a state dict do not fit their target, or a value has no
+    place in the format. Nothing has been changed when it is raised: restoring builds
+    new objects and returns them only once all of them are there.
+
+    Attributes:
+      reason: what happened and what to do, without the place.
+      path: the branch names from the root, joined with `/`, such as
+        `params/Dense_0/kernel`; empty for the root, None where there is no tree.
+      offset: the position in the input, in bytes, at which the item begins that could
+        not be read; None for errors that are not about bytes.
+
+    >>> from batiste.serialization import SerializationError, msgpack_restore
+    >>> try:
+    ...     msgpack_restore(b"\\x81\\xa4bias\\xcb\\x00")
+    ... except SerializationError as error:
+    ...     print(error.path, error.offset)
+    ...     print(error)
+    bias 6
+    The data ends inside this item (bytes missing: at least 7): it was cut short, or is
+    still being written. (at bias, byte 6)
+    """
+
+    def __init__(
+        self, reason: str, path: str | None = None, offset: int | None = None
+    ) -> None:
+        super().__init__(reason, path, offset)
+        self.reason = reason
+        self.path = path
+        self.offset = offset
+
+    def __str__(self) -> str:
+        place = []
+        if self.path is not None:
+            place.append(f"at {self.path}" if self.path else "at the root")
+        if self.offset is not None:
+            place.append(f"byte {self.offset}")
+        return f"{self.reason} ({', '.join(place)})" if place else self.reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.reason, self.path, self.offset)
+
+
+class UnserializableTypeError(SerializationError, TypeError):
+    """A value of a type that has no place in the format.
+
+    A `SerializationError` that is also a `TypeError`, which is what serializers
+    commonly raise here.
+
+    >>> from batiste.serialization import to_bytes
+    >>> to_bytes({"params": {"seen": {1, 2}}})
+    Traceback (most recent call last):
+    ...
+    batiste.serialization.errors.UnserializableTypeError: A value of type 'set' cannot
+    be serialized. Convert it first, register the type with
+    register_serialization_state, or give it the methods __to_state_dict__ and
+    __from_state_dict__. (at params/seen)
+    """
+
+
+def join_path(keys: Iterable[Any]) -> str:
+    """Branch names as one path: `('params', 'Dense_0')` is `params/Dense_0`."""
+    return "/".join(_cut(k if isinstance(k, str) else repr(k)) for k in keys)
+
+
+def listed(names: Iterable[Any]) -> str:
+    """Names for a message, quoted and in order, at most `LISTED` of them."""
+    shown = [_cut(repr(name)) for name in names]
+    rest = len(shown) - LISTED
+    return ", ".join(shown[:LISTED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def nearest(name: str, names: Iterable[Any]) -> str:
+    """A hint with the names that resemble `name`, or an empty string."""
+    candidates = [n for n in names if isinstance(n, str) and n != name][:1000]
+    close = difflib.get_close_matches(name[:200], candidates, NEAREST, cutoff=0.6)
+    return f"; the nearest to {name!r}: {listed(close)}" if close else ""
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:200]}…"

@@ -1,0 +1,198 @@
+"""What a file holds, as text: names, shapes, dtypes and sizes, without array data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from .decode import decode
+from .dtypes import dtype_from_name
+from .errors import SerializationError
+from .stream import File, mapped, split_path
+
+_NAME_WIDTH = 60
+
+
+class ArrayEntry(NamedTuple):
+    """An array, or bytes, of which only the description was read."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    nbytes: int
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+
+class _Entries:
+    """Leaves that describe themselves."""
+
+    def array(
+        self, shape: tuple[int, ...], dtype: str, start: int, size: int
+    ) -> ArrayEntry:
+        try:
+            itemsize = dtype_from_name(dtype).itemsize
+        except SerializationError:
+            pass  # the listing of a file needs no ml_dtypes
+        else:
+            if math.prod(shape) * itemsize != size:
+                raise SerializationError(
+                    f"An array {dtype}{list(shape)} cannot have {size} bytes: the data "
+                    "is damaged."
+                )
+        return ArrayEntry(shape, dtype, size)
+
+    def joined(
+        self, chunks: Sequence[ArrayEntry], shape: tuple[int, ...]
+    ) -> ArrayEntry:
+        size = sum(chunk.size for chunk in chunks)
+        if size != math.prod(shape) or len({chunk.dtype for chunk in chunks}) > 1:
+            raise SerializationError(
+                f"The pieces of an array with the shape {list(shape)} do not make it "
+                "up: the data is damaged."
+            )
+        return ArrayEntry(shape, chunks[0].dtype, sum(c.nbytes for c in chunks))
+
+    def binary(self, start: int, size: int) -> ArrayEntry:
+        return ArrayEntry((size,), "bytes", size)
+
+
+class Row(NamedTuple):
+    """One node of a tree; a container counts what all nodes below it hold."""
+
+    depth: int
+    name: str
+    kind: str
+    arrays: int = 0
+    elements: int = 0
+    nbytes: int = 0
+
+
+def rows(file: File, path: str | Sequence[str] = ()) -> list[Row]:
+    """The tree in a file, or the part of it at a path, a row for each node.
+
+    Args:
+      file: a path, or a file open for reading bytes.
+      path: names from the root, as for `restore`.
+
+    Returns:
+      Rows from the root down. Leaves other than arrays and bytes count for nothing.
+
+    Raises:
+      SerializationError: the file is damaged, or has nothing at `path`.
+      OSError: the file cannot be read.
+
+    >>> import io
+    >>> import numpy as np
+    >>> from batiste.serialization import to_bytes
+    >>> from batiste.serialization.listing import rows
+    >>> data = to_bytes({"bias": np.zeros(3, "float32"), "step": 7})
+    >>> for row in rows(io.BytesIO(data)):
+    ...     print(row)
+    Row(depth=0, name='.', kind='dict', arrays=1, elements=3, nbytes=12)
+    Row(depth=1, name='bias', kind='float32[3]', arrays=1, elements=3, nbytes=12)
+    Row(depth=1, name='step', kind='7', arrays=0, elements=0, nbytes=0)
+    """
+    names = split_path(path)
+    with mapped(file) as data:
+        tree = decode(data, _Entries(), names)
+    found: list[Row] = []
+    root = _printable("/".join(names)) or "."
+    # Depth first, without recursion; totals are added when a container is left.
+    stack: list[Iterator[tuple[str, Any]]] = [iter([(root, tree)])]
+    opened: list[int] = []
+    while stack:
+        item = next(stack[-1], None)
+        if item is None:
+            stack.pop()
+            if opened:
+                row = found[opened.pop()]
+                _add(found, opened, row)
+            continue
+        name, value = item
+        depth = len(opened)
+        if isinstance(value, (dict, list)):
+            kind = "dict" if isinstance(value, dict) else "list"
+            opened.append(len(found))
+            found.append(Row(depth, name, kind if value else f"{kind}, empty"))
+            stack.append(_children(value))
+        else:
+            row = _leaf_row(depth, name, value)
+            found.append(row)
+            _add(found, opened, row)
+    return found
+
+
+def render(table: list[Row]) -> str:
+    """Rows as plain text, with a line of totals."""
+    lines = [_columns("name", "type", "elements", "size")]
+    for row in table:
+        elements = f"{row.elements:,}" if row.arrays else ""
+        size = human_size(row.nbytes) if row.nbytes else ""
+        lines.append(_columns("  " * row.depth + row.name, row.kind, elements, size))
+    return "\n".join([*lines, "", totals(table)])
+
+
+def totals(table: list[Row]) -> str:
+    """One line: how many arrays, elements and bytes rows have."""
+    root = table[0]
+    return (
+        f"arrays: {root.arrays:,}, elements: {root.elements:,}, "
+        f"size: {human_size(root.nbytes)}"
+    )
+
+
+def human_size(nbytes: int) -> str:
+    """Bytes in units of 1024.
+
+    >>> from batiste.serialization.listing import human_size
+    >>> human_size(12), human_size(2**20 + 2**19)
+    ('12 B', '1.5 MiB')
+    """
+    size, units = float(nbytes), ["B", "KiB", "MiB", "GiB", "TiB"]
+    while size >= 1024 and len(units) > 1:
+        size /= 1024
+        units.pop(0)
+    return f"{size:,.0f} B" if units[0] == "B" else f"{size:,.1f} {units[0]}"
+
+
+def _children(value: dict[Any, Any] | list[Any]) -> Iterator[tuple[str, Any]]:
+    pairs = value.items() if isinstance(value, dict) else enumerate(value)
+    return ((_printable(k if isinstance(k, str) else repr(k)), v) for k, v in pairs)
+
+
+def _leaf_row(depth: int, name: str, value: Any) -> Row:
+    if isinstance(value, ArrayEntry):
+        kind = _printable(f"{value.dtype}[{', '.join(map(str, value.shape))}]")
+        if value.dtype == "bytes":
+            return Row(depth, name, kind, nbytes=value.nbytes)
+        return Row(depth, name, kind, 1, value.size, value.nbytes)
+    text = _printable(repr(value[:100] if isinstance(value, str) else value))
+    return Row(depth, name, text if len(text) <= 40 else f"{text[:39]}…")
+
+
+def _add(found: list[Row], opened: list[int], row: Row) -> None:
+    """Adds what a row counts to the innermost container that is open."""
+    if opened:
+        old = found[opened[-1]]
+        found[opened[-1]] = old._replace(
+            arrays=old.arrays + row.arrays,
+            elements=old.elements + row.elements,
+            nbytes=old.nbytes + row.nbytes,
+        )
+
+
+def _printable(text: str) -> str:
+    """Only what prints as itself: text from a file must not steer a terminal."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _columns(name: str, kind: str, elements: str, size: str) -> str:
+    name = name if len(name) <= _NAME_WIDTH else f"{name[: _NAME_WIDTH - 1]}…"
+    return f"{name:<{_NAME_WIDTH}} {kind:<28} {elements:>15} {size:>10}".rstrip()

@@ -1,0 +1,122 @@
+"""Trees and objects to msgpack bytes, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .decode import decode
+from .encode import encode
+from .state_dict import from_state_dict, to_state_dict
+
+
+def msgpack_serialize(
+    pytree: Any, in_place: bool = False, *, max_chunk_size: int | None = None
+) -> bytes:
+    """A tree of plain containers as msgpack bytes.
+
+    Low-level: custom objects need `to_bytes`. Lists stay lists and keys that are not
+    strings stay what they are; tuples are read back as lists. Arrays of more than
+    `MAX_CHUNK_SIZE` bytes (2**30) are written in pieces, except inside lists.
+
+    Args:
+      pytree: a tree of dicts, lists and tuples whose leaves are arrays, NumPy scalars,
+        or Python's numbers, complex numbers, strings, bytes and None.
+      in_place: the items of dicts are written in the order they have. Otherwise they
+        are sorted by key. The tree is not changed in either case.
+      max_chunk_size: bytes; overrides `MAX_CHUNK_SIZE`.
+
+    Returns:
+      The bytes, which equal those that `flax.serialization` makes.
+
+    Raises:
+      SerializationError: a value or a key has no place in the format; its `path` names
+        it. For a type that has none, it is a TypeError as well.
+
+    >>> from batiste.serialization import msgpack_restore, msgpack_serialize
+    >>> msgpack_serialize({"b": [1, 2], "a": 0.5})
+    b'\\x82\\xa1a\\xcb?\\xe0\\x00\\x00\\x00\\x00\\x00\\x00\\xa1b\\x92\\x01\\x02'
+    """
+    parts = encode(pytree, sort_keys=not in_place, max_chunk_size=max_chunk_size)
+    return b"".join(parts)
+
+
+def msgpack_restore(encoded_pytree: bytes | bytearray | memoryview) -> Any:
+    """The tree that msgpack bytes hold.
+
+    Low-level: returns plain dicts and lists; `from_bytes` gives objects their state
+    back. Nothing in the bytes is run, and what is allocated is bounded by their length.
+
+    Args:
+      encoded_pytree: bytes that `msgpack_serialize`, `to_bytes` or `flax.serialization`
+        made, of any version.
+
+    Returns:
+      A tree of dicts and lists. Its arrays are NumPy arrays that cannot be written to:
+      they are views of the bytes, and keep all of them in memory; `np.array(x)` makes a
+      copy. Bytes that could change, as in a bytearray, are copied first.
+
+    Raises:
+      SerializationError: the bytes are damaged; `offset` and `path` tell where.
+
+    >>> import numpy as np
+    >>> from batiste.serialization import msgpack_restore, msgpack_serialize
+    >>> msgpack_restore(msgpack_serialize({"a": np.arange(3), "b": [1, 2j]}))
+    {'a': array([0, 1, 2]), 'b': [1, 2j]}
+    """
+    return decode(frozen_view(encoded_pytree))
+
+
+def to_bytes(target: Any, *, max_chunk_size: int | None = None) -> bytes:
+    """The state of an object as msgpack bytes.
+
+    Args:
+      target: an object that `to_state_dict` takes, such as parameters, a struct
+        dataclass or the state of an optimizer.
+      max_chunk_size: bytes; overrides `MAX_CHUNK_SIZE`, above which arrays are written
+        in pieces.
+
+    Returns:
+      The bytes, which equal those that `flax.serialization` makes. Typed PRNG keys,
+      which it refuses, are written as their `uint32` values.
+
+    Raises:
+      SerializationError: a value has no place in the format; its `path` names it. For a
+        type that has none, it is a TypeError as well.
+
+    >>> from batiste.serialization import to_bytes
+    >>> to_bytes({"step": 7, "done": (True, None)})
+    b'\\x82\\xa4step\\x07\\xa4done\\x82\\xa10\\xc3\\xa11\\xc0'
+    """
+    return b"".join(encode(to_state_dict(target), max_chunk_size=max_chunk_size))
+
+
+def from_bytes(target: Any, encoded_bytes: bytes | bytearray | memoryview) -> Any:
+    """A copy of an object with the values of the bytes that `to_bytes` made.
+
+    Args:
+      target: an object with the structure of the saved one; its values are not used.
+        None returns the state dict.
+      encoded_bytes: the bytes.
+
+    Returns:
+      A new object like `target`. Its arrays are NumPy arrays that cannot be written to
+      and share memory with the bytes, as `msgpack_restore` explains.
+
+    Raises:
+      SerializationError: the bytes are damaged, or do not fit the target; `path` tells
+        where. The target has not been changed.
+
+    >>> from batiste.serialization import from_bytes, to_bytes
+    >>> from_bytes({"step": 0, "moments": [None, None]}, to_bytes(
+    ...     {"step": 7, "moments": [0.5, 0.25]}))
+    {'step': 7, 'moments': [0.5, 0.25]}
+    """
+    return from_state_dict(target, msgpack_restore(encoded_bytes))
+
+
+def frozen_view(data: bytes | bytearray | memoryview) -> memoryview:
+    """A view of bytes that will not change; copies those that could."""
+    view = memoryview(data)
+    if not view.contiguous or not isinstance(view.obj, bytes):
+        view = memoryview(view.tobytes())
+    return view.cast("B") if view.nbytes else memoryview(b"")

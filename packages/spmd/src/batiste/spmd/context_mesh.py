@@ -1,0 +1,86 @@
+"""The mesh that the caller put in force, by `with mesh:` or by `jax.set_mesh`.
+
+`jax.set_mesh` (`jax.sharding.use_mesh` on JAX 0.7) has a public reader,
+`jax.sharding.get_abstract_mesh`. `with mesh:` has none that is not deprecated, but it
+has a public effect: a sharding constraint given as a bare `PartitionSpec` resolves
+against it. So the mesh is read off the jaxpr of such a constraint.
+"""
+
+import threading
+
+import jax
+import numpy as np
+from jax.sharding import AbstractMesh, AxisType, Mesh, PartitionSpec
+
+# `_entered_mesh` encodes its answer as a shape, which indexes this list; 0 is "none".
+_seen: list[Mesh | AbstractMesh | None] = [None]
+_seen_lock = threading.Lock()
+
+
+@jax.jit
+def _entered_mesh():
+    # Never executed, only traced: the tracing cache of `jax.jit` has the context mesh
+    # in its key, so a repeated question costs a cache look-up and no tracing.
+    def constrained(x):
+        return jax.lax.with_sharding_constraint(x, PartitionSpec())
+
+    try:
+        jaxpr = jax.make_jaxpr(constrained)(np.float32(0))
+        mesh = jaxpr.jaxpr.eqns[0].params["sharding"].mesh
+    except RuntimeError:  # JAX's answer where no mesh is in force.
+        mesh = None
+    with _seen_lock:
+        if mesh not in _seen:
+            _seen.append(mesh)
+        return np.zeros((_seen.index(mesh),), np.int8)
+
+
+def get_global_mesh() -> Mesh | AbstractMesh | None:
+    """The mesh in force here, or None.
+
+    Returns:
+      Under `jax.set_mesh(mesh)`, the abstract mesh (axis names and sizes, no devices),
+      inside and outside `jax.jit`. Under `with mesh:`, that mesh. Else None.
+
+    Example::
+
+      >>> import jax
+      >>> from batiste.spmd import get_global_mesh
+      >>> print(get_global_mesh())
+      None
+      >>> with jax.make_mesh((1,), ("data",)):
+      ...   get_global_mesh().axis_names
+      ('data',)
+    """
+    abstract = jax.sharding.get_abstract_mesh()
+    if abstract is not None and not abstract.empty:
+        return abstract
+    return _seen[jax.eval_shape(_entered_mesh).shape[0]]
+
+
+def global_mesh_defined() -> bool:
+    """Whether a mesh is in force here, by `with mesh:` or by `jax.set_mesh`.
+
+    Example::
+
+      >>> from batiste.spmd import global_mesh_defined
+      >>> global_mesh_defined()
+      False
+    """
+    return get_global_mesh() is not None
+
+
+def manual_axes(mesh: Mesh | AbstractMesh) -> frozenset[str]:
+    """The axes of `mesh` that an enclosing `jax.shard_map` maps by hand."""
+    return _axes_of_type(mesh, AxisType.Manual)
+
+
+def explicit_axes(mesh: Mesh | AbstractMesh) -> frozenset[str]:
+    """The axes of `mesh` over which shardings are part of an array's type."""
+    return _axes_of_type(mesh, AxisType.Explicit)
+
+
+def _axes_of_type(mesh: Mesh | AbstractMesh, kind: AxisType) -> frozenset[str]:
+    return frozenset(
+        name for name, type_ in zip(mesh.axis_names, mesh.axis_types) if type_ == kind
+    )
