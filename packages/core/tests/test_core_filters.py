@@ -1,4 +1,4 @@
-"""Tests of batiste.core.filters: the algebra against that of sets."""
+"""Tests of batiste.core.scope.filters: the algebra against that of sets."""
 
 import pytest
 from hypothesis import given, settings

@@ -6,7 +6,7 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batiste.core.ids import FlaxId, UUIDManager, uuid
+from batiste.flax.ids import FlaxId, UUIDManager, uuid
 
 
 @given(st.integers(), st.integers())

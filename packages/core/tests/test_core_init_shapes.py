@@ -1,4 +1,4 @@
-"""Tests of batiste.core.init_shapes."""
+"""Tests of batiste.core.scope.init_shapes."""
 
 import gc
 
@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from batiste.core.init_shapes import expected_shapes
+from batiste.core.scope.init_shapes import expected_shapes
 
 
 def test_shapes_of_all_leaves():

@@ -1,4 +1,4 @@
-"""Tests of batiste.core.rngs."""
+"""Tests of batiste.core.scope.keys."""
 
 import hashlib
 
@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from batiste.core import apply
 from batiste.core.config import config
-from batiste.core.rngs import RngCounters, fold_in_static
 from batiste.core.scope import LazyRng
+from batiste.core.scope.keys import RngCounters, fold_in_static
 
 KEY = jax.random.key(0)
 items = st.lists(st.text(max_size=4) | st.integers(0, 2**40), max_size=4)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batiste.core import typing as types
+from batiste.flax import typing as types
 
 
 def test_annotations_resolve():

@@ -1,4 +1,4 @@
-"""Tests of batiste.core.variables."""
+"""Tests of batiste.core.scope.variables."""
 
 import pytest
 

@@ -4,8 +4,8 @@ import jax
 import pytest
 from jax import numpy as jnp
 
-from batiste.linen.apply_moments import alike
 from batiste.linen.normalization import LayerNorm
+from batiste.linen.normalization.apply_moments import alike
 
 
 def test_alike():

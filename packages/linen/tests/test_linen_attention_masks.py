@@ -1,11 +1,11 @@
-"""Tests of batiste.linen.attention_masks."""
+"""Tests of batiste.linen.attention.masks."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from batiste.linen.attention_masks import (
+from batiste.linen.attention.masks import (
     combine_masks,
     make_attention_mask,
     make_causal_mask,

@@ -1,4 +1,4 @@
-"""Tests of batiste.linen.attention_weights."""
+"""Tests of batiste.linen.attention.weights."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from batiste.core import errors
-from batiste.linen.attention_weights import (
+from batiste.linen.attention.weights import (
     dot_product_attention,
     dot_product_attention_weights,
 )

@@ -3,7 +3,7 @@
 import jax
 from jax import numpy as jnp
 
-from batiste.linen.bias import add_bias
+from batiste.linen.linear.bias import add_bias
 
 
 def test_last_axes():

@@ -7,7 +7,7 @@ from jax import lax
 from jax import numpy as jnp
 
 from batiste import linen as nn
-from batiste.linen.conv import Conv, ConvLocal
+from batiste.linen.linear.conv import Conv, ConvLocal
 
 KEY = jax.random.key(0)
 normal = jax.nn.initializers.normal(1.0)

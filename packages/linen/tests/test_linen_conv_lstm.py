@@ -1,4 +1,4 @@
-"""Tests of batiste.linen.conv_lstm."""
+"""Tests of batiste.linen.recurrent.conv_lstm."""
 
 import jax
 import jax.numpy as jnp

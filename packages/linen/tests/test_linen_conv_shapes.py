@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import numpy as jnp
 
-from batiste.linen.conv import Conv, canonicalize_padding
+from batiste.linen.linear.conv import Conv, canonicalize_padding
 
 
 @pytest.mark.parametrize(

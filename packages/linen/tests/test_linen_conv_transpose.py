@@ -6,7 +6,7 @@ import pytest
 from jax import lax
 from jax import numpy as jnp
 
-from batiste.linen.conv_transpose import ConvTranspose
+from batiste.linen.linear.conv_transpose import ConvTranspose
 
 KEY = jax.random.key(0)
 normal = jax.nn.initializers.normal(1.0)

@@ -5,7 +5,7 @@ import pytest
 from jax import lax
 from jax import numpy as jnp
 
-from batiste.linen.eager import eager_jit
+from batiste.linen.ops import eager_jit
 
 JAX = tuple(int(part) for part in jax.__version__.split(".")[:2])
 INLINED = JAX < (0, 12)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from jax import numpy as jnp
 
-from batiste.linen.einsum import Einsum
+from batiste.linen.linear.einsum import Einsum
 
 KEY = jax.random.key(0)
 X = jax.random.normal(jax.random.key(1), (3, 7, 4))

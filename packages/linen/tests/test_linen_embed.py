@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from jax import numpy as jnp
 
-from batiste.linen.embed import Embed
+from batiste.linen.linear.embed import Embed
 
 KEY = jax.random.key(0)
 

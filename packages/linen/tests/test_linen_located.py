@@ -3,7 +3,7 @@
 import jax
 
 from batiste import linen as nn
-from batiste.linen.located import located
+from batiste.linen.module.located import located
 
 
 class Inner(nn.Module):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import numpy as jnp
 
-from batiste.linen.moments import moments
+from batiste.linen.normalization.moments import moments
 
 
 @settings(max_examples=10, deadline=None)

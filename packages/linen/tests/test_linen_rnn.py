@@ -1,4 +1,4 @@
-"""Tests of batiste.linen.rnn."""
+"""Tests of batiste.linen.recurrent.rnn."""
 
 import functools
 from typing import Any

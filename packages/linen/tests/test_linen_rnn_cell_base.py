@@ -1,4 +1,4 @@
-"""Tests of batiste.linen.rnn_cell_base."""
+"""Tests of batiste.linen.recurrent.cell."""
 
 import jax
 import jax.numpy as jnp

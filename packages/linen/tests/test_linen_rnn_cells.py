@@ -1,4 +1,4 @@
-"""Tests of batiste.linen.rnn_cells."""
+"""Tests of batiste.linen.recurrent.cells."""
 
 import jax
 import jax.numpy as jnp

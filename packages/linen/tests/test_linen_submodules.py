@@ -9,7 +9,7 @@ from jax import numpy as jnp
 
 import batiste.linen as nn
 from batiste.core import FrozenDict, config, errors, struct
-from batiste.linen.submodules import contains_module, map_modules
+from batiste.linen.module.submodules import contains_module, map_modules
 
 KEY = jax.random.key(0)
 X = jnp.ones((2, 3))

@@ -1,4 +1,4 @@
-"""Tests of batiste.linen.transforms.compiling and .fingerprints."""
+"""Tests of batiste.linen.transforms.jit and .fingerprints."""
 
 from typing import Any
 

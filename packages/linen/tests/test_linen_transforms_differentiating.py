@@ -1,4 +1,4 @@
-"""Tests of batiste.linen.transforms.differentiating and .custom_rules."""
+"""Tests of batiste.linen.transforms.autodiff and .custom_rules."""
 
 from typing import Any
 

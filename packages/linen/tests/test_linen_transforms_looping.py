@@ -1,4 +1,4 @@
-"""Tests of batiste.linen.transforms.looping and .branching."""
+"""Tests of batiste.linen.transforms.scan and .branching."""
 
 import jax
 import numpy as np

@@ -1,4 +1,4 @@
-"""Tests of batiste.linen.transforms.mapping and .parallel."""
+"""Tests of batiste.linen.transforms.vmap and .parallel."""
 
 import jax
 import numpy as np

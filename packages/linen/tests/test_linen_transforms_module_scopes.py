@@ -1,4 +1,4 @@
-"""Tests of batiste.linen.transforms.module_scopes, .lifted_call and .direct."""
+"""Tests of batiste.linen.transforms.module_map, .lifted_call and .direct."""
 
 import gc
 from typing import Any

@@ -1,4 +1,4 @@
-"""Tests of batiste.linen.transforms.targets."""
+"""Tests of batiste.linen.transforms.target."""
 
 import functools
 import gc

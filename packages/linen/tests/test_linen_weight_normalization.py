@@ -7,7 +7,7 @@ from jax import numpy as jnp
 
 from batiste import linen as nn
 from batiste.core import errors
-from batiste.linen.weight_normalization import SpectralNorm, WeightNorm
+from batiste.linen.normalization.weights import SpectralNorm, WeightNorm
 
 KEY = jax.random.key(0)
 X = jax.random.normal(jax.random.key(1), (5, 4))

@@ -20,7 +20,8 @@ from jax.experimental.array_serialization.serialization import (
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from batiste.core import errors
-from batiste.training import checkpoint_arrays, checkpoints
+from batiste.training import checkpoints
+from batiste.training.checkpoints import arrays as checkpoint_arrays
 
 rank, port, folder = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 jax.distributed.initialize(f"localhost:{port}", num_processes=2, process_id=rank)

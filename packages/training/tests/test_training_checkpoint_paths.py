@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batiste.training import checkpoint_paths as paths
 from batiste.training import checkpoints
+from batiste.training.checkpoints import paths as paths
 
 
 @pytest.mark.parametrize(

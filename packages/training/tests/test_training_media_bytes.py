@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from batiste.training.media_bytes import png_bytes, wav_bytes
+from batiste.training.tensorboard.media_bytes import png_bytes, wav_bytes
 
 
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 4), st.integers(0, 99))

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from batiste.core.errors import InvalidCheckpointError
-from batiste.training import checkpoint_paths, checkpoints
+from batiste.training import checkpoints
+from batiste.training.checkpoints import paths as checkpoint_paths
 
 # The full campaign: BATISTE_KILL_RUNS=300.
 RUNS = int(os.environ.get("BATISTE_KILL_RUNS", "5"))

@@ -27,15 +27,15 @@ from .meta import map_axis_meta as map_axis_meta
 from .meta import remove_axis as remove_axis
 from .meta import replace_boxed as replace_boxed
 from .meta import unbox as unbox
-from .scope import DenyList as DenyList
-from .scope import Scope as Scope
-from .scope import apply as apply
-from .scope import bind as bind
-from .scope import init as init
-from .scope import lazy_init as lazy_init
+from .scope.filters import DenyList as DenyList
+from .scope.functions import apply as apply
+from .scope.functions import bind as bind
+from .scope.functions import init as init
+from .scope.functions import lazy_init as lazy_init
+from .scope.scope import Scope as Scope
+from .scope.variables import Variable as Variable
 from .tracers import check_trace_level as check_trace_level
 from .tracers import current_trace as current_trace
-from .variables import Variable as Variable
 
 if TYPE_CHECKING:
     from . import axes_scan as axes_scan

@@ -46,36 +46,36 @@ from .activation import softplus as softplus
 from .activation import standardize as standardize
 from .activation import swish as swish
 from .activation import tanh as tanh
-from .base import SetupState as SetupState
 from .combinators import Sequential as Sequential
-from .context import InterceptorContext as InterceptorContext
-from .context import disable_named_call as disable_named_call
-from .context import enable_named_call as enable_named_call
-from .context import intercept_methods as intercept_methods
-from .context import override_named_call as override_named_call
-from .conv import Conv as Conv
-from .conv import ConvLocal as ConvLocal
-from .conv import ConvTranspose as ConvTranspose
-from .embed import Embed as Embed
-from .functional import apply as apply
-from .functional import init as init
-from .functional import init_with_output as init_with_output
 from .initializers import ones as ones
 from .initializers import ones_init as ones_init
 from .initializers import zeros as zeros
 from .initializers import zeros_init as zeros_init
+from .linear import Conv as Conv
+from .linear import ConvLocal as ConvLocal
+from .linear import ConvTranspose as ConvTranspose
 from .linear import Dense as Dense
 from .linear import DenseGeneral as DenseGeneral
-from .method_call import compact as compact
-from .method_call import compact_name_scope as compact_name_scope
-from .method_call import nowrap as nowrap
+from .linear import Embed as Embed
+from .module import InterceptorContext as InterceptorContext
 from .module import Module as Module
+from .module import SetupState as SetupState
+from .module import apply as apply
+from .module import compact as compact
+from .module import compact_name_scope as compact_name_scope
+from .module import disable_named_call as disable_named_call
+from .module import enable_named_call as enable_named_call
+from .module import init as init
+from .module import init_with_output as init_with_output
+from .module import intercept_methods as intercept_methods
 from .module import merge_param as merge_param
+from .module import nowrap as nowrap
+from .module import override_named_call as override_named_call
+from .module import share_scope as share_scope
 from .pooling import avg_pool as avg_pool
 from .pooling import max_pool as max_pool
 from .pooling import min_pool as min_pool
 from .pooling import pool as pool
-from .share_scope import share_scope as share_scope
 from .stochastic import Dropout as Dropout
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ if TYPE_CHECKING:
     from .attention import make_attention_mask as make_attention_mask
     from .attention import make_causal_mask as make_causal_mask
     from .batch_apply import BatchApply as BatchApply
-    from .einsum import Einsum as Einsum
+    from .linear import Einsum as Einsum
     from .normalization import BatchNorm as BatchNorm
     from .normalization import GroupNorm as GroupNorm
     from .normalization import InstanceNorm as InstanceNorm
@@ -197,7 +197,7 @@ _LATER = {
         "make_causal_mask",
     ),
     ".batch_apply": ("BatchApply",),
-    ".einsum": ("Einsum",),
+    ".linear": ("Einsum",),
     ".normalization": (
         "BatchNorm",
         "GroupNorm",

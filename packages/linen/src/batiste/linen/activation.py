@@ -38,9 +38,10 @@ from jax.nn import standardize as standardize
 from jax.nn import swish as swish
 from jax.numpy import tanh as tanh
 
-from .eager import eager_jit
-from .layer_types import Array, Dtype
-from .module import Module, compact
+from .module.methods import compact
+from .module.module import Module
+from .ops import eager_jit
+from .types import Array, Dtype
 
 normalize = standardize
 

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax import lax
 
-from .layer_types import Array
+from .types import Array
 
 __all__ = [
     "BatchApply",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .module import Module, compact
+from .module.methods import compact
+from .module.module import Module
 
 __all__ = ["Sequential"]
 

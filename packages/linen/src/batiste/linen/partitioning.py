@@ -21,13 +21,12 @@ from batiste.core.scope import (
     union_filters,
 )
 from batiste.core.struct import field
-from batiste.spmd import RulesFallback as RulesFallback
-from batiste.spmd import with_logical_constraint
+from batiste.spmd import RulesFallback, with_logical_constraint
 
 from . import transforms
-from .context import context
-from .transforms.lifted_call import call_lifted
-from .transforms.targets import Call, lift_target
+from .module.context import context
+from .transforms.call import call_lifted
+from .transforms.target import Call, lift_target
 
 __all__ = [
     "AxisMetadata",

@@ -12,9 +12,9 @@ import numpy as np
 from jax import lax
 from jax import numpy as jnp
 
-from .conv_shapes import canonicalize_padding
-from .eager import eager_jit
-from .layer_types import Array, PaddingLike
+from .linear.conv_shapes import canonicalize_padding
+from .ops import eager_jit
+from .types import Array, PaddingLike
 
 __all__ = ["avg_pool", "max_pool", "min_pool", "pool"]
 

@@ -10,10 +10,12 @@ import numpy as np
 from jax import lax
 from jax import numpy as jnp
 
-from .eager import eager_jit
-from .layer_types import Array
-from .located import located
-from .module import Module, compact, merge_param
+from .module.located import located
+from .module.methods import compact
+from .module.module import Module
+from .module.variables import merge_param
+from .ops import eager_jit
+from .types import Array
 
 __all__ = ["Dropout"]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import jax
 
-from ..filters import Filter
-from ..nested_dicts import snapshot
+from ..scope.filters import Filter
+from ..scope.nested_dicts import snapshot
 from .pack import Lifted, PerScope, pack
 
 __all__ = ["grad", "jvp", "linearize", "value_and_grad", "vjp"]

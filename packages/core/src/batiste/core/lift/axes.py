@@ -10,11 +10,11 @@ import jax
 import numpy as np
 
 from .. import errors, meta
-from ..filters import Filter
 from ..partial_eval import path_name
+from ..scope.filters import Filter
 
 if TYPE_CHECKING:
-    from ..scope_tree import Scope
+    from ..scope.scope import Scope
 
 __all__ = ["In", "Out", "VariableAxes", "axis_sizes"]
 

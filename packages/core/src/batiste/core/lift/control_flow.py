@@ -9,7 +9,7 @@ import jax
 from jax import lax
 from jax import numpy as jnp
 
-from ..filters import Filter
+from ..scope.filters import Filter
 from .pack import Lifted, pack, tree_map_rngs, update_groups, variable_names
 
 __all__ = ["cond", "switch", "while_loop"]

@@ -9,8 +9,8 @@ import jax
 import numpy as np
 from jax import numpy as jnp
 
-from ..filters import Filter
-from ..nested_dicts import snapshot
+from ..scope.filters import Filter
+from ..scope.nested_dicts import snapshot
 from .pack import Lifted, pack
 
 __all__ = ["custom_jvp", "custom_vjp"]

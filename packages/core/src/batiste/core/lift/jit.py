@@ -12,8 +12,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..filters import DenyList, Filter
-from ..rngs import LazyRng, RequestedPrefix, RngCounters, SuffixRequests, suffix_hash
+from ..scope.filters import DenyList, Filter
+from ..scope.keys import (
+    LazyRng,
+    RequestedPrefix,
+    RngCounters,
+    SuffixRequests,
+    suffix_hash,
+)
 from .pack import Lifted, pack
 
 __all__ = ["jit"]

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
-from ..filters import (
+from ..partial_eval import path_name
+from ..scope.filters import (
     Filter,
     group_collections,
     in_filter,
@@ -18,10 +19,9 @@ from ..filters import (
     is_filter_empty,
     union_filters,
 )
-from ..nested_dicts import snapshot
-from ..partial_eval import path_name
-from ..rngs import RngCounters
-from ..scope_tree import Scope
+from ..scope.keys import RngCounters
+from ..scope.nested_dicts import snapshot
+from ..scope.scope import Scope
 
 __all__ = [
     "Lifted",

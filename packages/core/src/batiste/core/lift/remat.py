@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from ..filters import Filter
+from ..scope.filters import Filter
 from .pack import Lifted, pack
 from .scan import scan
 

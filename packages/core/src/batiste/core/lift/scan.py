@@ -9,8 +9,8 @@ import jax
 
 from .. import axes_scan
 from ..axes_scan import broadcast
-from ..filters import Filter, union_filters
-from ..rngs import RngCounters
+from ..scope.filters import Filter, union_filters
+from ..scope.keys import RngCounters
 from .axes import VariableAxes, axis_sizes
 from .pack import Lifted, pack, tree_map_rngs, update_groups
 

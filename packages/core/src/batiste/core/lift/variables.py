@@ -5,14 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..filters import (
-    Filter,
-    in_filter,
-    subtract_filters,
-    union_filters,
-)
-from ..nested_dicts import snapshot
-from ..rngs import LazyRng
+from ..scope.filters import Filter, in_filter, subtract_filters, union_filters
+from ..scope.keys import LazyRng
+from ..scope.nested_dicts import snapshot
 from .axes import VariableAxes
 from .pack import Lifted, pack
 

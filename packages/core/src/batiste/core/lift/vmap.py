@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from ..filters import Filter
+from ..scope.filters import Filter
 from .axes import VariableAxes, axis_sizes
 from .pack import Lifted, pack, tree_map_rngs
 

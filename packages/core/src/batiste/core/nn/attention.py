@@ -14,7 +14,7 @@ from .. import struct
 from .linear import Initializer, _as_tuple, default_kernel_init, dense_general
 
 if TYPE_CHECKING:
-    from ..scope import Scope
+    from ..scope.scope import Scope
 
 Axes = int | Iterable[int] | None
 

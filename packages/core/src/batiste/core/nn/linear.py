@@ -11,7 +11,7 @@ from jax import lax
 from jax.nn import initializers
 
 if TYPE_CHECKING:
-    from ..scope import Scope
+    from ..scope.scope import Scope
 
 Initializer = Callable[..., Any]
 Padding = str | Sequence[tuple[int, int]]

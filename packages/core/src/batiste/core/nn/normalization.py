@@ -11,7 +11,7 @@ from jax.nn import initializers
 from .linear import Initializer, _as_tuple, _cast, _normalize_axes
 
 if TYPE_CHECKING:
-    from ..scope import Scope
+    from ..scope.scope import Scope
 
 
 def batch_norm(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 if TYPE_CHECKING:
-    from ..scope import Scope
+    from ..scope.scope import Scope
 
 
 def dropout(

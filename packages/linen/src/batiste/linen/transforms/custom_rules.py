@@ -8,7 +8,7 @@ from typing import Any
 from batiste.core import lift
 from batiste.core.scope import CollectionFilter
 
-from .direct import DirectCall
+from .direct_call import DirectCall
 
 __all__ = ["custom_jvp", "custom_vjp"]
 

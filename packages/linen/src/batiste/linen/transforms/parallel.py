@@ -8,8 +8,8 @@ from typing import Any
 from batiste.core import lift
 from batiste.core.frozen_dict import FrozenDict
 
-from .lifted_call import call_lifted
-from .targets import Call, lift_target
+from .call import call_lifted
+from .target import Call, lift_target
 
 __all__ = ["pmap", "shard_map"]
 

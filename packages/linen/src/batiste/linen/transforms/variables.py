@@ -9,8 +9,8 @@ from batiste.core import lift
 from batiste.core.frozen_dict import FrozenDict
 from batiste.core.scope import CollectionFilter, PRNGSequenceFilter
 
-from .lifted_call import call_lifted
-from .targets import Call, lift_target
+from .call import call_lifted
+from .target import Call, lift_target
 
 __all__ = ["add_metadata_axis", "fold_rngs", "map_variables"]
 

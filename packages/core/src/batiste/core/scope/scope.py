@@ -1,0 +1,565 @@
+"""The tree of scopes: where variables and PRNG streams live while a model runs."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+
+from .. import errors
+from ..config import config
+from ..frozen_dict import FrozenDict
+from ..tracers import current_trace
+from .filters import CollectionFilter, in_filter
+from .init_shapes import expected_shapes
+from .keys import LazyRng, RngCounters, draw
+from .nested_dicts import as_result, merge_into, snapshot
+from .place import Place
+from .tree import Tree
+from .variables import Variable, unboxed
+
+__all__ = ["Scope"]
+
+T = TypeVar("T")
+
+_EMPTY: Mapping[str, Any] = FrozenDict()
+_MISSING = object()
+no_flag = object()
+_CHILD: Any = frozenset({None})  # who has the name of a child scope: no collection
+
+
+class Scope(Place):
+    """A place in a tree of variables, with the PRNG streams that feed it.
+
+    A scope offers its own part of each variable collection, and child scopes
+    (`push`, `child`) for the parts below it. A functional model is a function whose
+    first argument is a scope; `init` and `apply` make the root scope, run the
+    function and return what became of the variables.
+
+    Args:
+      variables: the collections, a mapping from collection names to nested dicts.
+      rngs: a PRNG key for each stream.
+      name: the scope's own name.
+      mutable: a filter that selects the collections that may change.
+      parent: the scope above, or None for a root.
+      path: the names from the root to this scope.
+      debug_path: the path to show to people, `path` when not given.
+      flags: static data that every scope of the tree can read.
+
+    >>> import jax, numpy as np
+    >>> from batiste.core import init
+    >>> def dense(scope, x, features):
+    ...     init_fn = jax.nn.initializers.ones
+    ...     kernel = scope.param("kernel", init_fn, (x.shape[-1], features))
+    ...     return x @ kernel
+    >>> y, variables = init(dense)(jax.random.key(0), np.ones((1, 2)), 3)
+    >>> y.shape, variables["params"]["kernel"].shape
+    ((1, 3), (2, 3))
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_counters",
+        "_cursors",
+        "_rngs",
+        "_variables",
+        "flags",
+        "mutable",
+        "reservations",
+        "trace_level",
+    )
+
+    parent: Scope | None
+
+    def __init__(
+        self,
+        variables: Mapping[str, Any],
+        rngs: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        mutable: CollectionFilter = False,
+        parent: Scope | None = None,
+        path: tuple[str, ...] = (),
+        debug_path: tuple[str, ...] = (),
+        flags: Mapping[str, Any] | None = None,
+    ):
+        self._variables: dict[str, Any] = dict(variables)
+        lazy_rngs = {
+            stream: rng if isinstance(rng, LazyRng) else LazyRng(rng)
+            for stream, rng in (rngs or {}).items()
+        }
+        self._rngs: dict[str, LazyRng] | None = lazy_rngs
+        self._counters: RngCounters | None = RngCounters()
+        self._cursors: dict[str, int] | None = None
+        self.name = name
+        self.mutable = mutable
+        self.parent = parent
+        self._path = tuple(path)
+        self._debug_path = tuple(debug_path) or self._path
+        self.flags = flags if flags is not None else {}
+        self.reservations: dict[str, set[str | None]] = {}
+        self._tree = (
+            Tree(self._variables, lazy_rngs) if parent is None else parent._tree
+        )
+        self.trace_level = current_trace()
+
+    def _handle(self, name, parent, path=None, debug_path=None) -> Scope:
+        """A bare scope of the same tree; the caller sets variables and streams."""
+        new = Scope.__new__(Scope)
+        new._cursors = None
+        new._tree = self._tree
+        new.name = name
+        new.mutable = self.mutable
+        new.parent = parent
+        new._path = path  # None: made when asked for, as it is as long as deep
+        new._debug_path = debug_path
+        new.flags = self.flags
+        new.reservations = {}
+        new.trace_level = self.trace_level
+        return new
+
+    def __repr__(self) -> str:
+        return f"Scope({self.path_text!r}, mutable={self.mutable!r})"
+
+    # Lifetime.
+
+    @property
+    def invalid(self) -> bool:
+        """Whether the call that this scope belongs to has ended."""
+        return self._tree.invalid
+
+    @contextlib.contextmanager
+    def temporary(self) -> Iterator[Scope]:
+        """Gives the scope to a `with` block and invalidates it at its end."""
+        try:
+            yield self
+        finally:
+            self.invalidate()
+
+    def invalidate(self) -> None:
+        """Ends the life of the whole tree: later use raises `InvalidScopeError`."""
+        self._tree.invalid = True
+
+    def _check_valid(self) -> None:
+        if self._tree.invalid:
+            raise errors.InvalidScopeError(self.path_text)
+
+    def _check_usable(self) -> None:
+        """Raises unless the scope lives and JAX is at the scope's own trace level."""
+        if self._tree.invalid:
+            raise errors.InvalidScopeError(self.path_text)
+        if current_trace() != self.trace_level and config.documented_checks:
+            raise errors.JaxTransformError(scope_path=self.path_text)
+
+    def rewound(self, rewind_rngs: bool = False) -> Scope:
+        """A scope at the same place with no names reserved.
+
+        Names may be used a second time in it, which shares their variables. PRNG
+        counters go on, or start again with `rewind_rngs`.
+
+        Raises:
+          InvalidScopeError: the call that the scope belongs to has ended.
+        """
+        self._check_valid()
+        new = self._handle(self.name, self.parent, self._path, self._debug_path)
+        new._variables = self._variables
+        new._rngs = self._rngs
+        new._counters = RngCounters() if rewind_rngs else self._rng_state
+        return new
+
+    # Names.
+
+    def name_reserved(self, name: str, col: str | None = None) -> bool:
+        """Whether `name` is taken by a child scope, or by a variable in `col`.
+
+        With `col` None, whether anything has the name.
+        """
+        taken = self.reservations.get(name)
+        return bool(taken) and (col is None or None in taken or col in taken)
+
+    def reserve(self, name: str, col: str | None = None) -> None:
+        """Takes a name for a child scope (`col` None) or for a variable in `col`.
+
+        Raises:
+          TypeError: the name is not a string.
+          ValueError: the name is taken.
+        """
+        taken = self.reservations.get(name)
+        if not taken:
+            if not isinstance(name, str):
+                raise TypeError(
+                    f"A scope or variable name must be a string, but {name!r} in "
+                    f'"{self.path_text}" is of type {type(name).__name__}.'
+                )
+            self.reservations[name] = _CHILD if col is None else {col}
+        elif col is None or None in taken or col in taken:
+            raise ValueError(
+                f'Duplicate use of scope name: "{name}" in "{self.path_text}". Give '
+                f"the second child or variable another name, or reuse the first."
+            )
+        else:
+            taken.add(col)
+
+    def default_name(self, prefix: str) -> str:
+        """The first of `prefix0`, `prefix1`, ... that is not taken."""
+        # The search starts where it ended; names of children are never given back.
+        if self._cursors is None:
+            self._cursors = {}
+        index = self._cursors.get(prefix, 0)
+        while f"{prefix}{index}" in self.reservations:
+            index += 1
+        self._cursors[prefix] = index
+        return f"{prefix}{index}"
+
+    # Children.
+
+    def push(
+        self, name: str | None = None, prefix: str = "", reuse: bool = False
+    ) -> Scope:
+        """Opens a child scope.
+
+        Args:
+          name: the child's name; by default the first free one with `prefix`.
+          prefix: what default names start with.
+          reuse: whether the name may be taken already, which shares its variables.
+
+        Raises:
+          InvalidScopeError: the call that the scope belongs to has ended.
+          JaxTransformError: the scope comes from outside of a JAX transformation.
+          TypeError: the name is not a string.
+          ValueError: the name is taken.
+        """
+        self._check_usable()
+        if name is None:
+            name = self.default_name(prefix)
+        if not reuse or name not in self.reservations:
+            self.reserve(name)
+        return self._below(name)
+
+    def _below(self, name: str) -> Scope:
+        """The scope at `name` below this one, whether the name is reserved or not."""
+        new = self._handle(name, self)
+        new._variables = {}
+        new._rngs = None
+        new._counters = None
+        return new
+
+    def child(
+        self,
+        fn: Callable[..., Any],
+        name: str | None = None,
+        prefix: str | None = None,
+        named_call: bool = True,
+        **partial_kwargs: Any,
+    ) -> Callable[..., Any]:
+        """Gives `fn` a child scope of its own as its first argument.
+
+        Each call of the result runs `fn` on the same variables.
+
+        Args:
+          fn: a function whose first argument is a scope.
+          name: the child's name; by default made from `prefix` and a number.
+          prefix: what the default name starts with, by default `fn`'s name.
+          named_call: whether the name shows in JAX's profiles.
+          **partial_kwargs: keyword arguments to pass to `fn`.
+
+        Raises:
+          As `push`.
+        """
+        if name is None:
+            default = getattr(fn, "__name__", type(fn).__name__) + "_"
+            name = self.default_name(default if prefix is None else prefix)
+        scope = self.push(name)
+
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            kwargs = {**partial_kwargs, **kwargs}
+            if not named_call:
+                return fn(scope.rewound(), *args, **kwargs)
+            with jax.named_scope(name):
+                return fn(scope.rewound(), *args, **kwargs)
+
+        return wrapper
+
+    # Collections.
+
+    def is_mutable_collection(self, col: str) -> bool:
+        """Whether variables of the collection may be made and changed."""
+        known = self._tree.mutable.get(col)
+        if known is None:
+            known = self._tree.mutable[col] = in_filter(self.mutable, col)
+        return known
+
+    def is_collection_empty(self, col: str) -> bool:
+        """Whether no scope of the tree has a variable in the collection."""
+        return not self._tree.variables.get(col)
+
+    def _collection(self, col: str) -> Mapping[str, Any]:
+        """This scope's part of a collection, to read."""
+        found = self._variables.get(col)
+        if found is not None:
+            return found
+        if self.parent is None:
+            return _EMPTY
+        assert self.name is not None
+        found = self.parent._collection(col).get(self.name, _MISSING)
+        if not isinstance(found, Mapping):
+            return _EMPTY
+        self._variables[col] = found
+        return found
+
+    def _writable(self, col: str) -> dict[str, Any]:
+        """This scope's part of a mutable collection, made if it is not there."""
+        found = self._variables.get(col)
+        if found is None:
+            if self.parent is None:
+                found = {}
+            else:
+                above = self.parent._writable(col)
+                assert self.name is not None
+                found = above.get(self.name)
+                if not isinstance(found, dict):
+                    found = above[self.name] = {}
+            self._variables[col] = found
+        return found
+
+    def _own_variables(self) -> dict[str, Mapping[str, Any]]:
+        own = {}
+        for col in self._tree.variables:
+            part = self._collection(col)
+            if part:
+                own[col] = part
+        return own
+
+    def variables(self) -> Mapping[str, Any]:
+        """This scope's part of every collection, as immutable nested dicts."""
+        return as_result(snapshot(self._own_variables()))
+
+    def mutable_variables(self) -> Mapping[str, Any]:
+        """This scope's part of the mutable collections, as immutable nested dicts."""
+        return as_result(
+            {
+                col: snapshot(part)
+                for col, part in self._own_variables().items()
+                if self.is_mutable_collection(col)
+            }
+        )
+
+    # Variables.
+
+    def has_variable(self, col: str, name: str) -> bool:
+        """Whether the collection has a variable of this name in this scope."""
+        return name in self._collection(col)
+
+    def get_variable(self, col: str, name: str, default: Any = None) -> Any:
+        """The variable's value, boxed if it is, or `default` if there is none."""
+        found = self._collection(col)
+        value = found.get(name, default)
+        if type(value) is dict and type(found) is dict:
+            if not self.is_mutable_collection(col):
+                return FrozenDict(value, __unsafe_skip_copy__=True)
+        return value
+
+    def put_variable(self, col: str, name: str, value: Any) -> None:
+        """Sets a variable; a mapping is merged into the mapping that is there.
+
+        Raises:
+          InvalidScopeError: the call that the scope belongs to has ended.
+          JaxTransformError: the scope comes from outside of a JAX transformation.
+          ModifyScopeVariableError: the collection is not mutable.
+        """
+        self._check_usable()
+        if not self.is_mutable_collection(col):
+            raise errors.ModifyScopeVariableError(col, name, self.path_text)
+        merge_into(self._writable(col), name, value)
+
+    def variable(
+        self,
+        col: str,
+        name: str,
+        init_fn: Callable[..., T] | None = None,
+        *init_args: Any,
+        unbox: bool = True,
+        **init_kwargs: Any,
+    ) -> Variable[T]:
+        """Declares a variable and returns a handle on it.
+
+        Args:
+          col: the collection.
+          name: the variable's name.
+          init_fn: makes the first value, from `init_args` and `init_kwargs`. Called
+            only if there is no value yet. None if there must be one.
+          unbox: whether the handle hides `AxisMetadata` boxes.
+
+        Raises:
+          ScopeCollectionNotFound: there is no value, none can be made, and the
+            collection is empty.
+          ScopeVariableNotFoundError: there is no value and none can be made.
+          ValueError: the name is taken in this scope.
+          JaxTransformError: the scope comes from outside of a JAX transformation.
+        """
+        self.reserve(name, col)
+        try:
+            if name not in self._collection(col):
+                if init_fn is None or not self.is_mutable_collection(col):
+                    raise self._not_found(col, name)
+                self._check_usable()
+                self.put_variable(col, name, init_fn(*init_args, **init_kwargs))
+        except BaseException:
+            self.reservations[name].discard(col)
+            raise
+        return Variable(self, col, name, unbox=unbox)
+
+    def param(
+        self,
+        name: str,
+        init_fn: Callable[..., T],
+        *init_args: Any,
+        unbox: bool = True,
+        **init_kwargs: Any,
+    ) -> T:
+        """Declares a parameter and returns its value.
+
+        Args:
+          name: the parameter's name.
+          init_fn: makes the value, from a fresh key of the stream "params",
+            `init_args` and `init_kwargs`. When there is a value already, only its
+            shape is compared with what `init_fn` would make.
+          unbox: whether to return the value without its `AxisMetadata` box.
+
+        Raises:
+          InvalidRngError: there is no value and no "params" stream to make it from.
+          ScopeCollectionNotFound: there are no parameters at all.
+          ScopeParamNotFoundError: there is no value and "params" is immutable.
+          ScopeParamShapeError: the value has another shape than `init_fn` makes.
+          ValueError: the name is taken in this scope.
+          JaxTransformError: the scope comes from outside of a JAX transformation.
+        """
+        if self._tree.lifted:
+            self._check_usable()
+        self.reserve(name, "params")
+        try:
+            value = self._collection("params").get(name, _MISSING)
+            if value is not _MISSING:
+                if type(value) is dict:
+                    value = self.get_variable("params", name)
+                shapes = expected_shapes(init_fn, init_args, init_kwargs)
+                if len(shapes) != 1 or getattr(value, "shape", _MISSING) != shapes[0]:
+                    self._check_shapes(name, value, shapes)
+            elif self.is_mutable_collection("params"):
+                counts = self._rng_state.counts
+                drawn = counts.get("params", 0)
+                try:
+                    value = init_fn(self.make_rng("params"), *init_args, **init_kwargs)
+                    self.put_variable("params", name, value)
+                except BaseException:
+                    counts["params"] = drawn
+                    raise
+            elif self.is_collection_empty("params"):
+                raise self._not_found("params", name)
+            else:
+                raise errors.ScopeParamNotFoundError(
+                    name, self.path_text, available=self._collection("params")
+                )
+        except BaseException:
+            self.reservations[name].discard("params")
+            raise
+        return unboxed(self, "params", name, value) if unbox else value
+
+    def _not_found(self, col: str, name: str) -> Exception:
+        if self.is_collection_empty(col):
+            return errors.ScopeCollectionNotFound(
+                col, name, self.path_text, available=self._tree.variables
+            )
+        return errors.ScopeVariableNotFoundError(
+            name, col, self.path_text, available=self._collection(col)
+        )
+
+    def _check_shapes(self, name: str, value: Any, shapes: tuple[Any, ...]) -> None:
+        for leaf, shape in zip(jax.tree.leaves(value), shapes, strict=False):
+            if shape is not None and np.shape(leaf) != shape:
+                raise errors.ScopeParamShapeError(
+                    name, self.path_text, np.shape(leaf), shape
+                )
+
+    # PRNG streams.
+
+    @property
+    def _rng_state(self) -> RngCounters:
+        """The counters of this place; most scopes draw nothing, and make none."""
+        if self._counters is None:
+            assert self.parent is not None and self.name is not None
+            self._counters = self.parent._rng_state.child(self.name)
+        return self._counters
+
+    @_rng_state.setter
+    def _rng_state(self, counters: RngCounters) -> None:
+        self._counters = counters
+
+    @property
+    def rngs(self) -> dict[str, LazyRng]:
+        """The scope's PRNG streams: base keys, and suffixes down to this scope."""
+        if self._rngs is None:
+            assert self.parent is not None and self.name is not None
+            name = self.name
+            self._rngs = {
+                stream: LazyRng(rng.rng, (*rng.suffix, name))
+                for stream, rng in self.parent.rngs.items()
+            }
+        return self._rngs
+
+    @property
+    def rng_counters(self) -> dict[str, int]:
+        """How many keys this scope has drawn from each stream."""
+        counts = self._rng_state.counts
+        return {stream: counts.get(stream, 0) for stream in self._tree.rngs}
+
+    def has_rng(self, name: str) -> bool:
+        """Whether there is a PRNG stream of this name."""
+        return name in self._tree.rngs
+
+    def make_rng(self, name: str = "params") -> jax.Array:
+        """Draws a fresh PRNG key from a stream.
+
+        The key depends on the stream's base key, the path of this scope and the
+        number of keys drawn here before. A stream that was not given falls back to
+        "params", if there is that.
+
+        Raises:
+          InvalidRngError: there is no such stream, nor a stream "params".
+          InvalidScopeError: the call that the scope belongs to has ended.
+          JaxTransformError: the scope comes from outside of a JAX transformation.
+        """
+        if name not in (rngs := self.rngs):
+            if "params" not in rngs:
+                raise errors.InvalidRngError(
+                    f'"{self.path_text}" needs a PRNG key for the stream "{name}", but '
+                    f"the call was given {sorted(rngs) or 'no streams'}. Pass "
+                    f'rngs={{"{name}": key}} to init or apply.'
+                )
+            name = "params"
+        self._check_usable()
+        counts = self._rng_state.counts
+        count = counts[name] = counts.get(name, 0) + 1
+        return draw(rngs[name], count)
+
+    # Flags.
+
+    def has_flag(self, key: str) -> bool:
+        """Whether the call that made the root set this flag."""
+        return key in self.flags
+
+    def get_flag(self, key: str, default: Any = no_flag) -> Any:
+        """The flag's value, or `default`.
+
+        Raises:
+          ValueError: the flag is not set and there is no default.
+        """
+        value = self.flags.get(key, default)
+        if value is no_flag:
+            raise ValueError(
+                f'The flag "{key}" is not set on the scope "{self.path_text}". Flags '
+                f"that are set: {sorted(self.flags) or 'none'}."
+            )
+        return value

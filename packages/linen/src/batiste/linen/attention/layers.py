@@ -1,0 +1,446 @@
+"""Attention layers, which project their inputs to several heads."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from .. import initializers
+from ..initializers import default_kernel_init
+from ..linear.dense import DenseGeneral
+from ..module.located import located
+from ..module.methods import compact
+from ..module.module import Module
+from ..module.variables import merge_param
+from ..normalization.layers import LayerNorm
+from ..types import Array, DotGeneral, Dtype, Initializer, PrecisionLike
+from .masks import as_bool
+from .weights import dot_product_attention
+
+_HEADS = (
+    "{module}: Memory dimension ({features}) must be divisible by number of heads "
+    "({heads}); choose qkv_features as a multiple of num_heads"
+)
+_TWO_SOURCES = (
+    "{module}: inputs_kv was given together with inputs_k or inputs_v; pass either "
+    "inputs_kv, for keys and values alike, or inputs_k and inputs_v"
+)
+_VALUES_ONLY = (
+    "{module}: inputs_v was given without inputs_k; pass both, or only inputs_k for "
+    "keys and values alike"
+)
+_TWO_MASKS = (
+    "{module}: the third argument, of shape {third}, was taken for a mask, since it is "
+    "not shaped as values for keys of shape {keys}, but there is a keyword mask as "
+    "well; pass values as inputs_v, and one mask"
+)
+_STEP_SHAPE = (
+    "{module}: Autoregressive cache shape error, expected query shape {expected} "
+    "instead got {found}; after initialization with whole sequences, decode=True takes "
+    "one position at a time"
+)
+
+
+@functools.lru_cache(maxsize=256)
+def _parameter_names_cached(fn: Callable[..., Any]) -> frozenset[str] | None:
+    parameters = inspect.signature(fn).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return None
+    return frozenset(p.name for p in parameters if p.kind is not p.POSITIONAL_ONLY)
+
+
+def _parameter_names(fn: Callable[..., Any]) -> frozenset[str] | None:
+    """The keywords that `fn` takes, or None if it takes any."""
+    try:
+        return _parameter_names_cached(fn)
+    except TypeError:  # cannot be hashed
+        return _parameter_names_cached.__wrapped__(fn)
+    except ValueError:  # has no signature
+        return frozenset()
+
+
+def _is_values(x: Any, keys: Any, mask_shape: tuple[int, ...]) -> bool:
+    """Whether a third positional argument holds values, and not a mask."""
+    shape, dtype = np.shape(x), getattr(x, "dtype", None)
+    if dtype == np.bool_ or shape[:-1] != np.shape(keys)[:-1]:
+        return False
+    if shape[-1:] == np.shape(keys)[-1:]:
+        return True
+    try:
+        return np.broadcast_shapes(shape, mask_shape) != mask_shape
+    except ValueError:
+        return True
+
+
+class MultiHeadDotProductAttention(Module):
+    """Attention with several heads.
+
+    Queries, keys and values are linear maps of the inputs (the submodules `query`,
+    `key` and `value`, each a `DenseGeneral`). Each head attends by itself, and `out`
+    maps all heads together to the result.
+
+    Attributes:
+      num_heads: the number of heads; divides `qkv_features`.
+      dtype: the dtype of the computation; inferred from inputs and parameters if None.
+      param_dtype: the dtype in which the parameters are initialized.
+      qkv_features: features of all heads together; by default those of the queries.
+      out_features: features of the result; by default those of the queries.
+      broadcast_dropout: whether all batch indices and heads drop the same weights.
+      dropout_rate: probability of dropping an attention weight.
+      deterministic: whether to skip dropout; may be given at call time instead.
+      precision: as in `jax.lax.dot_general`.
+      kernel_init: initializer of the kernels.
+      out_kernel_init: initializer of the kernel of `out`; `kernel_init` if None.
+      bias_init: initializer of the biases.
+      out_bias_init: initializer of the bias of `out`; `bias_init` if None.
+      use_bias: whether the projections have biases.
+      attention_fn: `dot_product_attention`, or a function of query, key and value
+        with the same result. It is passed those of that function's keyword arguments
+        that it has.
+      decode: whether to decode one position at a time, with a cache. The variables
+        `cached_key`, `cached_value` and `cache_index` are made in the collection
+        "cache" by `init`, which takes inputs of the full length.
+      normalize_qk: whether to normalize queries and keys (submodules `query_ln` and
+        `key_ln`), as in https://arxiv.org/abs/2302.05442.
+      force_fp32_for_softmax: whether to compute the softmax in float32.
+      qkv_dot_general: what the projections to queries, keys and values call in place
+        of `jax.lax.dot_general`.
+      out_dot_general: the same for `out`.
+      qkv_dot_general_cls: a class, or other callable without arguments, that makes
+        such a function.
+      out_dot_general_cls: the same for `out`.
+      qk_attn_weights_einsum_cls: makes what is called in place of `jnp.einsum` of
+        queries and keys.
+      attn_weights_value_einsum_cls: the same for weights and values.
+
+    Vaswani et al., 2017, https://arxiv.org/abs/1706.03762.
+
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> layer = MultiHeadDotProductAttention(num_heads=4, qkv_features=16)
+    >>> x = jnp.ones((2, 5, 3))
+    >>> variables = layer.init(jax.random.key(0), x)
+    >>> variables["params"]["query"]["kernel"].shape
+    (3, 4, 4)
+    >>> layer.apply(variables, x, mask=make_causal_mask(x[..., 0])).shape
+    (2, 5, 3)
+    """
+
+    num_heads: int
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
+    qkv_features: int | None = None
+    out_features: int | None = None
+    broadcast_dropout: bool = True
+    dropout_rate: float = 0.0
+    deterministic: bool | None = None
+    precision: PrecisionLike = None
+    kernel_init: Initializer = default_kernel_init
+    out_kernel_init: Initializer | None = None
+    bias_init: Initializer = initializers.zeros_init()
+    out_bias_init: Initializer | None = None
+    use_bias: bool = True
+    attention_fn: Callable[..., Array] = dot_product_attention
+    decode: bool = False
+    normalize_qk: bool = False
+    force_fp32_for_softmax: bool = False
+    qkv_dot_general: DotGeneral | None = None
+    out_dot_general: DotGeneral | None = None
+    qkv_dot_general_cls: Any = None
+    out_dot_general_cls: Any = None
+    qk_attn_weights_einsum_cls: Callable[..., Callable[..., Array]] | None = None
+    attn_weights_value_einsum_cls: Callable[..., Callable[..., Array]] | None = None
+
+    @compact
+    def __call__(
+        self,
+        inputs_q: Array,
+        inputs_k: Array | None = None,
+        inputs_v: Array | None = None,
+        deterministic: bool | None = None,
+        *,
+        inputs_kv: Array | None = None,
+        mask: Array | None = None,
+        dropout_rng: Any = None,
+        sow_weights: bool = False,
+    ) -> Array:
+        """Attends from `inputs_q` to the keys and values.
+
+        Both `(inputs_q, inputs_kv, mask, deterministic)` and
+        `(inputs_q, inputs_k, inputs_v)` may be passed by position. The third is taken
+        for values if it is not boolean and has the shape of the keys, apart from the
+        features, and if with other features than theirs it could not be a mask as
+        well. Use keywords to be explicit.
+
+        Args:
+          inputs_q: array of shape (*batch, q_length, features).
+          inputs_k: array of shape (*batch, kv_length, k_features); `inputs_q` if None.
+          inputs_v: array of shape (*batch, kv_length, v_features); `inputs_k` if None.
+          deterministic: whether to skip dropout; not needed at a dropout rate of 0.
+          inputs_kv: keys and values at once, in place of `inputs_k` and `inputs_v`.
+          mask: array that broadcasts to (*batch, heads, q_length, kv_length); what is
+            False, or 0, is not attended to.
+          dropout_rng: key for dropout, by default one of the stream "dropout".
+          sow_weights: whether to sow the attention weights, as `attention_weights` in
+            the collection "intermediates".
+
+        Returns:
+          Array of shape (*batch, q_length, out_features).
+
+        Raises:
+          ValueError: `num_heads` does not divide the features, the inputs are
+            ambiguous or do not match, `deterministic` is given neither here nor to
+            the layer, or a decoding step is not of one position.
+          InvalidRngError: there is no key to drop weights with.
+        """
+        keys: Any = inputs_q
+        if inputs_kv is not None:
+            if inputs_k is not None:
+                raise ValueError(_TWO_SOURCES.format(module=located(self)))
+            keys = inputs_kv
+        elif inputs_k is not None:
+            keys = inputs_k
+        elif inputs_v is not None:
+            raise ValueError(_VALUES_ONLY.format(module=located(self)))
+        values: Any = keys
+        if inputs_v is not None:
+            lengths = (np.shape(inputs_q)[-2], np.shape(keys)[-2])
+            full_mask = (*np.shape(inputs_q)[:-2], self.num_heads, *lengths)
+            if _is_values(inputs_v, keys, full_mask):
+                if inputs_kv is not None:
+                    raise ValueError(_TWO_SOURCES.format(module=located(self)))
+                values = inputs_v
+            elif mask is None:
+                mask = inputs_v
+            else:
+                raise ValueError(
+                    _TWO_MASKS.format(
+                        module=located(self),
+                        third=np.shape(inputs_v),
+                        keys=np.shape(keys),
+                    )
+                )
+        return _attend(
+            self,
+            inputs_q,
+            keys,
+            values,
+            mask,
+            deterministic,
+            dropout_rng,
+            sow_weights,
+        )
+
+
+class MultiHeadAttention(MultiHeadDotProductAttention):
+    """`MultiHeadDotProductAttention` under a shorter name.
+
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> layer = MultiHeadAttention(num_heads=2)
+    >>> y, _ = layer.init_with_output(jax.random.key(0), jnp.ones((2, 5, 6)))
+    >>> y.shape
+    (2, 5, 6)
+    """
+
+
+class SelfAttention(MultiHeadDotProductAttention):
+    """Multi-head attention of a sequence to itself.
+
+    Attributes are those of `MultiHeadDotProductAttention`.
+
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> layer = SelfAttention(num_heads=2)
+    >>> y, _ = layer.init_with_output(jax.random.key(0), jnp.ones((2, 5, 6)))
+    >>> y.shape
+    (2, 5, 6)
+    """
+
+    @compact
+    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        inputs_q: Array,
+        mask: Array | None = None,
+        deterministic: bool | None = None,
+        dropout_rng: Any = None,
+        sow_weights: bool = False,
+    ) -> Array:
+        """Attends from each position of `inputs_q` to all of its positions.
+
+        Args:
+          inputs_q: array of shape (*batch, length, features).
+          mask: array that broadcasts to (*batch, heads, length, length); what is
+            False, or 0, is not attended to.
+          deterministic: whether to skip dropout; not needed at a dropout rate of 0.
+          dropout_rng: key for dropout, by default one of the stream "dropout".
+          sow_weights: whether to sow the attention weights, as `attention_weights` in
+            the collection "intermediates".
+
+        Returns:
+          Array of shape (*batch, length, out_features).
+
+        Raises:
+          As `MultiHeadDotProductAttention`.
+        """
+        return _attend(
+            self,
+            inputs_q,
+            inputs_q,
+            inputs_q,
+            mask,
+            deterministic,
+            dropout_rng,
+            sow_weights,
+        )
+
+
+def _attend(
+    module: MultiHeadDotProductAttention,
+    inputs_q: Array,
+    inputs_k: Array,
+    inputs_v: Array,
+    mask: Array | None,
+    deterministic: bool | None,
+    dropout_rng: Any,
+    sow_weights: bool,
+) -> Array:
+    in_features = np.shape(inputs_q)[-1]
+    qkv_features = module.qkv_features or in_features
+    if qkv_features % module.num_heads:
+        raise ValueError(
+            _HEADS.format(
+                module=located(module), features=qkv_features, heads=module.num_heads
+            )
+        )
+    query = _project(module, "query", inputs_q, qkv_features)
+    key = _project(module, "key", inputs_k, qkv_features)
+    value = _project(module, "value", inputs_v, qkv_features)
+    if module.normalize_qk:
+        query = _normalize(module, "query_ln", query)
+        key = _normalize(module, "key_ln", key)
+    if module.decode:
+        key, value, mask = _decode_step(module, query, key, value, mask)
+
+    if module.dropout_rate > 0.0:
+        deterministic = merge_param(
+            "deterministic", module.deterministic, deterministic
+        )
+        if not deterministic and dropout_rng is None:
+            dropout_rng = module.make_rng("dropout")
+    else:
+        deterministic = True
+
+    # The newer arguments are passed only when used, so that a function with the
+    # older ones, and any others besides, is called as it always was.
+    options = {
+        "mask": mask,
+        "dropout_rng": dropout_rng,
+        "dropout_rate": module.dropout_rate,
+        "broadcast_dropout": module.broadcast_dropout,
+        "deterministic": deterministic,
+        "dtype": module.dtype,
+        "precision": module.precision,
+    }
+    if module.force_fp32_for_softmax:
+        options["force_fp32_for_softmax"] = True
+    if sow_weights:
+        options["module"] = module
+    if module.qk_attn_weights_einsum_cls is not None:
+        options["qk_attn_weights_einsum"] = module.qk_attn_weights_einsum_cls()
+    if module.attn_weights_value_einsum_cls is not None:
+        options["attn_weights_value_einsum"] = module.attn_weights_value_einsum_cls()
+    names = _parameter_names(module.attention_fn)
+    if names is not None:
+        options = {name: options[name] for name in options if name in names}
+    x = module.attention_fn(query, key, value, **options)
+
+    return DenseGeneral(
+        features=module.out_features or in_features,
+        axis=(-2, -1),
+        kernel_init=module.out_kernel_init or module.kernel_init,
+        bias_init=module.out_bias_init or module.bias_init,
+        use_bias=module.use_bias,
+        dtype=module.dtype,
+        param_dtype=module.param_dtype,
+        precision=module.precision,
+        dot_general=module.out_dot_general,
+        dot_general_cls=module.out_dot_general_cls,
+        name="out",
+    )(x)
+
+
+def _project(
+    module: MultiHeadDotProductAttention, name: str, inputs: Array, qkv_features: int
+) -> Array:
+    return DenseGeneral(
+        features=(module.num_heads, qkv_features // module.num_heads),
+        kernel_init=module.kernel_init,
+        bias_init=module.bias_init,
+        use_bias=module.use_bias,
+        dtype=module.dtype,
+        param_dtype=module.param_dtype,
+        precision=module.precision,
+        dot_general=module.qkv_dot_general,
+        dot_general_cls=module.qkv_dot_general_cls,
+        name=name,
+    )(inputs)
+
+
+def _normalize(module: MultiHeadDotProductAttention, name: str, x: Array) -> Array:
+    return LayerNorm(
+        name=name, use_bias=False, dtype=module.dtype, param_dtype=module.param_dtype
+    )(x)
+
+
+def _decode_step(
+    module: MultiHeadDotProductAttention,
+    query: Array,
+    key: Array,
+    value: Array,
+    mask: Array | None,
+) -> tuple[Array, Array, Array | None]:
+    """Puts one position into the cache; all that is cached, and its mask."""
+    initialized = module.has_variable("cache", "cached_key")
+    cached_key = module.variable("cache", "cached_key", jnp.zeros, key.shape, key.dtype)
+    cached_value = module.variable(
+        "cache", "cached_value", jnp.zeros, value.shape, value.dtype
+    )
+    cache_index = module.variable(
+        "cache", "cache_index", lambda: jnp.array(0, jnp.int32)
+    )
+    if not initialized:
+        return key, value, mask
+
+    *batch, length, heads, depth = cached_key.value.shape
+    expected = (*batch, 1, heads, depth)
+    if query.shape != expected:
+        raise ValueError(
+            _STEP_SHAPE.format(
+                module=located(module), expected=expected, found=query.shape
+            )
+        )
+    index = cache_index.value
+    for cached, new in ((cached_key, key), (cached_value, value)):
+        start = [np.int32(0)] * new.ndim
+        start[-3] = index
+        cached.value = lax.dynamic_update_slice(
+            cached.value,
+            new.astype(cached.value.dtype),
+            start,
+            allow_negative_indices=False,
+        )
+    cache_index.value = index + 1
+    so_far = lax.le(lax.iota(jnp.int32, length), index)
+    so_far = lax.broadcast_in_dim(
+        so_far, (*[1] * len(batch), 1, 1, length), (len(batch) + 2,)
+    )
+    if mask is not None:
+        so_far = jnp.logical_and(as_bool(mask), so_far)
+    return cached_key.value, cached_value.value, so_far

@@ -1,0 +1,202 @@
+"""Transposed convolution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jax import lax
+from jax import numpy as jnp
+
+from .. import initializers
+from ..dtypes import promote_dtype
+from ..initializers import default_kernel_init
+from ..module.methods import compact
+from ..module.module import Module
+from ..ops import eager_jit
+from ..types import (
+    Array,
+    Dtype,
+    Initializer,
+    PaddingLike,
+    PrecisionLike,
+    PromoteDtypeFn,
+)
+from .bias import add_bias
+from .conv_shapes import (
+    canonicalize_padding,
+    check_mask,
+    check_padding_name,
+    mask_kernel,
+    one_batch_axis,
+    per_dimension,
+    restore_batch,
+    spatial_sizes,
+)
+
+__all__ = ["ConvTranspose"]
+
+_PADDINGS = ("SAME", "SAME_LOWER", "VALID", "CIRCULAR")
+
+
+def _transposed_conv(
+    x: Array,
+    kernel: Array,
+    strides: tuple[int, ...],
+    padding: Any,
+    rhs_dilation: tuple[int, ...],
+    transpose_kernel: bool,
+    precision: PrecisionLike,
+    preferred_element_type: Any,
+) -> Array:
+    return lax.conv_transpose(
+        x,
+        kernel,
+        strides,
+        padding,
+        rhs_dilation=rhs_dilation,
+        transpose_kernel=transpose_kernel,
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+    )
+
+
+def _fold_periods(y: Array, period: tuple[int, ...], transpose_kernel: bool) -> Array:
+    """Adds up what falls on the same position of a periodic output.
+
+    `y` is the full transposed convolution. Zeros complete it to whole periods, put
+    on both sides so that the kernel is centred on the position it starts from.
+    """
+    sides = [(0, 0, 0)]
+    for size, target in zip(y.shape[1:-1], period, strict=True):
+        missing = (target - size) % (2 * target) if target else 0
+        high = -(-missing // 2) if transpose_kernel else missing // 2
+        sides.append((missing - high, high, 0))
+    sides.append((0, 0, 0))
+    y = lax.pad(y, np.zeros((), y.dtype), sides)
+    for axis, target in enumerate(period, start=1):
+        if not target:
+            return lax.full((y.shape[0], *period, y.shape[-1]), 0, y.dtype)
+        shape = y.shape
+        folds = (*shape[:axis], shape[axis] // target, target, *shape[axis + 1 :])
+        y = lax.reduce_sum(lax.reshape(y, folds), (axis,))
+    return y
+
+
+_convolve_transposed = eager_jit(_transposed_conv, static_argnums=tuple(range(2, 8)))
+_wrap_around = eager_jit(_fold_periods, static_argnums=(1, 2))
+
+
+class ConvTranspose(Module):
+    """A transposed convolution, channels last: the shape map of a strided one undone.
+
+    Parameters: `kernel` of shape (*kernel_size, in_features, features), or with
+    `transpose_kernel` (*kernel_size, features, in_features); and, with `use_bias`,
+    `bias` of shape (features,).
+
+    Attributes:
+      features: the number of filters.
+      kernel_size: the extent of the kernel in each spatial dimension; an int means
+        one spatial dimension.
+      strides: by how much each spatial dimension grows.
+      padding: "SAME", "VALID", "CIRCULAR" (the output is periodic, of `strides` times
+        the size of the input), or numbers as `canonicalize_padding` takes them.
+      kernel_dilation: the spacing put between the elements of the kernel.
+      use_bias: whether to add a bias.
+      mask: an array of the shape of the kernel to multiply it with.
+      dtype: the dtype of the computation; inferred from input and parameters if None.
+      param_dtype: the dtype in which the parameters are initialized.
+      precision: as in `jax.lax.conv_transpose`.
+      kernel_init: initializer of the kernel.
+      bias_init: initializer of the bias.
+      transpose_kernel: whether to flip the kernel in space and swap its features, as
+        the gradient of a convolution does.
+      promote_dtype: brings `(inputs, kernel, bias)` to one dtype.
+      preferred_element_type: the dtype to accumulate in and return.
+
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> layer = ConvTranspose(features=4, kernel_size=(3, 3), strides=(2, 2))
+    >>> variables = layer.init(jax.random.key(0), jnp.ones((1, 5, 5, 3)))
+    >>> layer.apply(variables, jnp.ones((1, 5, 5, 3))).shape
+    (1, 10, 10, 4)
+    """
+
+    features: int
+    kernel_size: int | Sequence[int]
+    strides: Sequence[int] | None = None
+    padding: PaddingLike = "SAME"
+    kernel_dilation: Sequence[int] | None = None
+    use_bias: bool = True
+    mask: Array | None = None
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
+    precision: PrecisionLike = None
+    kernel_init: Initializer = default_kernel_init
+    bias_init: Initializer = initializers.zeros_init()
+    transpose_kernel: bool = False
+    promote_dtype: PromoteDtypeFn = promote_dtype
+    preferred_element_type: Dtype | None = None
+
+    @compact
+    def __call__(self, inputs: Array) -> Array:
+        """Convolves `inputs` with the transposed kernel.
+
+        Args:
+          inputs: an array of shape (*batch, *spatial, features), with any number of
+            batch axes, also none.
+
+        Raises:
+          ValueError: the input has too few axes, the mask has another shape than
+            the kernel, or padding, strides or dilation do not fit the kernel size.
+        """
+        kernel_size = spatial_sizes(self.kernel_size)
+        strides = per_dimension(self, "strides", self.strides, kernel_size)
+        kernel_dilation = per_dimension(
+            self, "kernel_dilation", self.kernel_dilation, kernel_size
+        )
+        if not hasattr(inputs, "shape"):
+            inputs = jnp.asarray(inputs)
+        inputs, batch_shape = one_batch_axis(self, inputs, kernel_size)
+        in_features = inputs.shape[-1]
+        if self.transpose_kernel:
+            kernel_shape = (*kernel_size, self.features, in_features)
+        else:
+            kernel_shape = (*kernel_size, in_features, self.features)
+        check_mask(self, self.mask, kernel_shape)
+        padding = canonicalize_padding(self.padding, len(kernel_size))
+        check_padding_name(self, padding, _PADDINGS)
+
+        kernel = self.param("kernel", self.kernel_init, kernel_shape, self.param_dtype)
+        if self.mask is not None:
+            kernel = mask_kernel(kernel, self.mask)
+        bias = None
+        if self.use_bias:
+            bias = self.param(
+                "bias", self.bias_init, (self.features,), self.param_dtype
+            )
+        inputs, kernel, bias = self.promote_dtype(
+            inputs, kernel, bias, dtype=self.dtype
+        )
+        circular = padding == "CIRCULAR"
+        if circular:
+            padding = "VALID"
+        y = _convolve_transposed(
+            inputs,
+            kernel,
+            strides,
+            padding if isinstance(padding, str) else tuple(padding),
+            kernel_dilation,
+            self.transpose_kernel,
+            self.precision,
+            self.preferred_element_type,
+        )
+        if circular:
+            period = tuple(
+                n * s for n, s in zip(inputs.shape[1:-1], strides, strict=True)
+            )
+            y = _wrap_around(y, period, self.transpose_kernel)
+        if bias is not None:
+            y = add_bias(y, bias)
+        return restore_batch(y, batch_shape)

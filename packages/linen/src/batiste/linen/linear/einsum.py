@@ -1,0 +1,157 @@
+"""A linear layer written as an einsum of its input and its kernel."""
+
+from __future__ import annotations
+
+import numpy as np
+from jax import numpy as jnp
+
+from .. import initializers
+from ..dtypes import promote_dtype
+from ..initializers import default_kernel_init
+from ..module.located import located
+from ..module.methods import compact
+from ..module.module import Module
+from ..module.variables import merge_param
+from ..types import Array, Dtype, Initializer, PrecisionLike, PromoteDtypeFn, Shape
+from .bias import add_bias
+
+__all__ = ["Einsum"]
+
+_NO_ARROW = (
+    '{module}: `einsum_str` equation must be explicit and include "->", got {eq!r}'
+)
+_OPERANDS = (
+    "{module}: `einsum_str` equation must have exactly two operands, the input and "
+    "the kernel, and therefore, exactly one comma character, instead of {commas}, "
+    "got {eq!r}"
+)
+_KERNEL_RANK = (
+    "{module}: the kernel has {rank} axes by its shape {shape}, but {count} by the "
+    "`einsum_str` {eq!r}"
+)
+
+
+class Einsum(Module):
+    """The einsum of the input with a kernel, plus a bias.
+
+    Parameters: `kernel` of shape `shape`, and, with `use_bias`, `bias`, which has the
+    axes of the kernel that are left in the output, in the order of the output.
+
+    Attributes:
+      shape: the shape of the kernel.
+      einsum_str: the equation, `"input,kernel->output"`, as in `jax.numpy.einsum`;
+        it may contain an ellipsis, and may be given at call time instead.
+      use_bias: whether to add a bias.
+      dtype: the dtype of the computation; inferred from input and parameters if None.
+      param_dtype: the dtype in which the parameters are initialized.
+      precision: as in `jax.lax.dot_general`.
+      kernel_init: initializer of the kernel.
+      bias_init: initializer of the bias.
+      promote_dtype: brings `(inputs, kernel, bias)` to one dtype.
+      preferred_element_type: the dtype to accumulate in and return.
+
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> layer = Einsum((2, 4, 5), "nta,hab->nthb")
+    >>> variables = layer.init(jax.random.key(0), jnp.ones((3, 7, 4)))
+    >>> jax.tree.map(jnp.shape, dict(variables["params"]))
+    {'bias': (2, 5), 'kernel': (2, 4, 5)}
+    >>> layer.apply(variables, jnp.ones((3, 7, 4))).shape
+    (3, 7, 2, 5)
+    """
+
+    shape: Shape
+    einsum_str: str | None = None
+    use_bias: bool = True
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
+    precision: PrecisionLike = None
+    kernel_init: Initializer = default_kernel_init
+    bias_init: Initializer = initializers.zeros_init()
+    promote_dtype: PromoteDtypeFn = promote_dtype
+    preferred_element_type: Dtype | None = None
+
+    @compact
+    def __call__(self, inputs: Array, einsum_str: str | None = None) -> Array:
+        """Applies the equation to `inputs`.
+
+        Args:
+          inputs: the first operand.
+          einsum_str: the equation, if the field of this name is None.
+
+        Raises:
+          ValueError: the equation is missing or given twice, has no "->", or is not
+            one of two operands that fit their shapes.
+        """
+        equation = merge_param("einsum_str", self.einsum_str, einsum_str)
+        equation = equation.replace(" ", "")
+        if "->" not in equation:
+            raise ValueError(_NO_ARROW.format(module=located(self), eq=equation))
+        if equation.count(",") != 1:
+            raise ValueError(
+                _OPERANDS.format(
+                    module=located(self), commas=equation.count(","), eq=equation
+                )
+            )
+        shape = tuple(self.shape)
+        kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
+        bias, broadcast_shape = None, ()
+        if self.use_bias:
+            bias_shape, broadcast_shape = self._bias_shapes(
+                equation, np.ndim(inputs), shape
+            )
+            bias = self.param("bias", self.bias_init, bias_shape, self.param_dtype)
+        inputs, kernel, bias = self.promote_dtype(
+            inputs, kernel, bias, dtype=self.dtype
+        )
+        y = jnp.einsum(
+            equation,
+            inputs,
+            kernel,
+            precision=self.precision,
+            preferred_element_type=self.preferred_element_type,
+        )
+        return y if bias is None else add_bias(y, bias, broadcast_shape)
+
+    def _bias_shapes(
+        self, equation: str, in_rank: int, kernel_shape: tuple[int, ...]
+    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The shape of the bias, and that shape with ones among it for the output."""
+        operands, output = equation.split("->")
+        lhs, rhs = operands.split(",")
+        kernel_axes = _spell_out(rhs, len(kernel_shape))
+        if len(kernel_axes) != len(kernel_shape):
+            raise ValueError(
+                _KERNEL_RANK.format(
+                    module=located(self),
+                    rank=len(kernel_shape),
+                    shape=kernel_shape,
+                    count=len(kernel_axes),
+                    eq=equation,
+                )
+            )
+        # The axes under the ellipsis of the output are as many as the longer of the
+        # operands has there; they are aligned at their ends.
+        hidden = max(
+            len(axes) - _letters(text)
+            for axes, text in (
+                (_spell_out(lhs, in_rank), lhs),
+                (kernel_axes, rhs),
+            )
+        )
+        sizes = dict(zip(kernel_axes, kernel_shape, strict=True))
+        output_axes = _spell_out(output, _letters(output) + hidden)
+        bias_shape = tuple(sizes[axis] for axis in output_axes if axis in sizes)
+        broadcast_shape = tuple(sizes.get(axis, 1) for axis in output_axes)
+        return bias_shape, broadcast_shape
+
+
+def _letters(subscripts: str) -> int:
+    return len(subscripts.replace("...", ""))
+
+
+def _spell_out(subscripts: str, rank: int) -> list[str]:
+    """The labels of all axes; those under an ellipsis are numbered from their end."""
+    before, dots, after = subscripts.partition("...")
+    hidden = rank - len(before) - len(after) if dots else 0
+    return [*before, *(f"...{i}" for i in range(hidden, 0, -1)), *after]

@@ -1,0 +1,183 @@
+"""What is done once for each module class, when it is made."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import types
+from collections.abc import Callable
+from typing import Any
+
+from batiste.core import errors
+from batiste.core.config import config
+
+from .methods import wrap_descriptor_once, wrap_method_once
+from .state import ModuleBase
+
+__all__ = ["make_dataclass", "make_module_class"]
+
+# Written by the dataclass decorator, or too early in an object's life to be wrapped.
+_NEVER_WRAPPED = frozenset(
+    "__init__ __post_init__ __repr__ __eq__ __hash__ __new__ __init_subclass__ "
+    "__class_getitem__ __setattr__ __getattr__ __getattribute__ __delattr__ "
+    "__reduce__ __reduce_ex__ __getstate__ __setstate__ __deepcopy__ __copy__ "
+    "__dir__ __set_name__ __subclasshook__ __del__ __getnewargs__ "
+    "__getnewargs_ex__ __sizeof__ __format__ __str__".split()
+)
+
+
+def make_module_class(cls: Any, kw_only: bool) -> None:
+    """Turns a new subclass of Module into a dataclass with wrapped methods.
+
+    Raises:
+      ReservedModuleAttributeError: the class annotates `parent` or `name`.
+      MultipleMethodsCompactError: more than one of its methods is compact.
+    """
+    if "_is_transformed_class" in cls.__dict__:
+        return  # all but its transformed methods is inherited
+    annotations = inspect.get_annotations(cls)
+    if "name" in annotations and not config.documented_checks:
+        # It is the field that every module has, with the default that it has there.
+        del annotations["name"], cls.__annotations__["name"]
+        if "name" in cls.__dict__:
+            del cls.name
+    if "parent" in annotations or "name" in annotations:
+        raise errors.ReservedModuleAttributeError(annotations)
+    make_dataclass(cls, kw_only)
+    _wrap_methods(cls)
+    cls._has_setup = not getattr(cls.setup, "is_default_setup", False)
+
+
+def make_dataclass(cls: Any, kw_only: bool = False) -> None:
+    """Makes the class a dataclass, and notes what its constructor takes."""
+    own_init = "__init__" in cls.__dict__
+    own_hash = cls.__dict__.get("__hash__")
+    dataclasses.dataclass(
+        eq=True, repr=False, unsafe_hash=own_hash is None, kw_only=kw_only
+    )(cls)
+    if own_hash is None:
+        cls.__hash__ = _module_hash(cls.__dict__["__hash__"])
+    fields = cls.__dict__["__dataclass_fields__"]
+    for name in ("parent", "name"):
+        # The base class has them first, people expect them last.
+        fields[name] = fields.pop(name)
+    names = tuple(f.name for f in dataclasses.fields(cls) if f.init)
+    cls._init_fields = names
+    cls._init_field_set = frozenset(names)
+    cls._own_fields = tuple(n for n in names if n not in ("parent", "name"))
+    # An `InitVar` is an argument of the constructor that is no field.
+    if not own_init and len(names) == _num_arguments(cls.__init__) - 1:
+        if _assigns_plainly(cls):
+            cls.__init__ = _direct_init(cls.__init__, fields)
+
+
+def _num_arguments(fun: Any) -> int:
+    return fun.__code__.co_argcount + fun.__code__.co_kwonlyargcount
+
+
+def _assigns_plainly(cls: type) -> bool:
+    """Whether to construct an object is no more than to fill its dictionary."""
+    return getattr(cls.__setattr__, "is_default_setattr", False) and all(
+        (field.init or field.default_factory is dataclasses.MISSING)
+        and not hasattr(type(inspect.getattr_static(cls, field.name, None)), "__set__")
+        for field in dataclasses.fields(cls)
+    )
+
+
+def _direct_init(init: Any, fields: dict[str, Any]) -> Any:
+    """A constructor like `init` that does not go through `__setattr__`.
+
+    That one guards modules against assignment later; to pass each argument through
+    it would be most of the cost of a construction.
+    """
+    code = init.__code__
+    total = _num_arguments(init)
+    this, *positional = code.co_varnames[: code.co_argcount]
+    keywords = code.co_varnames[code.co_argcount : total]
+    names = [*positional, *keywords]
+    variables: dict[str, Any] = {}
+    values = []
+    for name in names:
+        factory = fields[name].default_factory
+        if factory is dataclasses.MISSING:
+            values.append(f"{name!r}: {name}")
+        else:
+            variables[f"_factory_{name}"] = factory
+            values.append(f"{name!r}: _factory_{name}() if {name} is _made else {name}")
+    defaults = {
+        **dict(zip(reversed(positional), reversed(init.__defaults__ or ()))),
+        **(init.__kwdefaults__ or {}),
+    }
+    variables["_made"] = next(
+        (defaults[n] for n in names if f"_factory_{n}" in variables), None
+    )
+    arguments = ", ".join([this, *positional, *(["*", *keywords] if keywords else [])])
+    text = (
+        f"def make({', '.join(variables)}):\n"
+        f" def __init__({arguments}):\n"
+        f"  {this}.__dict__.update({{{', '.join(values)}}})\n"
+        f"  {this}.__post_init__()\n"
+        f" return __init__\n"
+    )
+    namespace: dict[str, Any] = {}
+    exec(text, namespace)
+    direct = namespace["make"](**variables)
+    for attribute in ("__defaults__", "__kwdefaults__", "__annotations__"):
+        setattr(direct, attribute, getattr(init, attribute))
+    direct.__qualname__, direct.__module__ = init.__qualname__, init.__module__
+    return direct
+
+
+def _module_hash(hash_fields: Callable[[Any], int]) -> Callable[[Any], int]:
+    def __hash__(self: Any) -> int:
+        if self.scope is not None:
+            raise TypeError(
+                f"Can't hash a bound {type(self).__name__}: it holds variables, which "
+                f"change. Use the unbound module, or id(module)."
+            )
+        try:
+            return hash_fields(self)
+        except TypeError as error:
+            raise TypeError(
+                "Failed to hash Module. The module probably contains unhashable "
+                f"attributes. Module={self}"
+            ) from error
+
+    return __hash__
+
+
+def _wrap_methods(cls: type) -> None:
+    fields = cls.__dict__["__dataclass_fields__"]
+    compact_methods = []
+    for name, value in tuple(cls.__dict__.items()):
+        if name in _NEVER_WRAPPED or name in fields or getattr(value, "nowrap", False):
+            continue
+        if isinstance(value, types.FunctionType):
+            if getattr(value, "compact", False):
+                compact_methods.append(name)
+            setattr(cls, name, wrap_method_once(value))
+        elif _is_value_descriptor(name, value):
+            setattr(cls, name, wrap_descriptor_once(value, name))
+    if len(compact_methods) > 1 and config.documented_checks:
+        raise errors.MultipleMethodsCompactError(
+            module_cls=cls, methods=compact_methods
+        )
+
+
+def _is_value_descriptor(name: str, value: Any) -> bool:
+    """Whether reading the attribute runs code of the user's, as a property does."""
+    return (
+        not name.startswith("__")
+        and hasattr(type(value), "__get__")
+        and not callable(value)
+        and not isinstance(
+            value,
+            (
+                staticmethod,
+                classmethod,
+                types.MemberDescriptorType,
+                types.GetSetDescriptorType,
+                ModuleBase,
+            ),
+        )
+    )

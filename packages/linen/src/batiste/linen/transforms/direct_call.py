@@ -1,0 +1,118 @@
+"""Calls of transforms that take functions and a module at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from batiste.core import Scope
+
+from ..module.methods import wrap_method_once
+from .call import LiftedBody, commit_cursors, continues_names
+from .module_map import ModuleMap, ModuleSlot
+
+__all__ = ["DirectCall"]
+
+
+class _DirectBody(LiftedBody):
+    """May be given the module's own scope in place of all."""
+
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        module_map: ModuleMap,
+        target: Any,
+        paths: list[tuple[str, ...]],
+    ):
+        super().__init__(fn, module_map, target)
+        self._paths = paths
+
+    def __call__(self, scopes: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(scopes, Scope):
+            scopes = [_below(scopes, path) for path in self._paths]
+        return super().__call__(scopes, *args, **kwargs)
+
+
+class DirectCall:
+    """The modules of one call, for any number of functions of them.
+
+    Args:
+      module: a bound module, or a tree of them: the functions' first argument.
+      args: other arguments; modules and variables among them are lifted too.
+
+    Attributes:
+      scopes: the scopes to lift.
+      args: the arguments, with slots for modules.
+      module_map: the modules.
+    """
+
+    def __init__(self, module: Any, args: tuple = ()):
+        self.module = module
+        self.module_map = ModuleMap(module)
+        self.args = tuple([self.module_map.add(arg) for arg in args])
+        self.target = self.module_map.add_target()
+        self.scopes = self.module_map.scopes
+        # What JAX keeps of the functions must not keep the scopes.
+        self._detached_map = self.module_map.detach()
+        self._paths_in_own: list[tuple[str, ...]] = [()]
+        self._bodies: list[LiftedBody] = []
+
+    def body(self, fn: Callable[..., Any]) -> LiftedBody:
+        """A function of modules as a function of scopes."""
+        body = _DirectBody(
+            wrap_method_once(fn), self._detached_map, self.target, self._paths_in_own
+        )
+        self._bodies.append(body)
+        return body
+
+    def scope_tree(self) -> Any:
+        """What to lift where results follow the scopes: one scope, or a list of them.
+
+        It is one, the module's own, if that holds all the others.
+        """
+        # A target that is a tree of modules has no scope of its own, but in lists.
+        if type(self.target) is not ModuleSlot:
+            return self.scopes
+        own = self.scopes[self.module_map.specs[self.target.index].place]
+        depth = len(own.path)
+        paths = [scope.path[depth:] for scope in self.scopes]
+        for scope in self.scopes:
+            if scope.root != own.root or scope.path[:depth] != own.path:
+                return self.scopes
+        self._paths_in_own[:] = paths
+        return own
+
+    def own_scope(self, transform: str) -> Any:
+        """The module's scope, which must hold those of all modules of the call.
+
+        Raises:
+          ValueError: it does not.
+        """
+        tree = self.scope_tree()
+        if tree is self.scopes:
+            places = ", ".join(scope.path_text for scope in self.scopes)
+            raise ValueError(
+                f"The lifted {transform} takes the variables of one module, but those "
+                f"of several take part, and none holds the others: {places}. Pass a "
+                f"module that holds them all, or multi_scope=True (to vjp or "
+                f"linearize), or a list of tangents, one for each (to jvp)."
+            )
+        return tree
+
+    def finish(self, y: Any) -> Any:
+        """To be called at the end, with the result."""
+        if continues_names(self.module):
+            for body in self._bodies:
+                commit_cursors(self.module, body.cursors)
+        return y
+
+
+def _below(scope: Scope, path: tuple[str, ...]) -> Scope:
+    for name in path:
+        free = name not in scope.reservations
+        child = scope.push(name, reuse=True)
+        if free:
+            # `setup` may run again, and make its submodule of this name.
+            scope.reservations.pop(name)
+        scope = child
+    return scope

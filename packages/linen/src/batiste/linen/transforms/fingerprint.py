@@ -1,0 +1,91 @@
+"""Hashable descriptions of the modules of a call, to find compiled code by."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from .module_map import ModuleMap, ModuleSpec
+
+__all__ = ["fingerprint"]
+
+_EXACT_TYPES = frozenset({str, bytes, int, bool, type(None)})
+_ARRAYS = (jax.Array, np.ndarray)
+
+
+def fingerprint(module_map: ModuleMap, target: Any) -> Any:
+    """A key that two calls share if their modules compute the same.
+
+    Modules are the same if their classes are, their constructor arguments, except
+    for names, and which of them share a scope. Functions are compared by identity.
+
+    Returns:
+      The key, or None if a module has an argument that cannot be hashed, or that
+      may hold arrays of a running call.
+    """
+    try:
+        leaves, treedef = jax.tree.flatten(target)
+        key = (
+            treedef,
+            tuple([_of_module(spec) for spec in module_map.specs]),
+        )
+        hash(key)
+    except TypeError:
+        return None
+    return None if leaves else key
+
+
+def _of_module(spec: ModuleSpec) -> Any:
+    return (
+        spec.cls,
+        spec.place,
+        spec.in_compact,
+        spec.in_setup,
+        tuple(spec.cursors.items()),
+        spec.lifted_by,
+        tuple(
+            [
+                _of_value(value)
+                for name, value in spec.arguments.items()
+                if name != "name"
+            ]
+        ),
+    )
+
+
+def _of_value(value: Any) -> Any:
+    """A key for one value; 1, 1.0 and True are three different ones.
+
+    Raises:
+      TypeError: there is none.
+    """
+    kind = type(value)
+    if kind in _EXACT_TYPES:
+        return kind, value
+    if kind is float:
+        return kind, value.hex()  # as 0.0 == -0.0
+    if kind is tuple or kind is list:
+        return kind, tuple(map(_of_value, value))
+    if isinstance(value, Mapping):
+        items = [(_of_value(key), _of_value(item)) for key, item in value.items()]
+        return kind, tuple(items)
+    if isinstance(value, types.FunctionType):
+        for cell in value.__closure__ or ():
+            _check_cell(cell)
+        return value
+    if isinstance(value, (types.MethodType, *_ARRAYS)):
+        raise TypeError("It may hold arrays.")
+    return kind, value
+
+
+def _check_cell(cell: Any) -> None:
+    try:
+        content = cell.cell_contents
+    except ValueError:
+        return  # not assigned yet
+    if isinstance(content, _ARRAYS):
+        raise TypeError("The closure holds an array.")

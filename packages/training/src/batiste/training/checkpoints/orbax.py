@@ -1,0 +1,282 @@
+"""Checkpoints as one folder each, written and read by Orbax."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from batiste import serialization
+
+from .. import io, orbax_utils
+from .paths import NEW_SUFFIX, SaveLock, data_path, finish_replacing, locked_folder
+
+
+def _absolute(path: str) -> str:
+    return path if io.is_remote(path) else os.path.abspath(path)
+
+
+def check_savable(target: Any) -> None:
+    """Check that Orbax can save a target.
+
+    Raises:
+        ValueError: `target` is a single leaf.
+
+    >>> check_savable({'w': 1})
+    """
+    if jax.tree_util.all_leaves([target]):
+        raise ValueError(
+            f"Orbax saves pytrees, and the target is a single {type(target).__name__}. "
+            f"Put it into a dictionary, or save it with "
+            f"orbax.checkpoint.ArrayCheckpointHandler."
+        )
+
+
+def default_checkpointer() -> Any:
+    """The Orbax checkpointer for pytrees, which saves before it returns.
+
+    >>> type(default_checkpointer()).__name__
+    'PyTreeCheckpointer'
+    """
+    return orbax_utils.import_orbax().PyTreeCheckpointer()
+
+
+def is_async(checkpointer: Any) -> bool:
+    """Whether a checkpointer saves in the background.
+
+    >>> is_async(default_checkpointer())
+    False
+    """
+    return isinstance(checkpointer, orbax_utils.import_orbax().AsyncCheckpointer)
+
+
+def _handles_pytrees(checkpointer: Any) -> bool:
+    ocp = orbax_utils.import_orbax()
+    handler = getattr(checkpointer, "handler", None)
+    return handler is None or isinstance(handler, ocp.PyTreeCheckpointHandler)
+
+
+def destination(path: str) -> str:
+    """Where to save the checkpoint `path`, so that an older one stays until then.
+
+    >>> destination('no such folder/checkpoint_1')
+    'no such folder/checkpoint_1'
+    """
+    return path if data_path(path) is None else path + NEW_SUFFIX
+
+
+def save(checkpointer: Any, path: str, target: Any) -> None:
+    """Save to a folder that is not there yet.
+
+    >>> import os, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(default_checkpointer(), os.path.join(folder, 'checkpoint_1'), {'w': 1})
+    ...     os.listdir(folder)
+    ['checkpoint_1']
+    """
+    if _handles_pytrees(checkpointer):
+        save_args = orbax_utils.save_args_from_target(target)
+        checkpointer.save(_absolute(path), target, save_args=save_args)
+    else:
+        checkpointer.save(_absolute(path), target)
+
+
+def snapshot(target: Any) -> Any:
+    """Copy all arrays, so that a background save sees them as they are now.
+
+    >>> import numpy as np
+    >>> original = {'w': np.zeros(1)}
+    >>> copied = snapshot(original)
+    >>> original['w'][0] = 1
+    >>> float(copied['w'][0])
+    0.0
+    """
+    return jax.tree.map(
+        lambda x: x.copy() if isinstance(x, np.ndarray | jax.Array) else x, target
+    )
+
+
+def _names(path: tuple) -> tuple[str, ...]:
+    """The keys of a path in a pytree, as Orbax stores them."""
+    return tuple(jax.tree_util.keystr((key,), simple=True) for key in path)
+
+
+def _stored_tree(checkpointer: Any, path: str) -> Any:
+    """The tree in a checkpoint, with a description of the array at each leaf."""
+    metadata = checkpointer.metadata(path)
+    metadata = getattr(metadata, "item_metadata", metadata)
+    return getattr(metadata, "tree", metadata)
+
+
+def restore(checkpointer: Any, path: str, target: Any, transforms: Any) -> Any:
+    """Read a checkpoint folder; see `checkpoints.restore_checkpoint`.
+
+    >>> import os, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, 'checkpoint_1')
+    ...     save(default_checkpointer(), path, {'w': [1, 2]})
+    ...     restore(default_checkpointer(), path, None, None)
+    {'w': {'0': 1, '1': 2}}
+    """
+    path = _absolute(path)
+    if not _handles_pytrees(checkpointer):
+        if target is None:
+            return checkpointer.restore(path)
+        return checkpointer.restore(path, target)
+    if target is None:
+        return serialization.to_state_dict(_restore_raw(checkpointer, path))
+    if transforms is None:
+        _check_structure(checkpointer, path, target)
+        transforms = {}
+    restored = checkpointer.restore(
+        path,
+        item=target,
+        restore_args=orbax_utils.restore_args_from_target(target),
+        transforms=transforms,
+    )
+    # Orbax sorts dictionaries; this gives them the order of the target again.
+    return serialization.from_state_dict(target, serialization.to_state_dict(restored))
+
+
+def _restore_raw(checkpointer: Any, path: str) -> Any:
+    """Restore with all arrays in host memory, whatever devices they were saved on."""
+    ocp = orbax_utils.import_orbax()
+
+    def restore_args(stored: Any) -> Any:
+        is_array = isinstance(stored, ocp.metadata.ArrayMetadata)
+        is_scalar = isinstance(stored, ocp.metadata.ScalarMetadata)
+        if is_array and not is_scalar:
+            return ocp.RestoreArgs(restore_type=np.ndarray)
+        return ocp.RestoreArgs()
+
+    stored = _stored_tree(checkpointer, path)
+    return checkpointer.restore(path, restore_args=jax.tree.map(restore_args, stored))
+
+
+def _check_structure(checkpointer: Any, path: str, target: Any) -> None:
+    """Raise ValueError if the target has leaves that the checkpoint has not."""
+    stored = {
+        _names(place)
+        for place, _ in jax.tree_util.tree_leaves_with_path(
+            _stored_tree(checkpointer, path)
+        )
+    }
+    wanted = [_names(place) for place, _ in jax.tree_util.tree_leaves_with_path(target)]
+    missing = ["/".join(names) for names in wanted if names not in stored]
+    if missing:
+        shown = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
+        raise ValueError(
+            f"The target has {len(missing)} of {len(wanted)} leaves that the "
+            f"checkpoint {path!r} has not: {shown}. Pass orbax_transforms={{}} to "
+            f"keep the target's own values there, or restore with target=None to see "
+            f"what is in the checkpoint."
+        )
+
+
+@dataclass
+class PendingSave:
+    """A save that an `AsyncCheckpointer` is doing in the background.
+
+    Attributes:
+        checkpointer: what does it.
+        path: the checkpoint.
+        written: the folder that will be there when it is done.
+        lock: held until then.
+        prune: deletes the checkpoints that are then surplus.
+    """
+
+    checkpointer: Any
+    path: str
+    written: str
+    lock: SaveLock
+    prune: Callable[[], None]
+
+    def commit(self) -> bool:
+        """Do what follows the save, if it is done. Return whether it is.
+
+        >>> pending = PendingSave(None, 'a', 'no such folder', None, lambda: None)
+        >>> pending.commit()
+        False
+        """
+        if not io.exists(self.written):
+            return False
+        with locked_folder(os.path.dirname(self.path) or "."):
+            finish_replacing(self.path)
+            self.prune()
+        self.lock.release()
+        return True
+
+
+_pending: list[PendingSave] = []
+_pending_guard = threading.Lock()
+
+
+def add_pending(pending: PendingSave) -> None:
+    """Remember a background save, to follow it up with `settle` or at exit.
+
+    >>> add_pending(PendingSave(None, 'a/b', 'no such folder', SaveLock('gs://'), None))
+    >>> settle('a')
+    """
+    with _pending_guard:
+        _pending.append(pending)
+
+
+def _pending_in(folder: str) -> Iterator[PendingSave]:
+    with _pending_guard:
+        current = list(_pending)
+    for pending in current:
+        if os.path.dirname(pending.path) == folder:
+            yield pending
+
+
+def _forget(pending: PendingSave) -> None:
+    with _pending_guard:
+        if pending in _pending:
+            _pending.remove(pending)
+
+
+def settle(folder: str) -> None:
+    """Follow up the background saves to a folder that are done.
+
+    >>> settle('no such folder')
+    """
+    for pending in _pending_in(folder):
+        if pending.commit():
+            _forget(pending)
+
+
+def wait(folder: str) -> None:
+    """Wait for the background saves to a folder, and follow them up.
+
+    Raises:
+        Exception: whatever made one of them fail.
+
+    >>> wait('no such folder')
+    """
+    for pending in _pending_in(folder):
+        _forget(pending)
+        try:
+            pending.checkpointer.wait_until_finished()
+            pending.commit()
+        finally:
+            pending.lock.release()
+
+
+@atexit.register
+def _settle_all() -> None:
+    for pending in list(_pending):
+        try:
+            pending.commit()
+        except OSError:
+            logging.getLogger(__name__).warning(
+                "Could not delete the checkpoints that %s makes surplus.",
+                pending.path,
+                exc_info=True,
+            )
