@@ -9,8 +9,9 @@ from jax import lax, random
 from jax import numpy as jnp
 
 from batiste import linen as nn
-from batiste.core import Scope, errors
-from batiste.linen import initializers
+from batiste.core import Scope
+from batiste.core import errors as core_errors
+from batiste.linen import errors, initializers
 from batiste.linen.initializers import lecun_normal
 
 
@@ -150,7 +151,7 @@ def test_random_streams():
     variables = Foo().init(init_rngs, inputs)
     assert sorted(variables["params"]["Bar_0"]) == ["Dense_0", "some_param"]
     Foo().apply(variables, inputs, rngs={"dropout": random.PRNGKey(2)})
-    with pytest.raises(errors.InvalidRngError, match="dropout"):
+    with pytest.raises(core_errors.InvalidRngError, match="dropout"):
         Foo().apply(variables, inputs)
 
     # A module with parameters only takes a bare key, and none when it is applied.
@@ -170,7 +171,7 @@ def test_a_scope_outside_of_its_context():
     with Scope(variables, rngs=rngs).temporary() as root:
         y = fn(root)
     assert y == 2.0
-    with pytest.raises(errors.InvalidScopeError):
+    with pytest.raises(core_errors.InvalidScopeError):
         root.push("child")
 
 
@@ -181,7 +182,7 @@ def test_lazy_init_of_what_depends_on_values():
             k = self.param("kernel", lambda _: x)
             return x * k
 
-    with pytest.raises(errors.LazyInitError):
+    with pytest.raises(core_errors.LazyInitError):
         Foo().lazy_init(random.PRNGKey(0), jax.ShapeDtypeStruct((8, 4), jnp.float32))
 
 
@@ -195,7 +196,7 @@ def test_changing_what_is_not_mutable():
 
     batch = jnp.ones((4,))
     v = MyModule().init(random.PRNGKey(0), batch)
-    with pytest.raises(errors.ModifyScopeVariableError) as info:
+    with pytest.raises(core_errors.ModifyScopeVariableError) as info:
         MyModule().apply(v, batch)
     assert "batch_stats" in str(info.value) and "mean" in str(info.value)
     logits, state = MyModule().apply(v, batch, mutable=["batch_stats"])
@@ -296,7 +297,7 @@ def test_a_parameter_of_another_name():
 
     model = Embed(4, 8)
     variables = model.init(random.PRNGKey(0), jnp.ones((5, 5, 1)))
-    with pytest.raises(errors.ScopeParamNotFoundError) as info:
+    with pytest.raises(core_errors.ScopeParamNotFoundError) as info:
         model.apply(variables, jnp.ones((5, 5, 1)), "embed")
     # What is missing, and what was found in its place.
     assert "embed" in str(info.value) and "embedding" in str(info.value)
@@ -312,7 +313,7 @@ def test_a_parameter_of_another_shape():
             return lax.dot_general(x, kernel, (((x.ndim - 1,), (0,)), ((), ())))
 
     variables = NoBiasDense().init(random.PRNGKey(0), jnp.ones((5, 5, 1)))
-    with pytest.raises(errors.ScopeParamShapeError) as info:
+    with pytest.raises(core_errors.ScopeParamShapeError) as info:
         NoBiasDense().apply(variables, jnp.ones((5, 5)))
     message = str(info.value)
     assert "kernel" in message and "(1, 8)" in message and "(5, 8)" in message
@@ -396,18 +397,18 @@ def test_the_errors_without_a_program():
     dense = nn.Dense(3)
     x = jnp.ones((1, 2))
     params = dense.init(random.PRNGKey(0), x)["params"]
-    with pytest.raises(errors.ApplyScopeInvalidVariablesStructureError):
+    with pytest.raises(core_errors.ApplyScopeInvalidVariablesStructureError):
         dense.apply({"params": {"params": params}}, x)
-    with pytest.raises(errors.ApplyScopeInvalidVariablesTypeError):
+    with pytest.raises(core_errors.ApplyScopeInvalidVariablesTypeError):
         dense.apply(jnp.ones(3), x)
     with pytest.raises(errors.ApplyModuleInvalidMethodError):
         dense.apply({"params": params}, x, method=3)
     nested = MySubModule()
     nested_params = nested.init(random.PRNGKey(0), x)["params"]
-    with pytest.raises(errors.ScopeCollectionNotFound):
+    with pytest.raises(core_errors.ScopeCollectionNotFound):
         # The parameters in place of the variables that hold them.
         nested.apply(nested_params, x)
-    with pytest.raises(errors.InvalidFilterError):
+    with pytest.raises(core_errors.InvalidFilterError):
         dense.apply({"params": params}, x, mutable=3.5)
     with pytest.raises(errors.ReservedModuleAttributeError):
 
@@ -421,7 +422,7 @@ def test_variables_that_are_not_there():
         def __call__(self, x):
             return self.variable("state", "b", jnp.zeros, ()).value
 
-    with pytest.raises(errors.ScopeVariableNotFoundError, match="state"):
+    with pytest.raises(core_errors.ScopeVariableNotFoundError, match="state"):
         Foo().apply({"state": {"a": jnp.zeros(())}}, jnp.ones(2))
 
 
@@ -432,7 +433,7 @@ def test_jax_transforms_inside_modules():
             dense = nn.Dense(3)
             return jax.vmap(lambda row: dense(row))(x)
 
-    with pytest.raises(errors.JaxTransformError):
+    with pytest.raises(core_errors.JaxTransformError):
         Foo().init(random.PRNGKey(0), jnp.ones((2, 4)))
 
 

@@ -6,7 +6,6 @@ import pytest
 
 ORIGINS = {
     "config": "batiste.core.config",
-    "errors": "batiste.core.errors",
     "jax_utils": "batiste.training.jax_utils",
     "struct": "batiste.core.struct",
     "traceback_util": "batiste.core.traceback_util",
@@ -16,7 +15,6 @@ ORIGINS = {
 # What the specification lists under each flat name.
 SPECIFIED = {
     "config": "config bool_flag int_flag static_bool_env static_int_env update",
-    "errors": "FlaxError ScopeParamNotFoundError NameInUseError InvalidCheckpointError",
     "jax_utils": "replicate unreplicate pmean partial_eval_by_shape prefetch_to_device "
     "scan_in_dim pad_shard_unpad",
     "struct": "field dataclass PyTreeNode",
@@ -43,12 +41,21 @@ def test_flat_modules_come_with_from_import():
     assert traverse_util.flatten_dict({"a": {"b": 1}}, sep="/") == {"a/b": 1}
 
 
-def test_every_error_class_has_its_flat_name():
+@pytest.mark.parametrize(
+    "package", ["core", "linen", "serialization", "spmd", "training"]
+)
+def test_every_error_class_has_its_flat_name(package):
     from batiste import errors
-    from batiste.core import errors as origin
 
-    classes = {n for n, v in vars(origin).items() if isinstance(v, type)}
-    assert classes and classes <= set(vars(errors))
+    origin = importlib.import_module(f"batiste.{package}.errors")
+    classes = {
+        name: value
+        for name, value in vars(origin).items()
+        if isinstance(value, type) and issubclass(value, Exception)
+    }
+    assert classes
+    for name, cls in classes.items():
+        assert getattr(errors, name) is cls
 
 
 def test_settings_are_read_and_changed_through_the_flat_name():

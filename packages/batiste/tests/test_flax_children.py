@@ -51,7 +51,7 @@ def test_workers(run, write, method):
         """.replace("METHOD", method),
     )
     out = run(*COMMAND, "script.py")
-    assert out.strip() == "('batiste.linen.linear', 'Config')"
+    assert out.strip() == "('batiste.linen.linear.dense', 'Config')"
 
 
 def test_workers_of_a_module(run, write):

@@ -26,7 +26,7 @@ def test_a_script(run, write):
         """.replace("        def f(x: undefined_name): pass\n", ""),
     )
     out = run(*COMMAND, script, "-m", "--generation", "x").split(maxsplit=2)
-    assert out[:2] == ["0.12.8", "batiste.linen.linear"]
+    assert out[:2] == ["0.12.8", "batiste.linen.linear.dense"]
     assert out[2].strip() == f"['-m', '--generation', 'x'] {script.parent}"
 
 

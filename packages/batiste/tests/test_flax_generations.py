@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import pytest
 
 import batiste.flax
-from batiste.core.errors import (
-    JaxTransformError,
+from batiste.core.errors import JaxTransformError
+from batiste.linen.errors import (
     MultipleMethodsCompactError,
     ReservedModuleAttributeError,
 )

@@ -5,8 +5,9 @@ import pytest
 from jax import numpy as jnp
 
 import batiste.linen as nn
-from batiste.core import config, errors
+from batiste.core import config
 from batiste.core.frozen_dict import FrozenDict
+from batiste.linen import errors
 
 KEY = jax.random.key(0)
 X = jnp.ones((2, 3))

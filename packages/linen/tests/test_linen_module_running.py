@@ -7,7 +7,9 @@ import pytest
 from jax import numpy as jnp
 
 import batiste.linen as nn
-from batiste.core import FrozenDict, errors
+from batiste.core import FrozenDict
+from batiste.core import errors as core_errors
+from batiste.linen import errors
 
 KEY = jax.random.key(0)
 X = jnp.ones((2, 3))
@@ -108,7 +110,7 @@ def test_mutable():
         assert y == 2 and changed["state"]["count"] == 2
     y, changed = Count().apply(given, mutable=["params"])
     assert y == 1 and changed == FrozenDict({})
-    with pytest.raises(errors.InvalidFilterError, match="3 .* is no filter"):
+    with pytest.raises(core_errors.InvalidFilterError, match="3 .* is no filter"):
         Count().apply(given, mutable=3)  # type: ignore[arg-type]
 
 
@@ -139,19 +141,23 @@ def test_on_the_class(name):
 
 @pytest.mark.parametrize("variables", [[1], None, {"params": 3}, {3: {}}])
 def test_variables_of_a_wrong_type(variables):
-    with pytest.raises(errors.ApplyScopeInvalidVariablesTypeError, match="dictionary"):
+    with pytest.raises(
+        core_errors.ApplyScopeInvalidVariablesTypeError, match="dictionary"
+    ):
         nn.Dense(2).apply(variables, X)
 
 
 def test_variables_one_level_too_deep():
     variables = nn.Dense(2).init(KEY, X)
-    with pytest.raises(errors.ApplyScopeInvalidVariablesStructureError, match="params"):
+    with pytest.raises(
+        core_errors.ApplyScopeInvalidVariablesStructureError, match="params"
+    ):
         nn.Dense(2).apply({"params": variables}, X)
 
 
 @pytest.mark.parametrize("rngs", [3, "text", {"params": 3}, {3: KEY}, None])
 def test_wrong_keys(rngs):
-    with pytest.raises(errors.InvalidRngError, match="PRNG key"):
+    with pytest.raises(core_errors.InvalidRngError, match="PRNG key"):
         nn.Dense(2).init(rngs, X)
 
 
@@ -241,7 +247,7 @@ def test_lazy_init_of_what_depends_on_values():
         def __call__(self, x):
             return self.param("k", lambda key: x)
 
-    with pytest.raises(errors.LazyInitError, match="params/k"):
+    with pytest.raises(core_errors.LazyInitError, match="params/k"):
         Model().lazy_init(KEY, jax.ShapeDtypeStruct((8, 4), "float32"))
 
 
@@ -270,7 +276,7 @@ def test_jax_transforms_within_a_module():
 
     for model in (Draw(), Write()):
         with pytest.raises(
-            errors.JaxTransformError, match="cannot be mixed: scope .*nn.vmap"
+            core_errors.JaxTransformError, match="cannot be mixed: scope .*nn.vmap"
         ):
             model.init(KEY, X)
     assert Read().init_with_output(KEY, X)[0].shape == (2, 2)

@@ -8,7 +8,9 @@ import pytest
 from jax import numpy as jnp
 
 import batiste.linen as nn
-from batiste.core import FrozenDict, errors, meta
+from batiste.core import FrozenDict, meta
+from batiste.core import errors as core_errors
+from batiste.linen import errors
 
 KEY = jax.random.key(0)
 X = jnp.ones((2, 3))
@@ -102,15 +104,19 @@ def test_boxed_param():
 @pytest.mark.parametrize(
     ("variables", "error", "message"),
     [
-        ({}, errors.ScopeCollectionNotFound, '"/inner" has no collection "params"'),
+        (
+            {},
+            core_errors.ScopeCollectionNotFound,
+            '"/inner" has no collection "params"',
+        ),
         (
             {"params": {"inner": {"q": X}}},
-            errors.ScopeParamNotFoundError,
+            core_errors.ScopeParamNotFoundError,
             'No parameter "p" in scope "/inner". It has "q"',
         ),
         (
             {"params": {"inner": {"p": X}}},
-            errors.ScopeParamShapeError,
+            core_errors.ScopeParamShapeError,
             r'"p" in scope "/inner" has shape \(2, 3\), .* gives shape \(2,\)',
         ),
     ],
@@ -121,7 +127,7 @@ def test_param_errors(variables, error, message):
 
 
 def test_param_without_a_key():
-    with pytest.raises(errors.InvalidRngError, match='"/inner" needs a PRNG key'):
+    with pytest.raises(core_errors.InvalidRngError, match='"/inner" needs a PRNG key'):
         run(lambda m: m.param("p", ones, (2,)), rngs=None)
 
 
@@ -146,9 +152,13 @@ def test_variable_that_must_be_there():
         return m.variable("state", "v").value
 
     assert run(fn, variables={"state": {"inner": {"v": 3}}}, mutable=False) == 3
-    with pytest.raises(errors.ScopeCollectionNotFound, match='no collection "state"'):
+    with pytest.raises(
+        core_errors.ScopeCollectionNotFound, match='no collection "state"'
+    ):
         run(fn)
-    with pytest.raises(errors.ScopeVariableNotFoundError, match='"v" .* "state" .*inn'):
+    with pytest.raises(
+        core_errors.ScopeVariableNotFoundError, match='"v" .* "state" .*inn'
+    ):
         run(fn, variables={"state": {"inner": {"w": 3}}})
 
 
@@ -161,7 +171,8 @@ def test_writing_immutable_collections():
 
     for fn in (put, assign):
         with pytest.raises(
-            errors.ModifyScopeVariableError, match='write variable "v" of .*"/inner"'
+            core_errors.ModifyScopeVariableError,
+            match='write variable "v" of .*"/inner"',
         ):
             run(fn, variables={"state": {"inner": {"v": 0}}}, mutable=["params"])
 
@@ -227,7 +238,7 @@ def test_after_the_call():
         lambda: setattr(kept[1], "value", 3),
         lambda: kept[2](X),
     ):
-        with pytest.raises(errors.InvalidScopeError, match='"/inner.*" is closed'):
+        with pytest.raises(core_errors.InvalidScopeError, match='"/inner.*" is closed'):
             use()
 
 
@@ -326,7 +337,7 @@ def test_keys():
     again = run(fn)[0]
     assert keys == again
     assert len({tuple(jax.random.key_data(k).tolist()) for k in keys}) == 4
-    with pytest.raises(errors.InvalidRngError, match='stream "noise".*no streams'):
+    with pytest.raises(core_errors.InvalidRngError, match='stream "noise".*no streams'):
         run(fn, rngs=None)
 
 

@@ -8,7 +8,8 @@ import pytest
 from jax import numpy as jnp
 
 import batiste.linen as nn
-from batiste.core import FrozenDict, config, errors, struct
+from batiste.core import FrozenDict, config, struct
+from batiste.linen import errors
 from batiste.linen.module.submodules import contains_module, map_modules
 
 KEY = jax.random.key(0)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import batiste.linen as nn
-from batiste.core import errors, lift
-from batiste.linen import transforms
+from batiste.core import lift
+from batiste.linen import errors, transforms
 
 KEY = jax.random.key(0)
 X = jnp.ones((4, 3))

@@ -8,7 +8,9 @@ import pytest
 from jax import numpy as jnp
 
 import batiste.linen as nn
-from batiste.core import errors, struct
+from batiste.core import errors as core_errors
+from batiste.core import struct
+from batiste.linen import errors
 
 KEY = jax.random.key(0)
 KEYS = {"params": KEY, "dropout": jax.random.key(1)}
@@ -185,10 +187,10 @@ def test_closing_over_a_module(transform):
             outer(x)
         return transform(lambda mdl, x: outer(x))(mdl, x)
 
-    with pytest.raises(errors.JaxTransformError, match="Dense_0"):
+    with pytest.raises(core_errors.JaxTransformError, match="Dense_0"):
         Net(program).init(KEY, X)
     variables = {"params": {"Dense_0": nn.Dense(2).init(KEY, X)["params"]}}
-    with pytest.raises(errors.JaxTransformError, match="Dense_0"):
+    with pytest.raises(core_errors.JaxTransformError, match="Dense_0"):
         Net(program).apply(variables, X)
 
 

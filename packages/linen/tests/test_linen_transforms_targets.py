@@ -10,7 +10,7 @@ import pytest
 from jax import numpy as jnp
 
 import batiste.linen as nn
-from batiste.core import errors
+from batiste.linen import errors
 
 KEY = jax.random.key(0)
 X = jnp.ones((3, 2))

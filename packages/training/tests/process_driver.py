@@ -19,7 +19,7 @@ from jax.experimental.array_serialization.serialization import (
 )
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from batiste.core import errors
+from batiste.training import errors
 from batiste.training import checkpoints
 from batiste.training.checkpoints import arrays as checkpoint_arrays
 

@@ -15,8 +15,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from batiste.core import freeze
 from batiste.core.config import config
-from batiste.core.errors import InvalidCheckpointError
 from batiste.training import checkpoints, train_state
+from batiste.training.errors import InvalidCheckpointError
 
 ocp = pytest.importorskip("orbax.checkpoint", reason="needs the extra 'orbax'")
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from batiste import serialization
 from batiste.core import freeze
-from batiste.core.errors import InvalidCheckpointError
 from batiste.training import checkpoints, train_state
+from batiste.training.errors import InvalidCheckpointError
 
 DATA = Path(__file__).with_name("data")
 TX = optax.adam(0.5)

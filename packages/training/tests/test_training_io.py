@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from batiste.core.errors import AlreadyExistsError
 from batiste.training import io
+from batiste.training.errors import AlreadyExistsError
 
 
 @pytest.fixture(params=[io.BackendMode.DEFAULT, io.BackendMode.TF])

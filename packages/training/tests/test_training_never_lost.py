@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from batiste.core.errors import InvalidCheckpointError
 from batiste.training import checkpoints
 from batiste.training.checkpoints import paths as checkpoint_paths
+from batiste.training.errors import InvalidCheckpointError
 
 # The full campaign: BATISTE_KILL_RUNS=300.
 RUNS = int(os.environ.get("BATISTE_KILL_RUNS", "5"))
@@ -132,7 +132,7 @@ RIVAL = textwrap.dedent(
     """
     import sys
     import numpy as np
-    from batiste.core.errors import InvalidCheckpointError
+    from batiste.training.errors import (InvalidCheckpointError)
     from batiste.training import checkpoints
     folder, rank = sys.argv[1], int(sys.argv[2])
     saved = 0

@@ -46,7 +46,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "flax.core.tracers": ("batiste.core.tracers",),
     "flax.core.variables": ("batiste.core.scope.variables",),
     "flax.cursor": ("batiste.core.cursor", "batiste.core.errors"),
-    "flax.errors": ("batiste.core.errors",),
+    "flax.errors": ("batiste.errors",),
     "flax.ids": ("batiste.flax.ids",),
     "flax.io": ("batiste.training.io",),
     "flax.jax_utils": ("batiste.training.jax_utils",),

@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Iterator
 from typing import IO, Any
 
-from batiste.core.errors import AlreadyExistsError
+from .errors import AlreadyExistsError
 
 _SCHEME = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
 

@@ -7,38 +7,14 @@ paths and shapes they were made from.
 
 from .base import BatisteError as BatisteError
 from .base import FlaxError as FlaxError
+from .base import collection_names as collection_names
 from .base import name_hint as name_hint
 from .base import nearest_names as nearest_names
 from .base import path_text as path_text
+from .base import quoted as quoted
 from .base import short_repr as short_repr
-from .checkpoint import AlreadyExistsError as AlreadyExistsError
-from .checkpoint import InvalidCheckpointError as InvalidCheckpointError
-from .checkpoint import MPACheckpointingRequiredError as MPACheckpointingRequiredError
-from .checkpoint import MPARestoreDataCorruptedError as MPARestoreDataCorruptedError
-from .checkpoint import MPARestoreTargetRequiredError as MPARestoreTargetRequiredError
-from .checkpoint import MPARestoreTypeNotMatchError as MPARestoreTypeNotMatchError
 from .cursor import CursorFindError as CursorFindError
 from .cursor import TraverseTreeError as TraverseTreeError
-from .module import ApplyModuleInvalidMethodError as ApplyModuleInvalidMethodError
-from .module import AssignSubModuleError as AssignSubModuleError
-from .module import CallCompactUnboundModuleError as CallCompactUnboundModuleError
-from .module import CallSetupUnboundModuleError as CallSetupUnboundModuleError
-from .module import (
-    CallShareScopeOnUnboundModuleError as CallShareScopeOnUnboundModuleError,
-)
-from .module import CallUnbindOnUnboundModuleError as CallUnbindOnUnboundModuleError
-from .module import DescriptorAttributeError as DescriptorAttributeError
-from .module import IncorrectPostInitOverrideError as IncorrectPostInitOverrideError
-from .module import InvalidInstanceModuleError as InvalidInstanceModuleError
-from .module import MultipleMethodsCompactError as MultipleMethodsCompactError
-from .module import NameInUseError as NameInUseError
-from .module import ReservedModuleAttributeError as ReservedModuleAttributeError
-from .module import SetAttributeFrozenModuleError as SetAttributeFrozenModuleError
-from .module import SetAttributeInModuleSetupError as SetAttributeInModuleSetupError
-from .module import (
-    TransformedMethodReturnValueError as TransformedMethodReturnValueError,
-)
-from .module import TransformTargetError as TransformTargetError
 from .scope import (
     ApplyScopeInvalidVariablesStructureError as ApplyScopeInvalidVariablesStructureError,  # noqa: E501
 )

@@ -8,9 +8,9 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from batiste.core import errors
 from batiste.core.config import config
 
+from .. import errors
 from .methods import wrap_descriptor_once, wrap_method_once
 from .state import ModuleBase
 

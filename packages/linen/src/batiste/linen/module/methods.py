@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 
 import jax
 
-from batiste.core import errors
+from batiste.core import errors as core_errors
 from batiste.core.traceback_util import hide_frames
 
+from .. import errors
 from .context import context, named_calls, run_interceptors
 from .state import ModuleBase, SetupState
 
@@ -119,7 +120,7 @@ def wrap_method_once(fun: Callable[..., Any]) -> Callable[..., Any]:
                     raise errors.CallCompactUnboundModuleError(module_cls=type(self))
                 if is_setup:
                     raise errors.CallSetupUnboundModuleError(module_cls=type(self))
-            except errors.FlaxError as error:
+            except core_errors.FlaxError as error:
                 hide_frames(error)
                 raise
         elif state.setup is not SetupState.DONE and not is_setup:

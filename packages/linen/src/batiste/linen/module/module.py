@@ -8,8 +8,9 @@ import os
 import types
 from typing import Any, Self
 
-from batiste.core import Scope, errors, traceback_util
+from batiste.core import Scope, traceback_util
 
+from .. import errors
 from .classes import make_dataclass, make_module_class
 from .context import context
 from .running_methods import RunningMethods

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from inspect import CO_VARARGS
 from typing import Any, Final
 
-from batiste.core import DenyList, Scope, errors
+from batiste.core import DenyList, Scope
 from batiste.core import scope as core_scope
 from batiste.core.scope import CollectionFilter, union_filters
 from batiste.core.traceback_util import api_boundary
 
+from .. import errors
 from .context import context
 from .state import ModuleBase
 

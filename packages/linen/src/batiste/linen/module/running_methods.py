@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, Self
 
-from batiste.core import DenyList, errors
+from batiste.core import DenyList
 from batiste.core import scope as core_scope
 from batiste.core.scope import CollectionFilter
 from batiste.core.traceback_util import api_boundary
 
+from .. import errors
 from . import running as functional
 from .running import CaptureFilter
 from .state import ModuleBase

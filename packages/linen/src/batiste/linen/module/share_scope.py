@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from batiste.core import Scope, errors
+from batiste.core import Scope
 from batiste.core.traceback_util import api_boundary
+
+from .. import errors
 
 __all__ = ["share_scope"]
 

@@ -11,10 +11,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from batiste.core import Scope, errors
+from batiste.core import Scope
 from batiste.core.config import config
 from batiste.core.frozen_dict import FrozenDict
 
+from .. import errors
 from .state import ModuleBase
 
 __all__ = ["PLAIN_TYPES", "adopt", "attach", "contains_module", "map_modules"]

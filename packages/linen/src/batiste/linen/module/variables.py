@@ -8,9 +8,11 @@ from typing import Any, TypeVar
 import jax
 from jax import numpy as jnp
 
-from batiste.core import Scope, Variable, errors
+from batiste.core import Scope, Variable
+from batiste.core import errors as core_errors
 from batiste.core.traceback_util import api_boundary, hide_frames
 
+from .. import errors
 from .state import ModuleBase
 
 __all__ = ["VariableMethods", "merge_param"]
@@ -144,7 +146,7 @@ class VariableMethods(ModuleBase):
                     f"initialized in `setup()` or in a method wrapped in `@compact`."
                 )
             if scope.invalid:
-                raise errors.InvalidScopeError(scope.path_text)
+                raise core_errors.InvalidScopeError(scope.path_text)
             if name in scope.reservations and scope.name_reserved(name, "params"):
                 raise errors.NameInUseError(
                     "param", name, type(self).__name__, scope_path=scope.path_text

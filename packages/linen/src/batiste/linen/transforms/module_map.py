@@ -14,8 +14,9 @@ from typing import Any
 
 import jax
 
-from batiste.core import Scope, Variable, errors
+from batiste.core import Scope, Variable
 
+from .. import errors
 from ..module.state import ModuleBase
 from ..module.submodules import _is_plain, contains_module, map_modules
 

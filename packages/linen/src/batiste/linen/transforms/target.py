@@ -9,8 +9,7 @@ from typing import Any
 
 import jax
 
-from batiste.core import errors
-
+from .. import errors
 from ..module.methods import wrap_method_once
 from ..module.state import ModuleBase
 

@@ -14,13 +14,13 @@ from typing import Any
 import jax
 
 from batiste import serialization
-from batiste.core.errors import (
+
+from .. import io
+from ..errors import (
     MPACheckpointingRequiredError,
     MPARestoreDataCorruptedError,
     MPARestoreTargetRequiredError,
 )
-
-from .. import io
 from ..orbax_utils import is_multiprocess_array
 from . import msgpack as checkpoint_msgpack
 from .paths import ARRAYS_SUFFIX, NEW_SUFFIX, remove_entry
@@ -111,7 +111,7 @@ def restore(manager: Any, path: str, target: Any, step: Any, partial: bool) -> A
     >>> restore(None, 'ckpts/checkpoint_1', {}, 1, False)
     Traceback (most recent call last):
         ...
-    batiste.core.errors.checkpoint.MPACheckpointingRequiredError: Cannot save or ...
+    batiste.training.errors.MPACheckpointingRequiredError: Cannot save or ...
     """
     if manager is None:
         raise MPACheckpointingRequiredError(path, step)

@@ -25,9 +25,9 @@ import jax
 
 from batiste import serialization
 from batiste.core.config import config
-from batiste.core.errors import InvalidCheckpointError, MPACheckpointingRequiredError
 
 from .. import io
+from ..errors import InvalidCheckpointError, MPACheckpointingRequiredError
 from ..orbax_utils import is_multiprocess_array
 from . import msgpack as checkpoint_msgpack
 from . import orbax as checkpoint_orbax

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .base import FlaxError
+from batiste.core.errors import FlaxError
 
 
 class InvalidCheckpointError(FlaxError):

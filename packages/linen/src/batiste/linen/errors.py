@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from .base import FlaxError, path_text, quoted, short_repr
+from batiste.core.errors import FlaxError, path_text, quoted, short_repr
 
 
 def _of(module_cls: Any) -> str:

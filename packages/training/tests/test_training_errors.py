@@ -1,0 +1,71 @@
+"""Every error of batiste.training: its parameters, its text, pickling and copying."""
+
+import copy
+import inspect
+import pickle
+
+import pytest
+
+from batiste.core.errors import FlaxError
+from batiste.training import errors
+
+# For each error: the positional arguments of the specification, and words that the
+# message must hold: what, where, and the fix.
+CASES = {
+    "InvalidCheckpointError": (
+        ("dir/ckpt_1", 1),
+        ["step 1", '"dir/ckpt_1"', "overwrite=True"],
+    ),
+    "MPACheckpointingRequiredError": (
+        ("dir/ckpt_1", 1),
+        ["step 1", '"dir/ckpt_1"', "GlobalAsyncCheckpointManager"],
+    ),
+    "MPARestoreTargetRequiredError": (
+        ("dir/ckpt_1", 1),
+        ["step 1", '"dir/ckpt_1"', "`target`", "allow_partial_mpa_restoration"],
+    ),
+    "MPARestoreDataCorruptedError": (
+        (1, "dir/ckpt_1"),
+        ["step 1", '"dir/ckpt_1"', "commit_success.txt", "earlier step"],
+    ),
+    "MPARestoreTypeNotMatchError": (
+        (1, "dir/ckpt_1"),
+        ["step 1", '"dir/ckpt_1"', "jax.Array"],
+    ),
+    "AlreadyExistsError": (("dir/ckpt_1",), ['"dir/ckpt_1"', "overwrite=True"]),
+}
+
+
+def _classes():
+    found = inspect.getmembers(errors, inspect.isclass)
+    return {name: cls for name, cls in found if cls.__module__ == errors.__name__}
+
+
+def test_every_error_has_a_case():
+    assert set(_classes()) == set(CASES)
+    assert all(issubclass(cls, FlaxError) for cls in _classes().values())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_error(name):
+    args, words = CASES[name]
+    error = getattr(errors, name)(*args)
+    for word in words:
+        assert word in str(error)
+    assert error.args == (str(error),)
+    error.add_note("a note")
+    for again in (
+        pickle.loads(pickle.dumps(error)),
+        copy.copy(error),
+        copy.deepcopy(error),
+    ):
+        assert type(again) is type(error)
+        assert (again.args, again.__dict__) == (error.args, error.__dict__)
+        assert str(again) == str(error)
+    with pytest.raises(FlaxError):
+        raise error
+
+
+def test_optional_facts_are_in_the_text():
+    error = errors.MPARestoreTargetRequiredError("p", 1, "w")
+    assert 'array at "w"' in str(error)
