@@ -2,7 +2,7 @@
 
 The tests run a few thousand mutations. A campaign runs as many as it is told to:
 
-    python packages/serialization/tests/test_serialization_fuzz.py 1000000
+    python packages/serialization/tests/test_fuzz.py 1000000
 """
 
 import collections
