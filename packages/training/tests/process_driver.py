@@ -19,8 +19,7 @@ from jax.experimental.array_serialization.serialization import (
 )
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from batiste.training import errors
-from batiste.training import checkpoints
+from batiste.training import checkpoints, errors
 from batiste.training.checkpoints import arrays as checkpoint_arrays
 
 rank, port, folder = int(sys.argv[1]), sys.argv[2], sys.argv[3]

@@ -12,9 +12,14 @@ suite. Nothing is copied: ``flax.linen.Dense`` is ``batiste.linen.Dense``.
 >>> batiste.flax.uninstall()
 """
 
-from .errors import FlaxImportedError as FlaxImportedError
-from .errors import GenerationError as GenerationError
-from .errors import NotInBatisteError as NotInBatisteError
-from .installing import install as install
-from .installing import installed_generation as installed_generation
-from .installing import uninstall as uninstall
+from .errors import FlaxImportedError, GenerationError, NotInBatisteError
+from .installing import install, installed_generation, uninstall
+
+__all__ = [
+    "FlaxImportedError",
+    "GenerationError",
+    "NotInBatisteError",
+    "install",
+    "installed_generation",
+    "uninstall",
+]

@@ -19,10 +19,63 @@ import numpy as np
 from jax import lax
 
 from batiste.core.frozen_dict import FrozenDict
-from batiste.core.lift.axes import In as In
-from batiste.core.lift.axes import Out as Out
-from batiste.core.scope import CollectionFilter as CollectionFilter
-from batiste.core.scope import PRNGSequenceFilter as PRNGSequenceFilter
+from batiste.core.lift.axes import In, Out
+from batiste.core.scope import CollectionFilter, PRNGSequenceFilter
+
+__all__ = [
+    "K",
+    "MISSING",
+    "T",
+    "V",
+    "Array",
+    "ArrayPytree",
+    "Axes",
+    "Axis",
+    "AxisName",
+    "Collection",
+    "CollectionFilter",
+    "ConvGeneralDilatedT",
+    "DotGeneralT",
+    "Dtype",
+    "EinsumT",
+    "FrozenVariableDict",
+    "HashableMapping",
+    "In",
+    "InOutAxis",
+    "InOutScanAxis",
+    "Initializer",
+    "Key",
+    "LaxPadding",
+    "Leaf",
+    "LogicalNames",
+    "LogicalPartitionSpec",
+    "LogicalPartitionSpecPytree",
+    "LogicalRules",
+    "Missing",
+    "MutableCollection",
+    "MutableVariableDict",
+    "Out",
+    "PRNGFoldable",
+    "PRNGKey",
+    "PRNGSequenceFilter",
+    "PaddingLike",
+    "PartitionSpecPytree",
+    "Path",
+    "PathParts",
+    "PrecisionLike",
+    "PromoteDtypeFn",
+    "PytreeDeque",
+    "RNGSequences",
+    "ScanAxis",
+    "Shape",
+    "ShapeDtype",
+    "Sharding",
+    "SizeBytes",
+    "VariableDict",
+    "has_shape_dtype",
+    "is_key_like",
+]
+
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)

@@ -9,6 +9,19 @@ from typing import Any, Generic, TypeVar
 import jax
 import numpy as np
 
+__all__ = [
+    "A",
+    "AxisMetadata",
+    "TAxisMetadata",
+    "add_axis",
+    "is_axis_metadata",
+    "map_axis_meta",
+    "remove_axis",
+    "replace_boxed",
+    "unbox",
+]
+
+
 A = TypeVar("A")
 TAxisMetadata = TypeVar("TAxisMetadata", bound="AxisMetadata")
 

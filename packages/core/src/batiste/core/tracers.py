@@ -4,6 +4,11 @@ from typing import Any
 
 from .errors import JaxTransformError
 
+__all__ = [
+    "check_trace_level",
+    "current_trace",
+]
+
 
 def _opaque_trace_state(convention: str) -> Any:
     """JAX's function of this name, which takes this one's place at the first call.

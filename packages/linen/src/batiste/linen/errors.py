@@ -5,6 +5,25 @@ from typing import Any
 
 from batiste.core.errors import FlaxError, path_text, quoted, short_repr
 
+__all__ = [
+    "ApplyModuleInvalidMethodError",
+    "AssignSubModuleError",
+    "CallCompactUnboundModuleError",
+    "CallSetupUnboundModuleError",
+    "CallShareScopeOnUnboundModuleError",
+    "CallUnbindOnUnboundModuleError",
+    "DescriptorAttributeError",
+    "IncorrectPostInitOverrideError",
+    "InvalidInstanceModuleError",
+    "MultipleMethodsCompactError",
+    "NameInUseError",
+    "ReservedModuleAttributeError",
+    "SetAttributeFrozenModuleError",
+    "SetAttributeInModuleSetupError",
+    "TransformTargetError",
+    "TransformedMethodReturnValueError",
+]
+
 
 def _of(module_cls: Any) -> str:
     """' of Foo' for a class or its name, and '' where it is not known."""

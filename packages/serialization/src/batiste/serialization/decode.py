@@ -18,6 +18,20 @@ from .dtypes import dtype_from_name
 from .encode import CHUNKED, EXT_ARRAY, EXT_COMPLEX, EXT_SCALAR, MAX_DEPTH
 from .errors import SerializationError, join_path, listed, nearest
 
+__all__ = [
+    "BINARY",
+    "EXT",
+    "LIST",
+    "MAP",
+    "SCALAR",
+    "TEXT",
+    "Leaves",
+    "Views",
+    "decode",
+    "read_token",
+]
+
+
 # What a token is. For SCALAR its value follows, for the containers their number of
 # items, for the rest their length in bytes.
 SCALAR: Final = 0

@@ -10,6 +10,12 @@ import numpy as np
 
 from .errors import SerializationError
 
+__all__ = [
+    "dtype_from_name",
+    "dtype_name",
+]
+
+
 # NumPy understands far more in a dtype string (fields, subarrays, objects) than a file
 # of plain arrays has any use for, so that only these names ever reach it.
 _NUMPY_NAME = re.compile(

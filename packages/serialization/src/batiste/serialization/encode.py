@@ -24,6 +24,17 @@ from .dtypes import dtype_name
 from .errors import SerializationError, UnserializableTypeError, join_path
 from .jax_leaves import host_blocks, is_jax_array, local_array
 
+__all__ = [
+    "CHUNKED",
+    "EXT_ARRAY",
+    "EXT_COMPLEX",
+    "EXT_SCALAR",
+    "MAX_CHUNK_SIZE",
+    "MAX_DEPTH",
+    "encode",
+]
+
+
 MAX_CHUNK_SIZE: Final = 2**30
 """Arrays of more bytes than this are written in pieces of at most this many."""
 

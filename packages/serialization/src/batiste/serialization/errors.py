@@ -6,6 +6,17 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
+__all__ = [
+    "LISTED",
+    "NEAREST",
+    "SerializationError",
+    "UnserializableTypeError",
+    "join_path",
+    "listed",
+    "nearest",
+]
+
+
 NEAREST: int = 3  # names offered for one that is not found
 LISTED: int = 20  # names of one kind in a message; a hostile map may hold millions
 

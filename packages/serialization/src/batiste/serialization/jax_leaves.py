@@ -12,6 +12,15 @@ import numpy as np
 
 from .errors import SerializationError
 
+__all__ = [
+    "host_blocks",
+    "is_jax_array",
+    "is_jax_partial",
+    "is_prng_key",
+    "local_array",
+    "restore_key",
+]
+
 
 def is_jax_array(value: Any) -> bool:
     """Whether a value is a `jax.Array`, a typed PRNG key included."""

@@ -11,6 +11,16 @@ from .dtypes import dtype_from_name
 from .errors import SerializationError
 from .stream import File, mapped, split_path
 
+__all__ = [
+    "ArrayEntry",
+    "Row",
+    "human_size",
+    "render",
+    "rows",
+    "totals",
+]
+
+
 _NAME_WIDTH = 60
 
 

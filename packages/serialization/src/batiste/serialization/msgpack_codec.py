@@ -8,6 +8,14 @@ from .decode import decode
 from .encode import encode
 from .state_dict import from_state_dict, to_state_dict
 
+__all__ = [
+    "from_bytes",
+    "frozen_view",
+    "msgpack_restore",
+    "msgpack_serialize",
+    "to_bytes",
+]
+
 
 def msgpack_serialize(
     pytree: Any, in_place: bool = False, *, max_chunk_size: int | None = None

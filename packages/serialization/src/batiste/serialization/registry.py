@@ -14,6 +14,18 @@ from typing import Any, NamedTuple, TypeAlias
 from .errors import SerializationError, join_path, listed, nearest
 from .jax_leaves import is_jax_partial
 
+__all__ = [
+    "Container",
+    "Registered",
+    "State",
+    "check_names",
+    "find_handler",
+    "handler_of",
+    "is_serializable",
+    "register_serialization_state",
+]
+
+
 State: TypeAlias = dict[str, Any]
 
 

@@ -9,6 +9,13 @@ from .errors import SerializationError, join_path
 from .jax_leaves import is_prng_key, restore_key
 from .registry import Registered, check_names, handler_of
 
+__all__ = [
+    "current_path",
+    "from_state_dict",
+    "to_state_dict",
+]
+
+
 _TOO_DEEP: Final = (
     "The tree is nested deeper than Python's recursion limit, or contains itself."
 )

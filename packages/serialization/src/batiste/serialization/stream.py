@@ -15,6 +15,15 @@ from .encode import encode
 from .msgpack_codec import frozen_view
 from .state_dict import from_state_dict, to_state_dict
 
+__all__ = [
+    "File",
+    "mapped",
+    "restore",
+    "serialize",
+    "split_path",
+]
+
+
 File: TypeAlias = str | os.PathLike[str] | BinaryIO | io.RawIOBase
 
 # Parts smaller than this are gathered, up to this many bytes, before they are written.

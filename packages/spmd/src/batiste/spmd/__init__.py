@@ -1,32 +1,68 @@
 """Partitioning metadata, logical axis rules, and plans of a sharded model."""
 
-from .axis_names import LogicalNames as LogicalNames
-from .axis_names import LogicalRules as LogicalRules
-from .axis_rules import get_logical_axis_rules as get_logical_axis_rules
-from .axis_rules import logical_axis_rules as logical_axis_rules
-from .axis_rules import logical_to_mesh_axes as logical_to_mesh_axes
-from .axis_rules import set_logical_axis_rules as set_logical_axis_rules
-from .context_mesh import get_global_mesh as get_global_mesh
-from .context_mesh import global_mesh_defined as global_mesh_defined
-from .errors import AxisRulesError as AxisRulesError
-from .errors import DuplicateAxisError as DuplicateAxisError
-from .errors import PartitioningError as PartitioningError
-from .errors import PartitioningUnspecifiedError as PartitioningUnspecifiedError
-from .errors import RankMismatchError as RankMismatchError
-from .errors import UnknownAxisError as UnknownAxisError
-from .hlo_collectives import Collective as Collective
-from .hlo_collectives import collectives as collectives
-from .logical import LogicallyPartitioned as LogicallyPartitioned
-from .logical import RulesFallback as RulesFallback
-from .logical import logical_to_mesh as logical_to_mesh
-from .logical import logical_to_mesh_sharding as logical_to_mesh_sharding
-from .logical import with_logical_constraint as with_logical_constraint
-from .logical import with_logical_partitioning as with_logical_partitioning
-from .partitioned import PARTITION_NAME as PARTITION_NAME
-from .partitioned import Partitioned as Partitioned
-from .partitioned import get_partition_spec as get_partition_spec
-from .partitioned import get_sharding as get_sharding
-from .partitioned import with_partitioning as with_partitioning
-from .planning import ParameterPlan as ParameterPlan
-from .planning import Plan as Plan
-from .planning import plan as plan
+from .axis_names import LogicalNames, LogicalRules
+from .axis_rules import (
+    get_logical_axis_rules,
+    logical_axis_rules,
+    logical_to_mesh_axes,
+    set_logical_axis_rules,
+)
+from .context_mesh import get_global_mesh, global_mesh_defined
+from .errors import (
+    AxisRulesError,
+    DuplicateAxisError,
+    PartitioningError,
+    PartitioningUnspecifiedError,
+    RankMismatchError,
+    UnknownAxisError,
+)
+from .hlo_collectives import Collective, collectives
+from .logical import (
+    LogicallyPartitioned,
+    RulesFallback,
+    logical_to_mesh,
+    logical_to_mesh_sharding,
+    with_logical_constraint,
+    with_logical_partitioning,
+)
+from .partitioned import (
+    PARTITION_NAME,
+    Partitioned,
+    get_partition_spec,
+    get_sharding,
+    with_partitioning,
+)
+from .planning import ParameterPlan, Plan, plan
+
+__all__ = [
+    "PARTITION_NAME",
+    "AxisRulesError",
+    "Collective",
+    "DuplicateAxisError",
+    "LogicalNames",
+    "LogicalRules",
+    "LogicallyPartitioned",
+    "ParameterPlan",
+    "Partitioned",
+    "PartitioningError",
+    "PartitioningUnspecifiedError",
+    "Plan",
+    "RankMismatchError",
+    "RulesFallback",
+    "UnknownAxisError",
+    "collectives",
+    "get_global_mesh",
+    "get_logical_axis_rules",
+    "get_partition_spec",
+    "get_sharding",
+    "global_mesh_defined",
+    "logical_axis_rules",
+    "logical_to_mesh",
+    "logical_to_mesh_axes",
+    "logical_to_mesh_sharding",
+    "plan",
+    "set_logical_axis_rules",
+    "with_logical_constraint",
+    "with_logical_partitioning",
+    "with_partitioning",
+]

@@ -13,6 +13,19 @@ from .errors import (
     UnknownAxisError,
 )
 
+__all__ = [
+    "AnyMesh",
+    "LogicalNames",
+    "LogicalRules",
+    "as_axis_names",
+    "check_mesh_axes",
+    "check_rank",
+    "checked_sharding",
+    "mesh_axes_of",
+    "path_text",
+]
+
+
 LogicalNames: TypeAlias = Sequence[Any]
 """One entry per dimension: a name, None, a tuple of names, or UNCONSTRAINED."""
 

@@ -10,6 +10,15 @@ from jax.sharding import PartitionSpec
 from .axis_names import LogicalRules, as_axis_names, mesh_axes_of
 from .errors import AxisRulesError, DuplicateAxisError
 
+__all__ = [
+    "as_rules",
+    "get_logical_axis_rules",
+    "logical_axis_rules",
+    "logical_to_mesh_axes",
+    "match_rules",
+    "set_logical_axis_rules",
+]
+
 
 class _RulesInForce(threading.local):
     rules: LogicalRules = ()

@@ -11,6 +11,11 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 from .axis_names import AnyMesh, check_mesh_axes, check_rank
 from .context_mesh import explicit_axes, get_global_mesh, manual_axes
 
+__all__ = [
+    "constrain",
+    "mesh_for",
+]
+
 
 def constrain(value: Any, spec: Iterable[Any], mesh: AnyMesh | None) -> Any:
     """`value`, laid out as `spec` says.

@@ -12,6 +12,14 @@ import jax
 import numpy as np
 from jax.sharding import AbstractMesh, AxisType, Mesh, PartitionSpec
 
+__all__ = [
+    "explicit_axes",
+    "get_global_mesh",
+    "global_mesh_defined",
+    "manual_axes",
+]
+
+
 # `_entered_mesh` encodes its answer as a shape, which indexes this list; 0 is "none".
 _seen: list[Mesh | AbstractMesh | None] = [None]
 _seen_lock = threading.Lock()

@@ -15,6 +15,12 @@ import numpy as np
 
 from .axis_names import AnyMesh
 
+__all__ = [
+    "Collective",
+    "collectives",
+]
+
+
 _COLLECTIVE = re.compile(
     r"^\s*(?:ROOT )?%?(?P<name>[\w.-]+) = (?P<type>.*?) (?P<kind>all-gather|all-reduce"
     r"|reduce-scatter|collective-permute|collective-broadcast|ragged-all-to-all"

@@ -28,6 +28,15 @@ from .constraint import constrain, mesh_for
 from .errors import AxisRulesError, PartitioningError, UnknownAxisError
 from .partitioned import Partitioned
 
+__all__ = [
+    "LogicallyPartitioned",
+    "RulesFallback",
+    "logical_to_mesh",
+    "logical_to_mesh_sharding",
+    "with_logical_constraint",
+    "with_logical_partitioning",
+]
+
 
 class RulesFallback(enum.Enum):
     """What `with_logical_constraint` does about a name that no rule applied to.

@@ -24,6 +24,17 @@ from .errors import (
     UnknownAxisError,
 )
 
+__all__ = [
+    "A",
+    "PARTITION_NAME",
+    "Partitioned",
+    "get_partition_spec",
+    "get_sharding",
+    "map_boxes",
+    "with_partitioning",
+]
+
+
 A = TypeVar("A")
 
 PARTITION_NAME = "partition_name"

@@ -10,6 +10,13 @@ from .hlo_collectives import Collective
 if TYPE_CHECKING:
     from .planning import Plan
 
+__all__ = [
+    "plain_text",
+    "rich_tables",
+    "size_text",
+]
+
+
 _PARAMETER_COLUMNS = (
     "array",
     "shape",

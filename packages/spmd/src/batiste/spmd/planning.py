@@ -22,6 +22,12 @@ from .hlo_collectives import Collective, collectives
 from .logical import LogicallyPartitioned
 from .partitioned import Partitioned
 
+__all__ = [
+    "ParameterPlan",
+    "Plan",
+    "plan",
+]
+
 
 @dataclasses.dataclass(frozen=True)
 class ParameterPlan:

@@ -12,17 +12,19 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import checkpoints as checkpoints
-    from . import common_utils as common_utils
-    from . import dynamic_scale as dynamic_scale
-    from . import early_stopping as early_stopping
-    from . import io as io
-    from . import jax_utils as jax_utils
-    from . import lr_schedule as lr_schedule
-    from . import orbax_utils as orbax_utils
-    from . import prefetch_iterator as prefetch_iterator
-    from . import tensorboard as tensorboard
-    from . import train_state as train_state
+    from . import (
+        checkpoints,
+        common_utils,
+        dynamic_scale,
+        early_stopping,
+        io,
+        jax_utils,
+        lr_schedule,
+        orbax_utils,
+        prefetch_iterator,
+        tensorboard,
+        train_state,
+    )
 
 __all__ = [
     "checkpoints",

@@ -9,6 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+__all__ = [
+    "get_metrics",
+    "onehot",
+    "shard",
+    "shard_prng_key",
+    "stack_forest",
+]
+
 
 def shard(xs: Any) -> Any:
     """Split the leading axis of every array over the local devices.

@@ -13,6 +13,12 @@ from jax import lax
 
 from batiste.core import struct
 
+__all__ = [
+    "DynamicScale",
+    "DynamicScaleResult",
+]
+
+
 _FLOAT32 = np.finfo(np.float32)
 
 

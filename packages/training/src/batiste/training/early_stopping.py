@@ -7,6 +7,11 @@ from typing import Any, NamedTuple
 from batiste.core import struct
 from batiste.core.config import config
 
+__all__ = [
+    "EarlyStopping",
+    "EarlyStoppingUpdate",
+]
+
 
 class EarlyStoppingUpdate(NamedTuple):
     """What `EarlyStopping.update` returns: the pair `(has_improved, early_stop)`.

@@ -4,6 +4,15 @@ from typing import Any
 
 from batiste.core.errors import FlaxError
 
+__all__ = [
+    "AlreadyExistsError",
+    "InvalidCheckpointError",
+    "MPACheckpointingRequiredError",
+    "MPARestoreDataCorruptedError",
+    "MPARestoreTargetRequiredError",
+    "MPARestoreTypeNotMatchError",
+]
+
 
 class InvalidCheckpointError(FlaxError):
     """The directory already has a checkpoint of this step or a later one.

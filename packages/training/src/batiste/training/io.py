@@ -18,6 +18,26 @@ from typing import IO, Any
 
 from .errors import AlreadyExistsError
 
+__all__ = [
+    "BackendMode",
+    "GFile",
+    "copy",
+    "exists",
+    "getsize",
+    "glob",
+    "io_mode",
+    "is_remote",
+    "isdir",
+    "listdir",
+    "makedirs",
+    "override_mode",
+    "remove",
+    "rename",
+    "rmtree",
+    "set_mode",
+]
+
+
 _SCHEME = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
 
 

@@ -14,7 +14,18 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from batiste.core.partial_eval import partial_eval_by_shape as partial_eval_by_shape
+from batiste.core.partial_eval import partial_eval_by_shape
+
+__all__ = [
+    "pad_shard_unpad",
+    "partial_eval_by_shape",
+    "pmean",
+    "prefetch_to_device",
+    "replicate",
+    "scan_in_dim",
+    "unreplicate",
+]
+
 
 _DEVICE_AXIS = "_device_put_sharded"
 

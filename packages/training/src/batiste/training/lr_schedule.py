@@ -12,6 +12,14 @@ from typing import Any
 
 import jax.numpy as jnp
 
+__all__ = [
+    "Schedule",
+    "create_constant_learning_rate_schedule",
+    "create_cosine_learning_rate_schedule",
+    "create_stepped_learning_rate_schedule",
+]
+
+
 Schedule = Callable[[Any], Any]
 
 

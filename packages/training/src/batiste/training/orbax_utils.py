@@ -12,6 +12,15 @@ from jax.sharding import Mesh, NamedSharding, Sharding
 if TYPE_CHECKING:
     import orbax.checkpoint as ocp
 
+__all__ = [
+    "import_orbax",
+    "is_multi_device_array",
+    "is_multiprocess_array",
+    "maybe_construct_transformations",
+    "restore_args_from_target",
+    "save_args_from_target",
+]
+
 
 def import_orbax() -> Any:
     """Return the module `orbax.checkpoint`.

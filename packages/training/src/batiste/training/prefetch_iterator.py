@@ -8,6 +8,10 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
+__all__ = [
+    "PrefetchIterator",
+]
+
 
 class _Buffer:
     """Items between the thread and the iterator, and how the source ended."""

@@ -13,6 +13,12 @@ from batiste.core.frozen_dict import FrozenDict
 if TYPE_CHECKING:
     import optax
 
+__all__ = [
+    "OVERWRITE_WITH_GRADIENT",
+    "TrainState",
+]
+
+
 # Collection whose "gradient" is its next value. Low-precision layers keep their
 # scaling factors there: they are replaced after each step, not optimized.
 OVERWRITE_WITH_GRADIENT = "_overwrite_with_gradient"

@@ -21,6 +21,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+__all__ = [
+    "TYPE_CHECKING",
+    "attribute",
+    "elements",
+    "item",
+    "replace_attribute",
+    "replace_each",
+    "replace_elements",
+    "replace_entries",
+    "replace_item",
+    "require_each",
+]
+
 
 def _copy(value: Any) -> Any:
     """A shallow copy that is safe to change, or an error."""

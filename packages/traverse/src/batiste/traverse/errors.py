@@ -8,6 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+__all__ = [
+    "NotAMappingError",
+    "NotTraversableError",
+    "PathConflictError",
+    "PathKeyError",
+    "TraverseAttributeError",
+    "TraverseError",
+    "TraverseItemError",
+    "TraverseValuesError",
+    "shown",
+    "type_name",
+]
+
+
 _SHOWN = 8
 
 

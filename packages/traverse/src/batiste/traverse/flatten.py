@@ -20,6 +20,16 @@ if TYPE_CHECKING:
 
     Path = tuple[Any, ...]
 
+__all__ = [
+    "TYPE_CHECKING",
+    "empty_node",
+    "flatten_dict",
+    "path_aware_map",
+    "require_mapping",
+    "unflatten_dict",
+]
+
+
 _MISSING = object()
 
 

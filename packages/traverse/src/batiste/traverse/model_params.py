@@ -12,6 +12,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+__all__ = [
+    "TYPE_CHECKING",
+    "ModelParamTraversal",
+]
+
 
 class ModelParamTraversal(SplitTraversal):
     """Selects parameters in a nested dictionary by their names.

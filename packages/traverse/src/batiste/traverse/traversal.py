@@ -17,6 +17,22 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+__all__ = [
+    "TYPE_CHECKING",
+    "SplitTraversal",
+    "Traversal",
+    "TraverseAttr",
+    "TraverseCompose",
+    "TraverseEach",
+    "TraverseFilter",
+    "TraverseId",
+    "TraverseItem",
+    "TraverseMerge",
+    "TraverseTree",
+    "t_identity",
+]
+
+
 # Of a long chain, an error shows this many of the last steps.
 _SHOWN_STEPS = 12
 _NOTHING = object()

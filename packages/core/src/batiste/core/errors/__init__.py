@@ -5,32 +5,59 @@ and what to do. Errors can be pickled and copied, and carry as attributes the na
 paths and shapes they were made from.
 """
 
-from .base import BatisteError as BatisteError
-from .base import FlaxError as FlaxError
-from .base import collection_names as collection_names
-from .base import name_hint as name_hint
-from .base import nearest_names as nearest_names
-from .base import path_text as path_text
-from .base import quoted as quoted
-from .base import short_repr as short_repr
-from .cursor import CursorFindError as CursorFindError
-from .cursor import TraverseTreeError as TraverseTreeError
-from .scope import (
-    ApplyScopeInvalidVariablesStructureError as ApplyScopeInvalidVariablesStructureError,  # noqa: E501
+from .base import (
+    BatisteError,
+    FlaxError,
+    collection_names,
+    name_hint,
+    nearest_names,
+    path_text,
+    quoted,
+    short_repr,
 )
+from .cursor import CursorFindError, TraverseTreeError
 from .scope import (
-    ApplyScopeInvalidVariablesTypeError as ApplyScopeInvalidVariablesTypeError,
+    ApplyScopeInvalidVariablesStructureError,
+    ApplyScopeInvalidVariablesTypeError,
+    AxisMetadataError,
+    ImmutableVariableError,
+    InvalidFilterError,
+    InvalidRngError,
+    InvalidScopeError,
+    JaxTransformError,
+    LazyInitError,
+    ModifyScopeVariableError,
+    PartitioningUnspecifiedError,
+    ScopeCollectionNotFound,
+    ScopeParamNotFoundError,
+    ScopeParamShapeError,
+    ScopeVariableNotFoundError,
 )
-from .scope import AxisMetadataError as AxisMetadataError
-from .scope import ImmutableVariableError as ImmutableVariableError
-from .scope import InvalidFilterError as InvalidFilterError
-from .scope import InvalidRngError as InvalidRngError
-from .scope import InvalidScopeError as InvalidScopeError
-from .scope import JaxTransformError as JaxTransformError
-from .scope import LazyInitError as LazyInitError
-from .scope import ModifyScopeVariableError as ModifyScopeVariableError
-from .scope import PartitioningUnspecifiedError as PartitioningUnspecifiedError
-from .scope import ScopeCollectionNotFound as ScopeCollectionNotFound
-from .scope import ScopeParamNotFoundError as ScopeParamNotFoundError
-from .scope import ScopeParamShapeError as ScopeParamShapeError
-from .scope import ScopeVariableNotFoundError as ScopeVariableNotFoundError
+
+__all__ = [
+    "ApplyScopeInvalidVariablesStructureError",
+    "ApplyScopeInvalidVariablesTypeError",
+    "AxisMetadataError",
+    "BatisteError",
+    "CursorFindError",
+    "FlaxError",
+    "ImmutableVariableError",
+    "InvalidFilterError",
+    "InvalidRngError",
+    "InvalidScopeError",
+    "JaxTransformError",
+    "LazyInitError",
+    "ModifyScopeVariableError",
+    "PartitioningUnspecifiedError",
+    "ScopeCollectionNotFound",
+    "ScopeParamNotFoundError",
+    "ScopeParamShapeError",
+    "ScopeVariableNotFoundError",
+    "TraverseTreeError",
+    "collection_names",
+    "name_hint",
+    "nearest_names",
+    "path_text",
+    "quoted",
+    "short_repr",
+]

@@ -4,6 +4,17 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+__all__ = [
+    "BatisteError",
+    "FlaxError",
+    "collection_names",
+    "name_hint",
+    "nearest_names",
+    "path_text",
+    "quoted",
+    "short_repr",
+]
+
 
 class FlaxError(Exception):
     """Base class of all errors that Batiste raises on its own account.

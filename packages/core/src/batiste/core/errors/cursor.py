@@ -4,6 +4,11 @@ from typing import Any
 
 from .base import FlaxError, short_repr
 
+__all__ = [
+    "CursorFindError",
+    "TraverseTreeError",
+]
+
 
 class CursorFindError(FlaxError):
     """A search that must find exactly one object found none, or more than one.

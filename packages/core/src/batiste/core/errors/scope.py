@@ -6,6 +6,26 @@ from typing import Any, Self
 
 from .base import FlaxError, collection_names, name_hint, path_text, quoted, short_repr
 
+__all__ = [
+    "ApplyScopeInvalidVariablesStructureError",
+    "ApplyScopeInvalidVariablesTypeError",
+    "AxisMetadataError",
+    "ImmutableVariableError",
+    "InvalidFilterError",
+    "InvalidRngError",
+    "InvalidScopeError",
+    "JaxTransformError",
+    "LazyInitError",
+    "ModifyScopeVariableError",
+    "PartitioningUnspecifiedError",
+    "Path",
+    "ScopeCollectionNotFound",
+    "ScopeParamNotFoundError",
+    "ScopeParamShapeError",
+    "ScopeVariableNotFoundError",
+]
+
+
 Path = str | Iterable[Any]
 
 

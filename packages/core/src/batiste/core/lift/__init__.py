@@ -1,29 +1,49 @@
 """JAX transforms of functions of scopes."""
 
-from .autodiff import grad as grad
-from .autodiff import jvp as jvp
-from .autodiff import linearize as linearize
-from .autodiff import value_and_grad as value_and_grad
-from .autodiff import vjp as vjp
-from .axes import In as In
-from .axes import Out as Out
-from .control_flow import cond as cond
-from .control_flow import switch as switch
-from .control_flow import while_loop as while_loop
-from .custom_rules import custom_jvp as custom_jvp
-from .custom_rules import custom_vjp as custom_vjp
-from .jit import jit as jit
-from .pack import pack as pack
-from .pack import tree_map_rngs as tree_map_rngs
-from .parallel import pmap as pmap
-from .parallel import shard_map as shard_map
-from .remat import checkpoint as checkpoint
-from .remat import remat as remat
-from .remat import remat_scan as remat_scan
-from .scan import scan as scan
-from .variables import add_metadata_axis as add_metadata_axis
-from .variables import fold_rngs as fold_rngs
-from .variables import id_fn as id_fn
-from .variables import map_variables as map_variables
-from .variables import swap_collection as swap_collection
-from .vmap import vmap as vmap
+from .autodiff import grad, jvp, linearize, value_and_grad, vjp
+from .axes import In, Out
+from .control_flow import cond, switch, while_loop
+from .custom_rules import custom_jvp, custom_vjp
+from .jit import jit
+from .pack import pack, tree_map_rngs
+from .parallel import pmap, shard_map
+from .remat import checkpoint, remat, remat_scan
+from .scan import scan
+from .variables import (
+    add_metadata_axis,
+    fold_rngs,
+    id_fn,
+    map_variables,
+    swap_collection,
+)
+from .vmap import vmap
+
+__all__ = [
+    "In",
+    "Out",
+    "add_metadata_axis",
+    "checkpoint",
+    "cond",
+    "custom_jvp",
+    "custom_vjp",
+    "fold_rngs",
+    "grad",
+    "id_fn",
+    "jit",
+    "jvp",
+    "linearize",
+    "map_variables",
+    "pack",
+    "pmap",
+    "remat",
+    "remat_scan",
+    "scan",
+    "shard_map",
+    "swap_collection",
+    "switch",
+    "tree_map_rngs",
+    "value_and_grad",
+    "vjp",
+    "vmap",
+    "while_loop",
+]

@@ -16,6 +16,15 @@ from .linear import Initializer, _as_tuple, default_kernel_init, dense_general
 if TYPE_CHECKING:
     from ..scope.scope import Scope
 
+__all__ = [
+    "Axes",
+    "CacheEntry",
+    "dot_product_attention",
+    "make_padding_mask",
+    "multi_head_dot_product_attention",
+]
+
+
 Axes = int | Iterable[int] | None
 
 # The bias of a position that is masked out.

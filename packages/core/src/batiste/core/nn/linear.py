@@ -13,6 +13,20 @@ from jax.nn import initializers
 if TYPE_CHECKING:
     from ..scope.scope import Scope
 
+__all__ = [
+    "Embedding",
+    "Initializer",
+    "Padding",
+    "conv",
+    "conv_transpose",
+    "default_embed_init",
+    "default_kernel_init",
+    "dense",
+    "dense_general",
+    "embedding",
+]
+
+
 Initializer = Callable[..., Any]
 Padding = str | Sequence[tuple[int, int]]
 

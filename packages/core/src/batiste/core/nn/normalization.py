@@ -13,6 +13,12 @@ from .linear import Initializer, _as_tuple, _cast, _normalize_axes
 if TYPE_CHECKING:
     from ..scope.scope import Scope
 
+__all__ = [
+    "batch_norm",
+    "group_norm",
+    "layer_norm",
+]
+
 
 def batch_norm(
     scope: "Scope",

@@ -9,6 +9,10 @@ from jax import lax
 if TYPE_CHECKING:
     from ..scope.scope import Scope
 
+__all__ = [
+    "dropout",
+]
+
 
 def dropout(
     scope: "Scope",

@@ -12,6 +12,13 @@ from .keys import is_rng, is_rng_dict
 from .nested_dicts import snapshot
 from .scope import Scope
 
+__all__ = [
+    "apply",
+    "bind",
+    "init",
+    "lazy_init",
+]
+
 
 def _entries(col: Mapping[str, Any]) -> Mapping[str, Any]:
     # Nested dicts read faster than a FrozenDict, which wraps what it gives out.

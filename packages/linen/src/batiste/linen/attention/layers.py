@@ -23,6 +23,13 @@ from ..types import Array, DotGeneral, Dtype, Initializer, PrecisionLike
 from .masks import as_bool
 from .weights import dot_product_attention
 
+__all__ = [
+    "MultiHeadAttention",
+    "MultiHeadDotProductAttention",
+    "SelfAttention",
+]
+
+
 _HEADS = (
     "{module}: Memory dimension ({features}) must be divisible by number of heads "
     "({heads}); choose qkv_features as a multiple of num_heads"

@@ -38,6 +38,12 @@ from .conv_shapes import (
     spatial_sizes,
 )
 
+__all__ = [
+    "Conv",
+    "ConvLocal",
+]
+
+
 _GROUPS = (
     "{module}: feature_group_count={groups} must divide the number of {side} features, "
     "{features}"

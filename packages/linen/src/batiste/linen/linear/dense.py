@@ -32,6 +32,12 @@ from ..types import (
 )
 from .bias import add_bias
 
+__all__ = [
+    "Dense",
+    "DenseGeneral",
+]
+
+
 _NO_AXES = (
     "{module}: the input is a scalar, but a linear transformation needs an axis of "
     "features; pass an array of shape (..., in_features)"

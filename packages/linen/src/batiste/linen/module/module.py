@@ -19,6 +19,11 @@ from .submodules import PLAIN_TYPES, adopt, attach, contains_module, map_modules
 from .text import module_repr
 from .variables import VariableMethods
 
+__all__ = [
+    "Module",
+]
+
+
 traceback_util.register_exclusion(os.path.dirname(os.path.dirname(__file__)))
 
 

@@ -19,6 +19,15 @@ from ..types import Array, Axes, Dtype, Initializer
 from .apply_moments import alike, apply_moments
 from .moments import as_mask, canonical_axes, moments
 
+__all__ = [
+    "BatchNorm",
+    "GroupNorm",
+    "InstanceNorm",
+    "LayerNorm",
+    "RMSNorm",
+]
+
+
 _GROUPS_TWICE = (
     "{module}: Either `num_groups` or `group_size` should be specified, got "
     "num_groups={groups}, group_size={size}. If `group_size` is to be specified, pass "

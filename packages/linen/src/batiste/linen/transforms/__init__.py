@@ -1,28 +1,46 @@
 """JAX's transformations for modules: of classes, of methods, and of functions."""
 
-from .autodiff import grad as grad
-from .autodiff import jvp as jvp
-from .autodiff import linearize as linearize
-from .autodiff import value_and_grad as value_and_grad
-from .autodiff import vjp as vjp
-from .control_flow import cond as cond
-from .control_flow import switch as switch
-from .custom_rules import custom_jvp as custom_jvp
-from .custom_rules import custom_vjp as custom_vjp
-from .jit import checkpoint as checkpoint
-from .jit import jit as jit
-from .jit import remat as remat
-from .lift_transform import decorator_lift_transform as decorator_lift_transform
-from .lift_transform import lift_direct_transform as lift_direct_transform
-from .lift_transform import lift_transform as lift_transform
-from .lift_transform import module_class_lift_transform as module_class_lift_transform
-from .named_call import named_call as named_call
-from .parallel import pmap as pmap
-from .parallel import shard_map as shard_map
-from .scan import remat_scan as remat_scan
-from .scan import scan as scan
-from .scan import while_loop as while_loop
-from .variables import add_metadata_axis as add_metadata_axis
-from .variables import fold_rngs as fold_rngs
-from .variables import map_variables as map_variables
-from .vmap import vmap as vmap
+from .autodiff import grad, jvp, linearize, value_and_grad, vjp
+from .control_flow import cond, switch
+from .custom_rules import custom_jvp, custom_vjp
+from .jit import checkpoint, jit, remat
+from .lift_transform import (
+    decorator_lift_transform,
+    lift_direct_transform,
+    lift_transform,
+    module_class_lift_transform,
+)
+from .named_call import named_call
+from .parallel import pmap, shard_map
+from .scan import remat_scan, scan, while_loop
+from .variables import add_metadata_axis, fold_rngs, map_variables
+from .vmap import vmap
+
+__all__ = [
+    "add_metadata_axis",
+    "checkpoint",
+    "cond",
+    "custom_jvp",
+    "custom_vjp",
+    "decorator_lift_transform",
+    "fold_rngs",
+    "grad",
+    "jit",
+    "jvp",
+    "lift_direct_transform",
+    "lift_transform",
+    "linearize",
+    "map_variables",
+    "module_class_lift_transform",
+    "named_call",
+    "pmap",
+    "remat",
+    "remat_scan",
+    "scan",
+    "shard_map",
+    "switch",
+    "value_and_grad",
+    "vjp",
+    "vmap",
+    "while_loop",
+]

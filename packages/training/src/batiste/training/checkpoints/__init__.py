@@ -12,12 +12,25 @@ There are two formats, told apart when reading. By default a checkpoint is one f
 split over several processes.
 """
 
-from .async_manager import AsyncManager as AsyncManager
-from .paths import natural_sort as natural_sort
-from .paths import safe_normpath as safe_normpath
-from .pre_linen import convert_pre_linen as convert_pre_linen
-from .save import available_steps as available_steps
-from .save import latest_checkpoint as latest_checkpoint
-from .save import restore_checkpoint as restore_checkpoint
-from .save import save_checkpoint as save_checkpoint
-from .save import save_checkpoint_multiprocess as save_checkpoint_multiprocess
+from .async_manager import AsyncManager
+from .paths import natural_sort, safe_normpath
+from .pre_linen import convert_pre_linen
+from .save import (
+    available_steps,
+    latest_checkpoint,
+    restore_checkpoint,
+    save_checkpoint,
+    save_checkpoint_multiprocess,
+)
+
+__all__ = [
+    "AsyncManager",
+    "available_steps",
+    "convert_pre_linen",
+    "latest_checkpoint",
+    "natural_sort",
+    "restore_checkpoint",
+    "safe_normpath",
+    "save_checkpoint",
+    "save_checkpoint_multiprocess",
+]

@@ -26,6 +26,13 @@ from . import msgpack as checkpoint_msgpack
 from .paths import ARRAYS_SUFFIX, NEW_SUFFIX, remove_entry
 from .processes import meet
 
+__all__ = [
+    "restore",
+    "save",
+    "split",
+]
+
+
 _PLACEHOLDER = "__multiprocess_array__:"
 _COMMITTED = "commit_success.txt"
 

@@ -7,6 +7,10 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+__all__ = [
+    "AsyncManager",
+]
+
 
 class AsyncManager:
     """Runs one save at a time in the background.

@@ -12,6 +12,11 @@ from batiste import serialization
 from .. import io
 from .paths import NEW_SUFFIX, TMP_SUFFIX, finish_replacing, remove_entry, sync_folder
 
+__all__ = [
+    "restore_file",
+    "write_file",
+]
+
 
 def write_file(write: Callable[[IO[Any]], object], path: str) -> None:
     """Write a checkpoint so that it is there whole or not at all.

@@ -18,6 +18,20 @@ from batiste import serialization
 from .. import io, orbax_utils
 from .paths import NEW_SUFFIX, SaveLock, data_path, finish_replacing, locked_folder
 
+__all__ = [
+    "PendingSave",
+    "add_pending",
+    "check_savable",
+    "default_checkpointer",
+    "destination",
+    "is_async",
+    "restore",
+    "save",
+    "settle",
+    "snapshot",
+    "wait",
+]
+
 
 def _absolute(path: str) -> str:
     return path if io.is_remote(path) else os.path.abspath(path)

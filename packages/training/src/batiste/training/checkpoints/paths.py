@@ -22,6 +22,29 @@ from typing import Any, NamedTuple
 
 from .. import io
 
+__all__ = [
+    "ARRAYS_SUFFIX",
+    "NEW_SUFFIX",
+    "TMP_SUFFIX",
+    "Entry",
+    "SaveLock",
+    "check_step",
+    "checkpoint_path",
+    "clean_leftovers",
+    "data_path",
+    "entries",
+    "finish_replacing",
+    "is_being_saved",
+    "locked_folder",
+    "natural_sort",
+    "remove_checkpoints",
+    "remove_entry",
+    "safe_normpath",
+    "surplus",
+    "sync_folder",
+]
+
+
 try:
     import fcntl
 except ImportError:  # Windows, where a folder cannot be locked this way.

@@ -9,6 +9,11 @@ from typing import Any
 
 from batiste.core.frozen_dict import FrozenDict
 
+__all__ = [
+    "convert_pre_linen",
+]
+
+
 _NUMBERED = re.compile(r"(.*)_(\d+)")
 
 

@@ -36,6 +36,15 @@ from .async_manager import AsyncManager
 from .paths import Entry, safe_normpath
 from .processes import meet
 
+__all__ = [
+    "available_steps",
+    "latest_checkpoint",
+    "restore_checkpoint",
+    "save_checkpoint",
+    "save_checkpoint_multiprocess",
+]
+
+
 # Files that tell a folder written by Orbax from a folder of checkpoints.
 _ORBAX_FILES = ("_CHECKPOINT_METADATA", "_METADATA", "manifest.ocdbt", "checkpoint")
 

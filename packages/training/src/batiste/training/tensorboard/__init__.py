@@ -4,4 +4,8 @@ The files are what TensorFlow's own writer makes, and TensorFlow is not needed: 
 the package `tensorboard`, which the extra of this name installs.
 """
 
-from .writer import SummaryWriter as SummaryWriter
+from .writer import SummaryWriter
+
+__all__ = [
+    "SummaryWriter",
+]
