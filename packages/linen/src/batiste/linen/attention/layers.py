@@ -130,6 +130,7 @@ class MultiHeadDotProductAttention(Module):
 
     >>> import jax
     >>> import jax.numpy as jnp
+    >>> from batiste.linen import make_causal_mask
     >>> layer = MultiHeadDotProductAttention(num_heads=4, qkv_features=16)
     >>> x = jnp.ones((2, 5, 3))
     >>> variables = layer.init(jax.random.key(0), x)
