@@ -17,7 +17,7 @@ from batiste import linen as nn
 from batiste.training import checkpoints
 from batiste.training.train_state import TrainState
 
-ocp = pytest.importorskip("orbax.checkpoint", reason="needs batiste-training[orbax]")
+ocp = pytest.importorskip("orbax.checkpoint", reason="needs orbax-checkpoint")
 
 RULES = (("embed", "data"), ("hidden", "model"))
 MESHES = [(4, 2), (8, 1), (1, 8), (2, 1), (1, 1)]

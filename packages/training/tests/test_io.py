@@ -103,6 +103,6 @@ def test_names_with_a_scheme_need_etils(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "etils", None)
     with pytest.raises(
-        ImportError, match=r"'gs://b/f' is opened with etils.*\[orbax\]"
+        ImportError, match=r"'gs://b/f' is opened with etils.*\(the extra orbax"
     ):
         io.exists("gs://b/f")

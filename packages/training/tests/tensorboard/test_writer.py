@@ -176,7 +176,5 @@ def test_a_closed_writer(tmp_path):
 def test_without_tensorboard(tmp_path, monkeypatch):
     name = "tensorboard.summary.writer.event_file_writer"
     monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(
-        ImportError, match=r"pip install .batiste-training\[tensorboard"
-    ):
+    with pytest.raises(ImportError, match=r"pip install tensorboard \(the extra"):
         SummaryWriter(tmp_path)

@@ -112,8 +112,8 @@ def _remote(name: str | os.PathLike) -> Any:
     except ImportError as error:
         raise ImportError(
             f"{os.fspath(name)!r} is opened with etils.epath, which is not installed. "
-            f"Install `batiste-training[orbax]`, or `etils[epath]` with the library "
-            f"of the cloud store."
+            f"pip install orbax-checkpoint (the extra orbax of batiste-training), or "
+            f"`etils[epath]` with the library of the cloud store."
         ) from error
     return epath.Path(name)
 

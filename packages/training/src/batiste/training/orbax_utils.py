@@ -36,7 +36,8 @@ def import_orbax() -> Any:
     except ImportError as error:
         raise ImportError(
             "Orbax checkpoints need the package orbax-checkpoint, which is not "
-            "installed. Install `batiste-training[orbax]`."
+            "installed: pip install orbax-checkpoint (the extra orbax of "
+            "batiste-training)."
         ) from error
     return ocp
 

@@ -48,7 +48,7 @@ class SummaryWriter:
         except ImportError as error:
             raise ImportError(
                 "SummaryWriter needs the package tensorboard, which is not installed: "
-                'pip install "batiste-training[tensorboard]".'
+                "pip install tensorboard (the extra tensorboard of batiste-training)."
             ) from error
         self._log_dir = os.path.expanduser(os.fspath(log_dir))
         self._auto_flush = auto_flush
