@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import operator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
 
 if TYPE_CHECKING:
     from batiste.core import Scope
 
-__all__ = ["ModuleBase", "ModuleState", "SetupState"]
+__all__ = ["ModuleBase", "ModuleState", "SetupState", "state_of"]
 
 
 # Here rather than on Module, so that type checkers see the fields of Module itself.
@@ -78,3 +80,10 @@ class ModuleState:
         self.shares_scope = False
         self.cursors: dict[str, int] = {}
         self.children: dict[str, ModuleBase] = {}
+
+
+state_of: Callable[[ModuleBase], ModuleState] = operator.attrgetter("_state")
+"""The state of a module object, for the rooms around this one.
+
+Its attribute has a private name, as all public ones are the user's to define.
+"""

@@ -18,7 +18,14 @@ from batiste.core.frozen_dict import FrozenDict
 from .. import errors
 from .state import ModuleBase
 
-__all__ = ["PLAIN_TYPES", "adopt", "attach", "contains_module", "map_modules"]
+__all__ = [
+    "PLAIN_TYPES",
+    "adopt",
+    "attach",
+    "contains_module",
+    "is_plain",
+    "map_modules",
+]
 
 # Values of exactly these types hold no modules: the common ones, found by one look.
 PLAIN_TYPES = frozenset(
@@ -51,7 +58,7 @@ def _is_module(value: Any) -> bool:
     return isinstance(value, ModuleBase)
 
 
-def _is_plain(value: Any) -> bool:
+def is_plain(value: Any) -> bool:
     """Whether a value that is no module cannot hold any, either."""
     return type(value) in PLAIN_TYPES or isinstance(
         value, (type, jax.Array, enum.Enum, str, np.generic)
@@ -68,7 +75,7 @@ def map_modules(
     """
     if _is_module(value):
         return fn(name, value)
-    if _is_plain(value):
+    if is_plain(value):
         return value
     if isinstance(value, (dict, FrozenDict)):
         items = {
@@ -114,7 +121,7 @@ def contains_module(value: Any) -> bool:
     """Whether a value is a module or a container with one somewhere in it."""
     if _is_module(value):
         return True
-    if _is_plain(value):
+    if is_plain(value):
         return False
     if isinstance(value, (dict, FrozenDict)):
         return any(map(contains_module, value.values()))
@@ -149,7 +156,7 @@ def adopt(parent: Any, name: str, value: Any) -> Any:
     Raises:
       NameInUseError: the parent has something of one of the names.
     """
-    if _is_plain(value):
+    if is_plain(value):
         return value
     waiting: list[Any] = []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..module.state import ModuleBase
+from ..module.state import ModuleBase, state_of
 from .module_map import ModuleMap, check_output
 
 __all__ = ["LiftedBody", "call_lifted", "commit_cursors", "continues_names"]
@@ -49,7 +49,7 @@ class LiftedBody:
             y = self.fn(module, *args, **kwargs)
             check_output(y, self.__name__)
             if isinstance(module, ModuleBase):
-                self.cursors = module._state.cursors
+                self.cursors = state_of(module).cursors
             return y
         finally:
             rebuilt.release()
@@ -96,9 +96,10 @@ def continues_names(module: Any) -> bool:
     """Whether unnamed submodules of `module` are being made around the call, too."""
     if not isinstance(module, ModuleBase):
         return False
-    return module._state.in_compact or module._state.in_setup
+    state = state_of(module)
+    return state.in_compact or state.in_setup
 
 
 def commit_cursors(module: Any, cursors: Mapping[str, int]) -> None:
     """Lets the names that were given inside be followed by others outside."""
-    module._state.cursors.update(cursors)
+    state_of(module).cursors.update(cursors)

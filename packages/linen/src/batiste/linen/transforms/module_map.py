@@ -17,8 +17,8 @@ import jax
 from batiste.core import Scope, Variable
 
 from .. import errors
-from ..module.state import ModuleBase
-from ..module.submodules import _is_plain, contains_module, map_modules
+from ..module.state import ModuleBase, state_of
+from ..module.submodules import contains_module, is_plain, map_modules
 
 __all__ = ["ModuleMap", "check_output"]
 
@@ -106,7 +106,7 @@ class ModuleMap:
 
     def add(self, tree: Any) -> Any:
         """The tree with slots in place of its modules and variables."""
-        if _is_plain(tree):
+        if is_plain(tree):
             return tree
         return jax.tree.map(self._replace, tree, is_leaf=_has_scope)
 
@@ -151,11 +151,11 @@ class ModuleMap:
         arguments = {}
         for name in own_fields:
             value = attributes[name]
-            if not _is_plain(value) and contains_module(value):
+            if not is_plain(value) and contains_module(value):
                 value = map_modules(self._add_field_module, value, name)
             arguments[name] = value
         arguments["name"] = attributes["name"]
-        state = module._state
+        state = state_of(module)
         slot = ModuleSlot(len(self.specs))
         self.specs.append(
             ModuleSpec(
@@ -195,11 +195,11 @@ class Rebuilt:
         arguments = spec.arguments
         if self.modules:
             arguments = {
-                name: value if _is_plain(value) else _map_slots(self.module, value)
+                name: value if is_plain(value) else _map_slots(self.module, value)
                 for name, value in arguments.items()
             }
         module: Any = spec.cls(**arguments, parent=self._scopes[spec.place])
-        state = module._state
+        state = state_of(module)
         state.in_compact = spec.in_compact
         state.in_setup = spec.in_setup
         state.cursors = dict(spec.cursors)
@@ -214,7 +214,7 @@ class Rebuilt:
         """The tree with modules and variables in place of the slots."""
         if type(tree) is ModuleSlot:
             return self.modules[tree.index]
-        if _is_plain(tree):
+        if is_plain(tree):
             return tree
         return jax.tree.map(self._fill_leaf, tree, is_leaf=_is_slot)
 
@@ -231,7 +231,7 @@ class Rebuilt:
         pending = self.modules
         self.modules = []
         while pending:
-            state = pending.pop()._state
+            state = state_of(pending.pop())
             pending.extend(state.children.values())
             state.children = {}
 
@@ -262,7 +262,7 @@ def check_output(y: Any, name: str) -> None:
     Raises:
       TransformedMethodReturnValueError: there is one.
     """
-    if _is_plain(y):
+    if is_plain(y):
         return
     if any(map(_has_scope, jax.tree.leaves(y, is_leaf=_has_scope))):
         raise errors.TransformedMethodReturnValueError(name)
