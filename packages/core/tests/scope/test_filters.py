@@ -14,6 +14,7 @@ from batiste.core.scope import (
     subtract_filters,
     union_filters,
 )
+from batiste.core.scope.filters import NameSet
 
 # A name that no filter names stands for all the others.
 NAMES = ["a", "b", "c", "params"]
@@ -39,13 +40,35 @@ def test_the_algebra_is_that_of_sets(a, b):
     assert selected(subtract_filters(a, b)) == selected(a) - selected(b)
 
 
+@given(filters, filters)
+def test_sets_of_names_agree_with_the_filters(a, b):
+    x, y = NameSet.of(a), NameSet.of(b)
+    assert {name for name in UNIVERSE if name in x} == selected(a)
+    assert selected((x | y).as_filter()) == selected(a) | selected(b)
+    assert selected((x & y).as_filter()) == selected(a) & selected(b)
+    assert selected((x - y).as_filter()) == selected(a) - selected(b)
+    assert selected((~x).as_filter()) == UNIVERSE - selected(a)
+    assert NameSet.of(x.as_filter()) == x
+    assert hash(NameSet.of(x.as_filter())) == hash(x)
+
+
+def test_results_are_filters_in_their_simplest_form():
+    assert union_filters(DenyList("a"), "a") is True
+    assert union_filters(False, ["a", "a"]) == {"a"}
+    assert intersect_filters("a", True) == "a"
+    assert intersect_filters(DenyList("a"), "a") == set()
+    assert subtract_filters("a", True) is False
+    assert subtract_filters(True, ["a"]) == DenyList("a")
+    assert subtract_filters(True, ["a", "b"]) == DenyList(frozenset("ab"))
+
+
 @given(filters)
 def test_deny_list_is_the_complement(a):
     assert selected(DenyList(a)) == UNIVERSE - selected(a)
 
 
 @given(filters)
-def test_filter_to_set(a):
+def test_only_finite_filters_are_sets(a):
     if a is True or isinstance(a, DenyList):
         with pytest.raises(errors.InvalidFilterError):
             filter_to_set(a)
@@ -54,9 +77,10 @@ def test_filter_to_set(a):
 
 
 @given(finite)
-def test_is_filter_empty(a):
+def test_a_filter_is_empty_if_it_selects_nothing(a):
     assert is_filter_empty(a) == (not selected(a))
     assert is_filter_empty(DenyList(a)) == (a is True)
+    assert is_filter_empty(DenyList(DenyList(a))) == is_filter_empty(a)
 
 
 @settings(max_examples=50)
@@ -73,12 +97,13 @@ def test_groups_take_each_collection_once(many):
 
 
 @pytest.mark.parametrize("bad", [3, None, 2.5, object])
-def test_what_is_no_filter(bad):
+def test_what_is_no_filter_is_refused_by_all(bad):
     message = "is no filter. A filter is True, False, a name"
     calls = [
         lambda: in_filter(bad, "a"),
         lambda: in_filter(DenyList(bad), "a"),
         lambda: is_filter_empty(bad),
+        lambda: is_filter_empty(DenyList(bad)),
         lambda: filter_to_set(bad),
         lambda: union_filters("a", bad),
         lambda: intersect_filters(True, bad),

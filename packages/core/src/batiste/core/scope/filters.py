@@ -1,15 +1,17 @@
 """Filters that select collections and PRNG streams by name.
 
 A filter is `True` (everything), `False` (nothing), a name, a collection of names,
-or a `DenyList` of any of these (everything but).
+or a `DenyList` of any of these (everything but). Whatever it is made of, it comes to
+a set of names and whether it selects these or all others: a `NameSet`, on which the
+functions here do their sums.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Collection, Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from typing import Any
+from typing import TypeVar
 
 from ..errors import InvalidFilterError
 
@@ -17,6 +19,7 @@ __all__ = [
     "CollectionFilter",
     "DenyList",
     "Filter",
+    "NameSet",
     "PRNGSequenceFilter",
     "filter_to_set",
     "group_collections",
@@ -27,10 +30,15 @@ __all__ = [
     "union_filters",
 ]
 
+T = TypeVar("T")
+
 
 @dataclasses.dataclass(frozen=True, eq=True)
 class DenyList:
     """A filter that selects every name which `deny` does not.
+
+    Attributes:
+      deny: the filter whose opposite this is.
 
     >>> in_filter(DenyList("intermediates"), "params")
     True
@@ -46,16 +54,85 @@ CollectionFilter = Filter
 PRNGSequenceFilter = Filter
 
 
-def _names(filter_like: Any) -> AbstractSet[str]:
+@dataclasses.dataclass(frozen=True, slots=True)
+class NameSet:
+    """A set of names that is finite, or lacks finitely many of all names.
+
+    Attributes:
+      names: the names that are told apart from all others.
+      complement: whether the set has all names but these.
+
+    >>> finite, infinite = NameSet.of(["a", "b"]), NameSet.of(DenyList("b"))
+    >>> "a" in finite & infinite, "b" in finite & infinite
+    (True, False)
+    >>> "a" in finite - infinite, "c" in finite | infinite
+    (False, True)
+    """
+
+    names: frozenset[str]
+    complement: bool = False
+
+    @classmethod
+    def of(cls, filter_like: Filter) -> NameSet:
+        """Returns what a filter selects.
+
+        Raises:
+          InvalidFilterError: `filter_like` is none of the kinds that a filter may be.
+        """
+        if isinstance(filter_like, (bool, str)):
+            return _simple(filter_like)
+        if isinstance(filter_like, DenyList):
+            return ~cls.of(filter_like.deny)
+        # The usual types come first: asking for the abstract one takes longer.
+        if isinstance(filter_like, (list, tuple, set, frozenset, Collection)):
+            return cls(frozenset(filter_like))
+        raise InvalidFilterError(filter_like)
+
+    def __contains__(self, name: object) -> bool:
+        return (name in self.names) is not self.complement
+
+    def __invert__(self) -> NameSet:
+        return NameSet(self.names, not self.complement)
+
+    def __and__(self, other: NameSet) -> NameSet:
+        if self.complement and other.complement:
+            return NameSet(self.names | other.names, complement=True)
+        if self.complement:
+            return NameSet(other.names - self.names)
+        if other.complement:
+            return NameSet(self.names - other.names)
+        return NameSet(self.names & other.names)
+
+    def __sub__(self, other: NameSet) -> NameSet:
+        return self & ~other
+
+    def __or__(self, other: NameSet) -> NameSet:
+        if self.complement or other.complement:
+            return ~(~self - other)
+        return NameSet(self.names | other.names)
+
+    def as_filter(self) -> Filter:
+        """Returns a filter that selects the set: True, a set, or a `DenyList`."""
+        if not self.complement:
+            return set(self.names)
+        if len(self.names) > 1:
+            return DenyList(self.names)
+        return DenyList(*self.names) if self.names else True
+
+
+_NOTHING = NameSet(frozenset())
+_EVERYTHING = NameSet(frozenset(), complement=True)
+
+
+@functools.lru_cache(maxsize=1024)
+def _simple(filter_like: bool | str) -> NameSet:
     if isinstance(filter_like, str):
-        return {filter_like}
-    if isinstance(filter_like, Collection):
-        return set(filter_like)
-    raise InvalidFilterError(filter_like)
+        return NameSet(frozenset((filter_like,)))
+    return _EVERYTHING if filter_like else _NOTHING
 
 
 def is_filter_empty(filter_like: Filter) -> bool:
-    """Whether the filter selects no name at all.
+    """Returns whether the filter selects no name at all.
 
     Raises:
       InvalidFilterError: `filter_like` is none of the kinds that a filter may be.
@@ -63,15 +140,13 @@ def is_filter_empty(filter_like: Filter) -> bool:
     >>> is_filter_empty([]), is_filter_empty(DenyList(True)), is_filter_empty("a")
     (True, True, False)
     """
-    if isinstance(filter_like, bool):
-        return not filter_like
-    if isinstance(filter_like, DenyList):
-        return filter_like.deny is True
-    return not _names(filter_like)
+    if isinstance(filter_like, (bool, str)):
+        return filter_like is False
+    return NameSet.of(filter_like) == _NOTHING
 
 
 def in_filter(filter_like: Filter, col: str) -> bool:
-    """Whether the filter selects the name `col`.
+    """Returns whether the filter selects the name `col`.
 
     Raises:
       InvalidFilterError: `filter_like` is none of the kinds that a filter may be.
@@ -79,19 +154,13 @@ def in_filter(filter_like: Filter, col: str) -> bool:
     >>> in_filter(["params", "cache"], "cache")
     True
     """
-    if isinstance(filter_like, bool):
-        return filter_like
-    if isinstance(filter_like, str):
-        return col == filter_like
-    if isinstance(filter_like, DenyList):
-        return not in_filter(filter_like.deny, col)
-    if isinstance(filter_like, Collection):
-        return col in filter_like
-    raise InvalidFilterError(filter_like)
+    if isinstance(filter_like, (bool, str)):
+        return filter_like is True or filter_like == col
+    return col in NameSet.of(filter_like)
 
 
 def filter_to_set(filter_like: Filter) -> set[str]:
-    """The set of names that a finite filter selects.
+    """Returns the set of names that a finite filter selects.
 
     Raises:
       InvalidFilterError: `filter_like` is none of the kinds that a filter may be, or
@@ -100,15 +169,13 @@ def filter_to_set(filter_like: Filter) -> set[str]:
     >>> filter_to_set("params")
     {'params'}
     """
-    if filter_like is False:
-        return set()
     if filter_like is True or isinstance(filter_like, DenyList):
         raise InvalidFilterError(filter_like)
-    return set(_names(filter_like))
+    return set(NameSet.of(filter_like).names)
 
 
 def union_filters(a: Filter, b: Filter) -> Filter:
-    """A filter that selects what `a` or `b` selects.
+    """Returns a filter that selects what `a` or `b` selects.
 
     Raises:
       InvalidFilterError: an argument is none of the kinds that a filter may be.
@@ -118,17 +185,11 @@ def union_filters(a: Filter, b: Filter) -> Filter:
     """
     if a is True or b is True:
         return True
-    if isinstance(a, DenyList) and isinstance(b, DenyList):
-        return DenyList(intersect_filters(a.deny, b.deny))
-    if isinstance(a, DenyList):
-        return DenyList(subtract_filters(a.deny, b))
-    if isinstance(b, DenyList):
-        return DenyList(subtract_filters(b.deny, a))
-    return filter_to_set(a) | filter_to_set(b)
+    return (NameSet.of(a) | NameSet.of(b)).as_filter()
 
 
 def subtract_filters(a: Filter, b: Filter) -> Filter:
-    """A filter that selects what `a` selects and `b` does not.
+    """Returns a filter that selects what `a` selects and `b` does not.
 
     Raises:
       InvalidFilterError: an argument is none of the kinds that a filter may be.
@@ -138,19 +199,11 @@ def subtract_filters(a: Filter, b: Filter) -> Filter:
     """
     if b is True:
         return False
-    if a is True:
-        return b.deny if isinstance(b, DenyList) else DenyList(_checked(b))
-    if isinstance(a, DenyList) and isinstance(b, DenyList):
-        return subtract_filters(b.deny, a.deny)
-    if isinstance(a, DenyList):
-        return DenyList(union_filters(a.deny, b))
-    if isinstance(b, DenyList):
-        return intersect_filters(a, b.deny)
-    return filter_to_set(a) - filter_to_set(b)
+    return (NameSet.of(a) - NameSet.of(b)).as_filter()
 
 
 def intersect_filters(a: Filter, b: Filter) -> Filter:
-    """A filter that selects what both `a` and `b` select.
+    """Returns a filter that selects what both `a` and `b` select.
 
     Raises:
       InvalidFilterError: an argument is none of the kinds that a filter may be.
@@ -158,31 +211,26 @@ def intersect_filters(a: Filter, b: Filter) -> Filter:
     >>> intersect_filters(DenyList("cache"), ["cache", "params"])
     {'params'}
     """
-    if a is True:
-        return _checked(b)
-    if b is True:
-        return _checked(a)
-    if isinstance(a, DenyList) and isinstance(b, DenyList):
-        return DenyList(union_filters(a.deny, b.deny))
-    if isinstance(b, DenyList):
-        return subtract_filters(a, b.deny)
-    if isinstance(a, DenyList):
-        return subtract_filters(b, a.deny)
-    return filter_to_set(a) & filter_to_set(b)
-
-
-def _checked(filter_like: Filter) -> Filter:
-    is_filter_empty(filter_like)
-    return filter_like
+    x, y = NameSet.of(a), NameSet.of(b)
+    if x is _EVERYTHING:
+        return b
+    return a if y is _EVERYTHING else (x & y).as_filter()
 
 
 def group_collections(
-    xs: Mapping[str, Any], col_filters: Sequence[Filter]
-) -> tuple[dict[str, Any], ...]:
+    xs: Mapping[str, T], col_filters: Sequence[Filter]
+) -> tuple[dict[str, T], ...]:
     """Splits a dict of collections into one dict for each filter.
 
     A collection goes to the first filter that selects it, and nowhere else;
     collections that no filter selects are left out.
+
+    Args:
+      xs: the collections, or anything else by names.
+      col_filters: the filters, of which the earlier take precedence.
+
+    Returns:
+      For each filter the dict of what it was the first to select.
 
     Raises:
       InvalidFilterError: a filter is none of the kinds that a filter may be.
@@ -190,10 +238,12 @@ def group_collections(
     >>> group_collections({"a": 1, "b": 2, "c": 3}, ["a", True, "c"])
     ({'a': 1}, {'b': 2, 'c': 3}, {})
     """
-    groups: list[dict[str, Any]] = [{} for _ in col_filters]
+    groups: list[tuple[NameSet, dict[str, T]]] = [
+        (NameSet.of(col_filter), {}) for col_filter in col_filters
+    ]
     for name, value in xs.items():
-        for group, col_filter in zip(groups, col_filters, strict=True):
-            if in_filter(col_filter, name):
+        for selected, group in groups:
+            if (name in selected.names) is not selected.complement:
                 group[name] = value
                 break
-    return tuple(groups)
+    return tuple([group for _, group in groups])
