@@ -100,6 +100,12 @@ def test_a_rule_that_is_no_pair_is_an_error(rule):
     assert spmd.get_logical_axis_rules() == ()
 
 
+def fail_under_no_rules():
+    with spmd.logical_axis_rules(None):
+        assert spmd.get_logical_axis_rules() == ()
+        raise ZeroDivisionError
+
+
 def test_rules_in_force_are_used_and_restored():
     spmd.set_logical_axis_rules([["a", "X"]])
     try:
@@ -108,9 +114,8 @@ def test_rules_in_force_are_used_and_restored():
             assert spmd.logical_to_mesh_axes(("a",)) == P("Y")
             assert spmd.logical_to_mesh_axes(("a",), (("a", "Z"),)) == P("Z")
         assert spmd.logical_to_mesh_axes(("a",)) == P("X")
-        with pytest.raises(ZeroDivisionError), spmd.logical_axis_rules(None):
-            assert spmd.get_logical_axis_rules() == ()
-            raise ZeroDivisionError
+        with pytest.raises(ZeroDivisionError):
+            fail_under_no_rules()
         assert spmd.get_logical_axis_rules() == (("a", "X"),)
     finally:
         spmd.set_logical_axis_rules(())

@@ -138,8 +138,8 @@ def test_errors_of_constraints(enter_mesh, mesh):
     with enter_mesh(mesh):
         with pytest.raises(spmd.RankMismatchError, match="3 axis names"):
             jax.jit(lambda x: constrained(("batch", None, None), x)())(X)
+        rules = (("batch", "dta"),)
         with pytest.raises(spmd.UnknownAxisError, match="Nearest names: 'data'"):
-            rules = (("batch", "dta"),)
             jax.jit(lambda x: constrained(("batch",), x, rules)())(X)
     with pytest.raises(spmd.DuplicateAxisError):
         constrained(("batch", "batch"))()

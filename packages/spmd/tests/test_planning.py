@@ -1,9 +1,12 @@
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AbstractMesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+from rich.console import Console
 
 from batiste import spmd
 
@@ -151,3 +154,75 @@ def test_errors_have_the_path():
         spmd.plan({"w": logical((8, 8), ("embed", "embed"))}, MESH, RULES)
     with pytest.raises(TypeError, match="The step must be"):
         spmd.plan({}, MESH, step=3)
+
+
+SHOWN_RULES = (("embed", "data"), ("heads", ("data", "model")), ("hidden", "model"))
+HLO = """ENTRY %main (p: f32[4]) -> f32[8] {
+  %a = f32[8] all-gather(%p), replica_groups={{0,4}}
+  %b = f32[8] all-gather(%p), replica_groups={{1,5}}
+  %c = (f32[2], f32[2], f32[2], f32[2]) all-to-all(%p), replica_groups=mesh['x'=2,\
+device_ids=[0,1]] {'x'}
+}
+"""
+
+
+@pytest.fixture
+def shown_plan():
+    tree = {
+        "b": jax.ShapeDtypeStruct((), "int32"),
+        "h": logical((64,), ("heads",)),
+        "u": spmd.Partitioned(jax.ShapeDtypeStruct((6,), "int8"), ("model",)),
+        "w": logical((16, 64), ("embed", "hidden")),
+        "x": {str(i): logical((4,), ("vocab",)) for i in range(5)},
+        "z": spmd.Partitioned(jax.ShapeDtypeStruct((6,), "int8"), (P.UNCONSTRAINED,)),
+    }
+    return spmd.plan(tree, MESH, SHOWN_RULES, step=HLO)
+
+
+TEXT = """\
+mesh: data=2, model=4 (8 devices)
+array  shape   dtype    axes           spec         shards  per device
+b      scalar  int32                   -                 1         4 B
+h      64      float32  heads          data+model        8        32 B
+u      6       int8     model          model             4         2 B
+w      16x64   float32  embed, hidden  data, model       8       512 B
+x/0    4       float32  vocab          -                 1        16 B
+x/1    4       float32  vocab          -                 1        16 B
+x/2    4       float32  vocab          -                 1        16 B
+x/3    4       float32  vocab          -                 1        16 B
+x/4    4       float32  vocab          -                 1        16 B
+z      6       int8     ?              ?                 1         6 B
+total: 4.34 KiB, 636 B per device
+no rule applied to: vocab (x/0, x/1, x/2 and 2 more)
+does not divide: u has 6 in dimension 0, for 4 parts
+collectives: 3, 96 B per step and device
+collective  over       arrays                      bytes  runs  total
+all-gather  data       f32[8]                       32 B     2   64 B
+all-to-all  2 devices  f32[2], f32[2], f32[2], ...  32 B     1   32 B"""
+
+
+def test_a_plan_prints_as_a_table(shown_plan):
+    assert str(shown_plan).split() == TEXT.split()
+    lines = str(shown_plan).splitlines()
+    assert lines[:16] == TEXT.splitlines()[:16]
+    assert max(map(len, lines[1:12])) == min(map(len, lines[1:12]))
+
+
+def test_a_collective_of_all_devices_says_so():
+    each = spmd.Collective("all-reduce", ("f32[8]",), 32, group_size=0)
+    last = str(spmd.Plan({}, (), {}, (each,))).splitlines()[-1]
+    assert " ".join(last.split()) == "all-reduce all devices f32[8] 32 B 1 32 B"
+
+
+def test_rich_shows_a_plan_as_tables(shown_plan):
+    out = Console(width=120, record=True, file=sys.stderr)
+    out.print(shown_plan)
+    text = out.export_text()
+    assert "embed, hidden" in text
+    assert "no rule applied to: vocab" in text
+    assert "collectives of the step" in text
+
+
+def test_a_plan_without_a_step_has_no_collectives_in_its_text():
+    assert "collective" not in str(spmd.plan({}, MESH))
+    assert "collectives: 0, 0 B" in str(spmd.plan({}, MESH, step="ENTRY %m"))

@@ -2,15 +2,16 @@
 
 import contextlib
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, overload
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from typing import TypeAlias, overload
 
 from jax.sharding import PartitionSpec
 
-from .axis_names import LogicalRules, as_axis_names, mesh_axes_of
+from .axis_names import AxisEntry, LogicalRules, as_axis_names, mesh_axes_of
 from .errors import AxisRulesError, DuplicateAxisError
 
 __all__ = [
+    "Rules",
     "as_rules",
     "get_logical_axis_rules",
     "logical_axis_rules",
@@ -20,26 +21,39 @@ __all__ = [
 ]
 
 
+Rules: TypeAlias = tuple[tuple[Hashable, AxisEntry], ...]
+"""Logical axis rules in their normal form, which can be hashed."""
+
+
 class _RulesInForce(threading.local):
-    rules: LogicalRules = ()
+    rules: Rules = ()
 
 
 _in_force = _RulesInForce()
 
 
-def as_rules(rules: LogicalRules | None) -> LogicalRules:
-    """The rules as a tuple of pairs, which can be hashed; None is no rules.
+def as_rules(rules: LogicalRules | None) -> Rules:
+    """Gives the rules as a tuple of pairs, which can be hashed; None is no rules.
+
+    Args:
+      rules: pairs of a logical axis name and the mesh axis, or axes, to lay it over.
+
+    Returns:
+      The same rules, with tuples in place of lists.
 
     Raises:
       AxisRulesError: a rule is not a pair of a name and a mesh axis, a tuple of mesh
         axes, or None.
+
+    >>> as_rules([["batch", ["x", "y"]], ["embed", None]])
+    (('batch', ('x', 'y')), ('embed', None))
     """
     if rules is None:
         return ()
     return tuple(_as_rule(rule) for rule in rules)
 
 
-def _as_rule(rule: Any) -> tuple[str, Any]:
+def _as_rule(rule: Sequence[AxisEntry]) -> tuple[Hashable, AxisEntry]:
     if isinstance(rule, str) or not isinstance(rule, Sequence) or len(rule) != 2:
         raise AxisRulesError(
             "A logical axis rule is a pair of a logical name and a mesh axis (or a "
@@ -61,25 +75,21 @@ def set_logical_axis_rules(rules: LogicalRules | None) -> None:
     Raises:
       AxisRulesError: a rule is not such a pair.
 
-    Example::
-
-      >>> from batiste import spmd
-      >>> spmd.set_logical_axis_rules((("batch", "data"), ("embed", None)))
-      >>> spmd.get_logical_axis_rules()
-      (('batch', 'data'), ('embed', None))
-      >>> spmd.set_logical_axis_rules(())
+    >>> from batiste import spmd
+    >>> spmd.set_logical_axis_rules((("batch", "data"), ("embed", None)))
+    >>> spmd.get_logical_axis_rules()
+    (('batch', 'data'), ('embed', None))
+    >>> spmd.set_logical_axis_rules(())
     """
     _in_force.rules = as_rules(rules)
 
 
-def get_logical_axis_rules() -> LogicalRules:
-    """The rules in force in this thread; an empty tuple where there are none.
+def get_logical_axis_rules() -> Rules:
+    """Returns the rules in force in this thread; an empty tuple where there are none.
 
-    Example::
-
-      >>> from batiste import spmd
-      >>> spmd.get_logical_axis_rules()
-      ()
+    >>> from batiste import spmd
+    >>> spmd.get_logical_axis_rules()
+    ()
     """
     return _in_force.rules
 
@@ -98,12 +108,10 @@ def logical_axis_rules(rules: LogicalRules | None) -> Iterator[None]:
     Raises:
       AxisRulesError: a rule is not such a pair.
 
-    Example::
-
-      >>> from batiste import spmd
-      >>> with spmd.logical_axis_rules((("batch", "data"),)):
-      ...   tuple(spmd.logical_to_mesh_axes(("batch", None)))
-      ('data', None)
+    >>> from batiste import spmd
+    >>> with spmd.logical_axis_rules((("batch", "data"),)):
+    ...   tuple(spmd.logical_to_mesh_axes(("batch", None)))
+    ('data', None)
     """
     former = _in_force.rules
     set_logical_axis_rules(rules)
@@ -115,7 +123,7 @@ def logical_axis_rules(rules: LogicalRules | None) -> Iterator[None]:
 
 @overload
 def logical_to_mesh_axes(
-    array_dim_names: Iterable[Any], rules: LogicalRules | None = None
+    array_dim_names: Iterable[AxisEntry], rules: LogicalRules | None = None
 ) -> PartitionSpec: ...
 
 
@@ -126,7 +134,7 @@ def logical_to_mesh_axes(
 
 
 def logical_to_mesh_axes(
-    array_dim_names: Iterable[Any] | None, rules: LogicalRules | None = None
+    array_dim_names: Iterable[AxisEntry] | None, rules: LogicalRules | None = None
 ) -> PartitionSpec | None:
     """Looks up the mesh axes for an array whose dimensions have logical names.
 
@@ -149,14 +157,12 @@ def logical_to_mesh_axes(
       DuplicateAxisError: a logical name is on two dimensions.
       AxisRulesError: `array_dim_names` is a bare string, or a rule is not a pair.
 
-    Example::
-
-      >>> from batiste import spmd
-      >>> spec = spmd.logical_to_mesh_axes(
-      ...     ("batch", "length", "heads", "features"),
-      ...     (("batch", "X"), ("features", "X"), ("heads", "Y"), ("batch", "Z")))
-      >>> tuple(spec)
-      ('X', None, 'Y', None)
+    >>> from batiste import spmd
+    >>> spec = spmd.logical_to_mesh_axes(
+    ...     ("batch", "length", "heads", "features"),
+    ...     (("batch", "X"), ("features", "X"), ("heads", "Y"), ("batch", "Z")))
+    >>> tuple(spec)
+    ('X', None, 'Y', None)
     """
     if array_dim_names is None:
         return None
@@ -165,18 +171,33 @@ def logical_to_mesh_axes(
 
 
 def match_rules(
-    array_dim_names: Iterable[Any], rules: LogicalRules | None
-) -> tuple[tuple[Any, ...], tuple[str, ...]]:
-    """The mesh axes by dimension, and the names that no rule applied to."""
+    array_dim_names: Iterable[AxisEntry], rules: LogicalRules | None
+) -> tuple[tuple[AxisEntry, ...], tuple[Hashable, ...]]:
+    """Looks up mesh axes as `logical_to_mesh_axes` does, and tells what had no rule.
+
+    Args:
+      array_dim_names: one entry per dimension.
+      rules: the rules to use, in place of those in force.
+
+    Returns:
+      The mesh axes, one entry per dimension, and the names that no rule applied to.
+
+    Raises:
+      DuplicateAxisError: a logical name is on two dimensions.
+      AxisRulesError: `array_dim_names` is a bare string, or a rule is not a pair.
+
+    >>> match_rules(("batch", "embed"), (("batch", "data"),))
+    (('data', None), ('embed',))
+    """
     names = as_axis_names(array_dim_names)
-    rules = get_logical_axis_rules() if rules is None else as_rules(rules)
+    pairs = get_logical_axis_rules() if rules is None else as_rules(rules)
     logical = [name for name in names if _is_logical(name)]
     if len(set(logical)) < len(logical):
         repeated = dict.fromkeys(name for name in logical if logical.count(name) > 1)
         raise DuplicateAxisError(tuple(repeated), names)
-    layout: dict[Any, Any] = {}
+    layout: dict[Hashable, AxisEntry] = {}
     taken = set(mesh_axes_of(name for name in names if not _is_logical(name)))
-    for name, axes in rules:
+    for name, axes in pairs:
         wanted = set(mesh_axes_of((axes,)))
         if name in logical and name not in layout and not wanted & taken:
             layout[name] = axes or None
@@ -186,7 +207,7 @@ def match_rules(
     return tuple(spec), unmatched
 
 
-def _is_logical(name: Any) -> bool:
+def _is_logical(name: AxisEntry) -> bool:
     return not (
         name is None or name is PartitionSpec.UNCONSTRAINED or isinstance(name, tuple)
     )

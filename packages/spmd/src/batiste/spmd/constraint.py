@@ -8,7 +8,9 @@ import numpy as np
 from jax.core import Tracer
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
-from .axis_names import AnyMesh, check_mesh_axes, check_rank
+from batiste.core.types import Array
+
+from .axis_names import AnyMesh, AxisEntry, check_mesh_axes, check_rank
 from .context_mesh import explicit_axes, get_global_mesh, manual_axes
 
 __all__ = [
@@ -17,15 +19,28 @@ __all__ = [
 ]
 
 
-def constrain(value: Any, spec: Iterable[Any], mesh: AnyMesh | None) -> Any:
-    """`value`, laid out as `spec` says.
+def constrain(value: Any, spec: Iterable[AxisEntry], mesh: AnyMesh | None) -> Any:
+    """Lays a value out over the mesh that `mesh_for` tells.
 
-    It is returned as it is where `mesh_for` knows no mesh.
+    Args:
+      value: an array, or anything else, which is never laid out.
+      spec: the mesh axes of each dimension.
+      mesh: the mesh, in place of the one in force.
+
+    Returns:
+      The value, constrained; the very same where there is no mesh.
 
     Raises:
       RankMismatchError: `spec` has more entries than `value` dimensions.
       UnknownAxisError: the mesh has no axis of a name in `spec`.
       DuplicateAxisError: a mesh axis is on two dimensions.
+
+    >>> x = np.zeros((4, 2))
+    >>> constrain(x, ("data",), None) is x
+    True
+    >>> mesh = jax.make_mesh((1,), ("data",))
+    >>> tuple(constrain(x, ("data",), mesh).sharding.spec)
+    ('data',)
     """
     mesh = mesh_for(value, mesh)
     if mesh is None:
@@ -44,11 +59,24 @@ def constrain(value: Any, spec: Iterable[Any], mesh: AnyMesh | None) -> Any:
 
 
 def mesh_for(value: Any, mesh: AnyMesh | None) -> AnyMesh | None:
-    """The mesh that `value` is to be laid over, or None.
+    """Finds the mesh that a value is to be laid over.
 
     That is the given mesh. Without one it is the mesh in force, but only for values
     that are being staged (by `jax.jit` and the like): eager values stay where they
     are, and so does all that is no array.
+
+    Args:
+      value: anything.
+      mesh: the mesh, in place of the one in force.
+
+    Returns:
+      The mesh, or None.
+
+    >>> mesh = jax.sharding.AbstractMesh((2,), ("data",))
+    >>> mesh_for(np.zeros(2), mesh) is mesh
+    True
+    >>> print(mesh_for(np.zeros(2), None), mesh_for("text", mesh))
+    None None
     """
     if mesh is not None:
         return mesh if isinstance(value, (jax.Array, np.ndarray)) else None
@@ -83,8 +111,8 @@ def _is_manual(mesh: AnyMesh) -> bool:
 
 
 def _constrain_in_shard_map(
-    value: Any, spec: tuple[Any, ...], context: AbstractMesh
-) -> Any:
+    value: Array, spec: tuple[AxisEntry, ...], context: AbstractMesh
+) -> Array:
     """Constrains over the axes that the enclosing `jax.shard_map` left automatic."""
     spec = _without(spec, manual_axes(context))
     if _is_manual(context) or all(entry is None for entry in spec):
@@ -96,8 +124,8 @@ def _constrain_in_shard_map(
 
 
 def _constrain_explicit(
-    value: Any, spec: tuple[Any, ...], context: AbstractMesh
-) -> Any:
+    value: Array, spec: tuple[AxisEntry, ...], context: AbstractMesh
+) -> Array:
     """Reshards over the explicit axes, and constrains over the automatic ones."""
     explicit = explicit_axes(context)
     automatic = frozenset(context.axis_names) - explicit
@@ -114,10 +142,12 @@ def _constrain_explicit(
     return value
 
 
-def _without(spec: tuple[Any, ...], axes: frozenset[str]) -> tuple[Any, ...]:
+def _without(
+    spec: tuple[AxisEntry, ...], axes: frozenset[str]
+) -> tuple[AxisEntry, ...]:
     """The spec with the given mesh axes taken out."""
 
-    def keep(entry):
+    def keep(entry: AxisEntry) -> AxisEntry:
         if isinstance(entry, tuple):
             rest = tuple(axis for axis in entry if axis not in axes)
             return rest or None

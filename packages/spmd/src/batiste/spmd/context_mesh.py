@@ -10,7 +10,9 @@ import threading
 
 import jax
 import numpy as np
-from jax.sharding import AbstractMesh, AxisType, Mesh, PartitionSpec
+from jax.sharding import AxisType, PartitionSpec
+
+from .axis_names import AnyMesh
 
 __all__ = [
     "explicit_axes",
@@ -21,12 +23,12 @@ __all__ = [
 
 
 # `_entered_mesh` encodes its answer as a shape, which indexes this list; 0 is "none".
-_seen: list[Mesh | AbstractMesh | None] = [None]
+_seen: list[AnyMesh | None] = [None]
 _seen_lock = threading.Lock()
 
 
 @jax.jit
-def _entered_mesh():
+def _entered_mesh() -> np.ndarray:
     # Never executed, only traced: the tracing cache of `jax.jit` has the context mesh
     # in its key, so a repeated question costs a cache look-up and no tracing.
     def constrained(x):
@@ -43,22 +45,20 @@ def _entered_mesh():
         return np.zeros((_seen.index(mesh),), np.int8)
 
 
-def get_global_mesh() -> Mesh | AbstractMesh | None:
-    """The mesh in force here, or None.
+def get_global_mesh() -> AnyMesh | None:
+    """Returns the mesh in force here, or None.
 
     Returns:
       Under `jax.set_mesh(mesh)`, the abstract mesh (axis names and sizes, no devices),
       inside and outside `jax.jit`. Under `with mesh:`, that mesh. Else None.
 
-    Example::
-
-      >>> import jax
-      >>> from batiste.spmd import get_global_mesh
-      >>> print(get_global_mesh())
-      None
-      >>> with jax.make_mesh((1,), ("data",)):
-      ...   get_global_mesh().axis_names
-      ('data',)
+    >>> import jax
+    >>> from batiste.spmd import get_global_mesh
+    >>> print(get_global_mesh())
+    None
+    >>> with jax.make_mesh((1,), ("data",)):
+    ...   get_global_mesh().axis_names
+    ('data',)
     """
     abstract = jax.sharding.get_abstract_mesh()
     if abstract is not None and not abstract.empty:
@@ -67,28 +67,36 @@ def get_global_mesh() -> Mesh | AbstractMesh | None:
 
 
 def global_mesh_defined() -> bool:
-    """Whether a mesh is in force here, by `with mesh:` or by `jax.set_mesh`.
+    """Tells whether a mesh is in force here, by `with mesh:` or by `jax.set_mesh`.
 
-    Example::
-
-      >>> from batiste.spmd import global_mesh_defined
-      >>> global_mesh_defined()
-      False
+    >>> from batiste.spmd import global_mesh_defined
+    >>> global_mesh_defined()
+    False
     """
     return get_global_mesh() is not None
 
 
-def manual_axes(mesh: Mesh | AbstractMesh) -> frozenset[str]:
-    """The axes of `mesh` that an enclosing `jax.shard_map` maps by hand."""
+def manual_axes(mesh: AnyMesh) -> frozenset[str]:
+    """Returns the axes of `mesh` that an enclosing `jax.shard_map` maps by hand.
+
+    >>> manual_axes(jax.sharding.AbstractMesh((2,), ("data",)))
+    frozenset()
+    """
     return _axes_of_type(mesh, AxisType.Manual)
 
 
-def explicit_axes(mesh: Mesh | AbstractMesh) -> frozenset[str]:
-    """The axes of `mesh` over which shardings are part of an array's type."""
+def explicit_axes(mesh: AnyMesh) -> frozenset[str]:
+    """Returns the axes of `mesh` over which shardings are part of an array's type.
+
+    >>> types = (AxisType.Explicit, AxisType.Auto)
+    >>> mesh = jax.sharding.AbstractMesh((2, 4), ("data", "model"), axis_types=types)
+    >>> explicit_axes(mesh)
+    frozenset({'data'})
+    """
     return _axes_of_type(mesh, AxisType.Explicit)
 
 
-def _axes_of_type(mesh: Mesh | AbstractMesh, kind: AxisType) -> frozenset[str]:
+def _axes_of_type(mesh: AnyMesh, kind: AxisType) -> frozenset[str]:
     return frozenset(
         name for name, type_ in zip(mesh.axis_names, mesh.axis_types) if type_ == kind
     )

@@ -5,8 +5,7 @@ names raised before they had a type.
 """
 
 import difflib
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Hashable, Iterable, Sequence
 
 from batiste.core.errors import AxisMetadataError, PartitioningUnspecifiedError
 
@@ -20,7 +19,7 @@ __all__ = [
 ]
 
 
-def _quoted(names: Iterable[Any]) -> str:
+def _quoted(names: Iterable[object]) -> str:
     return ", ".join(repr(name) for name in names) or "(none)"
 
 
@@ -31,11 +30,9 @@ class PartitioningError(AxisMetadataError, ValueError):
       path: the parameter's path in its tree, as text, or None where it is not known.
       problem: the message without the path.
 
-    Example::
-
-      >>> from batiste.spmd import errors
-      >>> print(errors.PartitioningError("Bad names.").at("Dense_0/kernel").path)
-      Dense_0/kernel
+    >>> from batiste.spmd import errors
+    >>> print(errors.PartitioningError("Bad names.").at("Dense_0/kernel").path)
+    Dense_0/kernel
     """
 
 
@@ -46,14 +43,14 @@ class UnknownAxisError(PartitioningError):
       axis: the name that is not there.
       nearest: the known names that look most like it, best first.
 
-    Example::
-
-      >>> from batiste.spmd import errors
-      >>> errors.UnknownAxisError("modle", ["data", "model"], "mesh").nearest
-      ('model',)
+    >>> from batiste.spmd import errors
+    >>> errors.UnknownAxisError("modle", ["data", "model"], "mesh").nearest
+    ('model',)
     """
 
-    def __init__(self, axis: Any, known: Sequence[Any], where: str, detail: str = ""):
+    def __init__(
+        self, axis: Hashable, known: Sequence[object], where: str, detail: str = ""
+    ) -> None:
         self.axis = axis
         texts = {str(name): name for name in known}
         close = difflib.get_close_matches(str(axis), texts, n=3, cutoff=0.5)
@@ -75,14 +72,12 @@ class RankMismatchError(PartitioningError):
       names: the axis names.
       shape: the value's shape.
 
-    Example::
-
-      >>> from batiste.spmd import errors
-      >>> errors.RankMismatchError(("data", None), (8,)).shape
-      (8,)
+    >>> from batiste.spmd import errors
+    >>> errors.RankMismatchError(("data", None), (8,)).shape
+    (8,)
     """
 
-    def __init__(self, names: Sequence[Any], shape: Sequence[int]):
+    def __init__(self, names: Sequence[object], shape: Sequence[int]) -> None:
         self.names = tuple(names)
         self.shape = tuple(shape)
         super().__init__(
@@ -99,14 +94,12 @@ class DuplicateAxisError(PartitioningError):
     Attributes:
       axes: the names that occur more than once.
 
-    Example::
-
-      >>> from batiste.spmd import errors
-      >>> errors.DuplicateAxisError(("batch",), ("batch", "batch")).axes
-      ('batch',)
+    >>> from batiste.spmd import errors
+    >>> errors.DuplicateAxisError(("batch",), ("batch", "batch")).axes
+    ('batch',)
     """
 
-    def __init__(self, axes: Sequence[Any], names: Sequence[Any]):
+    def __init__(self, axes: Sequence[Hashable], names: Sequence[object]) -> None:
         self.axes = tuple(axes)
         super().__init__(
             f"{_quoted(self.axes)} occur more than once in the axis names "
@@ -118,11 +111,9 @@ class DuplicateAxisError(PartitioningError):
 class AxisRulesError(PartitioningError):
     """Logical axis rules, or axis names, that are not of the documented form.
 
-    Example::
-
-      >>> from batiste.spmd import logical_to_mesh_axes
-      >>> logical_to_mesh_axes("batch")
-      Traceback (most recent call last):
-      ...
-      batiste.spmd.errors.AxisRulesError: Axis names are one name or None per ...
+    >>> from batiste.spmd import logical_to_mesh_axes
+    >>> logical_to_mesh_axes("batch")
+    Traceback (most recent call last):
+    ...
+    batiste.spmd.errors.AxisRulesError: Axis names are one name or None per ...
     """

@@ -8,7 +8,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
@@ -17,9 +17,12 @@ from .axis_names import AnyMesh
 
 __all__ = [
     "Collective",
+    "Step",
     "collectives",
 ]
 
+Step: TypeAlias = jax.stages.Wrapped | jax.stages.Lowered | jax.stages.Compiled | str
+"""A jitted function, a later stage of it, or the text of a compiled HLO module."""
 
 _COLLECTIVE = re.compile(
     r"^\s*(?:ROOT )?%?(?P<name>[\w.-]+) = (?P<type>.*?) (?P<kind>all-gather|all-reduce"
@@ -52,11 +55,9 @@ class Collective:
         loops around it; None if a trip count is not known.
       op_name: where in the traced program it comes from.
 
-    Example::
-
-      >>> from batiste import spmd
-      >>> spmd.Collective("all-reduce", ("f32[8]",), 32, 4, ("data",), 3).total_bytes
-      96
+    >>> from batiste import spmd
+    >>> spmd.Collective("all-reduce", ("f32[8]",), 32, 4, ("data",), 3).total_bytes
+    96
     """
 
     kind: str
@@ -71,17 +72,15 @@ class Collective:
     def total_bytes(self) -> int:
         """The bytes of all its runs; where their number is not known, of one run.
 
-        Example::
-
-          >>> from batiste import spmd
-          >>> spmd.Collective("all-to-all", ("s8[8]",), 8, 2, times=2).total_bytes
-          16
+        >>> from batiste import spmd
+        >>> spmd.Collective("all-to-all", ("s8[8]",), 8, 2, times=2).total_bytes
+        16
         """
         return self.bytes * (1 if self.times is None else self.times)
 
 
 def collectives(
-    step: Any, args: Sequence[Any] = (), mesh: AnyMesh | None = None
+    step: Step, args: Sequence[Any] = (), mesh: AnyMesh | None = None
 ) -> tuple[Collective, ...]:
     """Lists the collectives that XLA put into a program.
 
@@ -98,24 +97,23 @@ def collectives(
     Raises:
       TypeError: `step` is none of these.
 
-    Example::
-
-      >>> from batiste import spmd
-      >>> text = '''ENTRY %main (p: f32[4]) -> f32[8] {
-      ...   %p = f32[4] parameter(0)
-      ...   ROOT %ag = f32[8] all-gather(%p), replica_groups={{0,1}}, dimensions={0}
-      ... }'''
-      >>> [(c.kind, c.bytes, c.group_size) for c in spmd.collectives(text)]
-      [('all-gather', 32, 2)]
+    >>> from batiste import spmd
+    >>> text = '''ENTRY %main (p: f32[4]) -> f32[8] {
+    ...   %p = f32[4] parameter(0)
+    ...   ROOT %ag = f32[8] all-gather(%p), replica_groups={{0,1}}, dimensions={0}
+    ... }'''
+    >>> [(c.kind, c.bytes, c.group_size) for c in spmd.collectives(text)]
+    [('all-gather', 32, 2)]
     """
     return tuple(_parse(_compiled_text(step, args), mesh))
 
 
-def _compiled_text(step: Any, args: Sequence[Any]) -> str:
+def _compiled_text(step: Step, args: Sequence[Any]) -> str:
     if isinstance(step, str):
         return step
-    if hasattr(step, "lower"):
-        step = step.lower(*args)
+    lower = getattr(step, "lower", None)
+    if lower is not None:
+        step = lower(*args)
     if isinstance(step, jax.stages.Lowered):
         step = step.compile()
     if isinstance(step, jax.stages.Compiled):

@@ -9,6 +9,7 @@ import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from batiste.core import struct
+from batiste.core.types import Function, Tree
 
 from .axis_names import (
     AnyMesh,
@@ -46,11 +47,9 @@ class RulesFallback(enum.Enum):
       RAISE_ERROR: `UnknownAxisError` is raised.
       NO_CONSTRAINT: the whole value is left without a constraint.
 
-    Example::
-
-      >>> from batiste import spmd
-      >>> spmd.RulesFallback.RAISE_ERROR.value
-      'raise_error'
+    >>> from batiste import spmd
+    >>> spmd.RulesFallback.RAISE_ERROR.value
+    'raise_error'
     """
 
     AXIS_IS_UNSHARDED = "axis_is_unsharded"
@@ -58,7 +57,7 @@ class RulesFallback(enum.Enum):
     NO_CONSTRAINT = "no_constraint"
 
 
-def logical_to_mesh(tree: Any, rules: LogicalRules | None = None) -> Any:
+def logical_to_mesh(tree: Tree, rules: LogicalRules | None = None) -> Tree:
     """Turns the logical names in a tree of `PartitionSpec`s into mesh axes.
 
     Args:
@@ -73,20 +72,18 @@ def logical_to_mesh(tree: Any, rules: LogicalRules | None = None) -> Any:
       AxisRulesError: a leaf is no `PartitionSpec`, or a rule is not a pair. Both have
         the value's path in their messages.
 
-    Example::
-
-      >>> from jax.sharding import PartitionSpec
-      >>> from batiste import spmd
-      >>> specs = {"w": PartitionSpec("embed", "hidden")}
-      >>> tuple(spmd.logical_to_mesh(specs, (("hidden", "model"),))["w"])
-      (None, 'model')
+    >>> from jax.sharding import PartitionSpec
+    >>> from batiste import spmd
+    >>> specs = {"w": PartitionSpec("embed", "hidden")}
+    >>> tuple(spmd.logical_to_mesh(specs, (("hidden", "model"),))["w"])
+    (None, 'model')
     """
     return _map_specs(lambda spec: logical_to_mesh_axes(spec, rules), tree)
 
 
 def logical_to_mesh_sharding(
-    tree: Any, mesh: AnyMesh, rules: LogicalRules | None = None
-) -> Any:
+    tree: Tree, mesh: AnyMesh, rules: LogicalRules | None = None
+) -> Tree:
     """Turns a tree of logical `PartitionSpec`s into shardings over `mesh`.
 
     Args:
@@ -103,26 +100,24 @@ def logical_to_mesh_sharding(
       AxisRulesError: a leaf is no `PartitionSpec`, or a rule is not a pair. All three
         have the value's path in their messages.
 
-    Example::
-
-      >>> import jax
-      >>> from jax.sharding import PartitionSpec
-      >>> from batiste import spmd
-      >>> mesh = jax.sharding.AbstractMesh((4,), ("model",))
-      >>> specs = {"w": PartitionSpec("embed", "hidden")}
-      >>> rules = (("hidden", "model"),)
-      >>> spmd.logical_to_mesh_sharding(specs, mesh, rules)["w"].shard_shape((8, 8))
-      (8, 2)
+    >>> import jax
+    >>> from jax.sharding import PartitionSpec
+    >>> from batiste import spmd
+    >>> mesh = jax.sharding.AbstractMesh((4,), ("model",))
+    >>> specs = {"w": PartitionSpec("embed", "hidden")}
+    >>> rules = (("hidden", "model"),)
+    >>> spmd.logical_to_mesh_sharding(specs, mesh, rules)["w"].shard_shape((8, 8))
+    (8, 2)
     """
 
-    def sharding(spec):
+    def sharding(spec: PartitionSpec) -> NamedSharding:
         return checked_sharding(mesh, logical_to_mesh_axes(spec, rules))
 
     return _map_specs(sharding, tree)
 
 
-def _map_specs(fn: Callable[[PartitionSpec], Any], tree: Any) -> Any:
-    def at_path(path, spec):
+def _map_specs(fn: Callable[[PartitionSpec], Any], tree: Tree) -> Tree:
+    def at_path(path: tuple[Any, ...], spec: Any) -> Any:
         try:
             if not isinstance(spec, PartitionSpec):
                 raise AxisRulesError(
@@ -139,12 +134,12 @@ def _map_specs(fn: Callable[[PartitionSpec], Any], tree: Any) -> Any:
 
 
 def with_logical_constraint(
-    x: Any,
-    logical_axis_resources: Any,
+    x: Tree,
+    logical_axis_resources: Tree,
     rules: LogicalRules | None = None,
     mesh: Mesh | None = None,
     fallback: RulesFallback = RulesFallback.AXIS_IS_UNSHARDED,
-) -> Any:
+) -> Tree:
     """Constrains the layout of an intermediate value by logical axis names.
 
     Without rules, without a mesh, and (unless `mesh` is given) outside of `jax.jit`,
@@ -169,24 +164,22 @@ def with_logical_constraint(
       DuplicateAxisError: an axis is on two dimensions of one value.
       AxisRulesError: names or rules are not of the described form.
 
-    Example::
-
-      >>> import jax, jax.numpy as jnp
-      >>> from batiste import spmd
-      >>> @jax.jit
-      ... def f(x):
-      ...   return spmd.with_logical_constraint(x * 2, ("batch", "embed"))
-      >>> with jax.make_mesh((1,), ("data",)):
-      ...   with spmd.logical_axis_rules((("batch", "data"),)):
-      ...     y = f(jnp.ones((4, 2)))
-      >>> y.shape
-      (4, 2)
+    >>> import jax, jax.numpy as jnp
+    >>> from batiste import spmd
+    >>> @jax.jit
+    ... def f(x):
+    ...   return spmd.with_logical_constraint(x * 2, ("batch", "embed"))
+    >>> with jax.make_mesh((1,), ("data",)):
+    ...   with spmd.logical_axis_rules((("batch", "data"),)):
+    ...     y = f(jnp.ones((4, 2)))
+    >>> y.shape
+    (4, 2)
     """
     rules = get_logical_axis_rules() if rules is None else as_rules(rules)
     if not rules or logical_axis_resources is None:
         return x
 
-    def constrain_subtree(names, subtree):
+    def constrain_subtree(names: Any, subtree: Tree) -> Tree:
         if names is None:
             return subtree
         spec, unmatched = match_rules(names, rules)
@@ -233,41 +226,41 @@ class LogicallyPartitioned(Partitioned):
     Raises:
       AxisRulesError: `names` is a bare string or no sequence, or a rule is no pair.
 
-    Example::
-
-      >>> import jax, jax.numpy as jnp
-      >>> from batiste import spmd
-      >>> mesh = jax.sharding.AbstractMesh((4,), ("model",))
-      >>> box = spmd.LogicallyPartitioned(jnp.zeros((2, 8)), ("embed", "hidden"))
-      >>> with spmd.logical_axis_rules((("hidden", "model"),)):
-      ...   tuple(box.get_sharding(mesh).spec)
-      (None, 'model')
+    >>> import jax, jax.numpy as jnp
+    >>> from batiste import spmd
+    >>> mesh = jax.sharding.AbstractMesh((4,), ("model",))
+    >>> box = spmd.LogicallyPartitioned(jnp.zeros((2, 8)), ("embed", "hidden"))
+    >>> with spmd.logical_axis_rules((("hidden", "model"),)):
+    ...   tuple(box.get_sharding(mesh).spec)
+    (None, 'model')
     """
 
     rules: LogicalRules | None = struct.field(default=None, pytree_node=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.rules is not None:
             # The rules are static, so they have to be hashable.
             object.__setattr__(self, "rules", as_rules(self.rules))
 
     def unbox(self, apply_constraint: bool = True) -> Any:
-        """The value, constrained to its layout where rules and a mesh are in force.
+        """Returns the value, constrained to its layout where a mesh is in force.
 
         Args:
           apply_constraint: False returns the value just as it is.
+
+        Returns:
+          The value; untouched where there are no rules, no mesh, or (unless this box
+          has a mesh of its own) no `jax.jit`.
 
         Raises:
           UnknownAxisError: the mesh does not have an axis that a rule names.
           DuplicateAxisError: one axis is on two dimensions.
           RankMismatchError: there are more names than dimensions.
 
-        Example::
-
-          >>> from batiste import spmd
-          >>> spmd.LogicallyPartitioned(1.0, ()).unbox()
-          1.0
+        >>> from batiste import spmd
+        >>> spmd.LogicallyPartitioned(1.0, ()).unbox()
+        1.0
         """
         if not apply_constraint or mesh_for(self.value, self.mesh) is None:
             return self.value
@@ -276,7 +269,7 @@ class LogicallyPartitioned(Partitioned):
         )
 
     def get_sharding(self, mesh: AnyMesh) -> NamedSharding:
-        """The layout over `mesh`, by the box's rules, else by those in force.
+        """Returns the layout over `mesh`, by the box's rules, else by those in force.
 
         Without any rules, the names are taken for mesh axes.
 
@@ -284,15 +277,13 @@ class LogicallyPartitioned(Partitioned):
           UnknownAxisError: the mesh has no axis of one of the names.
           DuplicateAxisError: one axis is on two dimensions.
 
-        Example::
-
-          >>> import jax
-          >>> from batiste import spmd
-          >>> mesh = jax.sharding.AbstractMesh((4,), ("model",))
-          >>> rules = (("hidden", "model"),)
-          >>> box = spmd.LogicallyPartitioned(1.0, ("hidden",), rules=rules)
-          >>> box.get_sharding(mesh).shard_shape((8,))
-          (2,)
+        >>> import jax
+        >>> from batiste import spmd
+        >>> mesh = jax.sharding.AbstractMesh((4,), ("model",))
+        >>> rules = (("hidden", "model"),)
+        >>> box = spmd.LogicallyPartitioned(1.0, ("hidden",), rules=rules)
+        >>> box.get_sharding(mesh).shard_shape((8,))
+        (2,)
         """
         rules = get_logical_axis_rules() if self.rules is None else self.rules
         if not rules:
@@ -301,7 +292,7 @@ class LogicallyPartitioned(Partitioned):
 
 
 def with_logical_partitioning(
-    fn: Callable[..., Any],
+    fn: Function,
     names: LogicalNames,
     mesh: Mesh | None = None,
     rules: LogicalRules | None = None,
@@ -320,14 +311,12 @@ def with_logical_partitioning(
     Raises:
       AxisRulesError: `names` is a bare string or no sequence, or a rule is no pair.
 
-    Example::
-
-      >>> import jax
-      >>> from batiste import spmd
-      >>> init = spmd.with_logical_partitioning(
-      ...     jax.nn.initializers.ones, ("embed", "hidden"))
-      >>> init(jax.random.key(0), (2, 3)).names
-      ('embed', 'hidden')
+    >>> import jax
+    >>> from batiste import spmd
+    >>> init = spmd.with_logical_partitioning(
+    ...     jax.nn.initializers.ones, ("embed", "hidden"))
+    >>> init(jax.random.key(0), (2, 3)).names
+    ('embed', 'hidden')
     """
     names = as_axis_names(names)
     rules = None if rules is None else as_rules(rules)

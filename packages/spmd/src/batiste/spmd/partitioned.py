@@ -8,9 +8,11 @@ import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from batiste.core import meta, struct
+from batiste.core.types import Function, Tree
 
 from .axis_names import (
     AnyMesh,
+    AxisEntry,
     LogicalNames,
     as_axis_names,
     check_rank,
@@ -59,28 +61,26 @@ class Partitioned(struct.PyTreeNode, meta.AxisMetadata[A]):
     Raises:
       AxisRulesError: `names` is a bare string or no sequence.
 
-    Example::
-
-      >>> import jax.numpy as jnp
-      >>> from batiste import spmd
-      >>> box = spmd.Partitioned(jnp.zeros((2, 3)), (None, "model"))
-      >>> box.unbox().shape
-      (2, 3)
-      >>> box.add_axis(0, {spmd.PARTITION_NAME: "layers"}).names
-      ('layers', None, 'model')
+    >>> import jax.numpy as jnp
+    >>> from batiste import spmd
+    >>> box = spmd.Partitioned(jnp.zeros((2, 3)), (None, "model"))
+    >>> box.unbox().shape
+    (2, 3)
+    >>> box.add_axis(0, {spmd.PARTITION_NAME: "layers"}).names
+    ('layers', None, 'model')
     """
 
     value: Any
     names: LogicalNames = struct.field(pytree_node=False)
     mesh: Mesh | None = struct.field(default=None, pytree_node=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if type(self.names) is not tuple or list in map(type, self.names):
             # The names are static, so they have to be hashable.
             object.__setattr__(self, "names", as_axis_names(self.names))
 
     def unbox(self, apply_constraint: bool = True) -> Any:
-        """The value, constrained to its layout where a mesh is in force.
+        """Returns the value, constrained to its layout where a mesh is in force.
 
         Args:
           apply_constraint: False returns the value just as it is.
@@ -94,44 +94,41 @@ class Partitioned(struct.PyTreeNode, meta.AxisMetadata[A]):
           DuplicateAxisError: one mesh axis is on two dimensions.
           RankMismatchError: there are more names than dimensions.
 
-        Example::
-
-          >>> from batiste import spmd
-          >>> spmd.Partitioned(1.0, ()).unbox()
-          1.0
+        >>> from batiste import spmd
+        >>> spmd.Partitioned(1.0, ()).unbox()
+        1.0
         """
         if apply_constraint:
             return constrain(self.value, self.names, self.mesh)
         return self.value
 
     def replace_boxed(self, val: Any) -> "Partitioned[Any]":
-        """The same box around another value.
+        """Returns the same box around another value.
 
-        Example::
-
-          >>> from batiste import spmd
-          >>> spmd.Partitioned(1.0, ("data",)).replace_boxed(2.0).value
-          2.0
+        >>> from batiste import spmd
+        >>> spmd.Partitioned(1.0, ("data",)).replace_boxed(2.0).value
+        2.0
         """
         return self.replace(value=val)
 
     def add_axis(self, index: int, params: Mapping[Any, Any]) -> "Partitioned[A]":
-        """The box with a name for a dimension that a transform has added.
+        """Returns the box with a name for a dimension that a transform has added.
 
         Args:
           index: where the new dimension is, in the new value; negative counts from
             the end. Dimensions before it that have no name get None.
           params: the transform's `metadata_params`; `PARTITION_NAME` is the name.
 
+        Returns:
+          A new box of the same value.
+
         Raises:
           PartitioningUnspecifiedError: `params` has no `PARTITION_NAME`.
 
-        Example::
-
-          >>> from batiste import spmd
-          >>> box = spmd.Partitioned(None, ("data",))
-          >>> box.add_axis(-1, {spmd.PARTITION_NAME: None}).names
-          ('data', None)
+        >>> from batiste import spmd
+        >>> box = spmd.Partitioned(None, ("data",))
+        >>> box.add_axis(-1, {spmd.PARTITION_NAME: None}).names
+        ('data', None)
         """
         name = self._axis_name(params)
         if index < 0:
@@ -142,30 +139,30 @@ class Partitioned(struct.PyTreeNode, meta.AxisMetadata[A]):
         return self.replace(names=tuple(names))
 
     def remove_axis(self, index: int, params: Mapping[Any, Any]) -> "Partitioned[A]":
-        """The box without the name of a dimension that a transform has taken away.
+        """Returns the box without the name of a dimension that has been taken away.
 
         Args:
           index: where the dimension was, in the former value; negative counts from
             the end.
           params: the transform's `metadata_params`; `PARTITION_NAME` is the name.
 
+        Returns:
+          A new box of the same value.
+
         Raises:
           PartitioningUnspecifiedError: `params` has no `PARTITION_NAME`.
           UnknownAxisError: the dimension has another name than that, or none.
 
-        Example::
-
-          >>> from batiste import spmd
-          >>> box = spmd.Partitioned(None, ("layers", "data"))
-          >>> box.remove_axis(0, {spmd.PARTITION_NAME: "layers"}).names
-          ('data',)
+        >>> from batiste import spmd
+        >>> box = spmd.Partitioned(None, ("layers", "data"))
+        >>> box.remove_axis(0, {spmd.PARTITION_NAME: "layers"}).names
+        ('data',)
         """
         name = self._axis_name(params)
         names = list(self.names)
-        if -len(names) <= index < len(names):
-            present = names.pop(index)
-        else:  # Trailing dimensions without a name are unsharded.
-            present = None
+        named = -len(names) <= index < len(names)
+        # Trailing dimensions without a name are unsharded.
+        present = names.pop(index) if named else None
         if present != name:
             raise UnknownAxisError(
                 name,
@@ -176,43 +173,39 @@ class Partitioned(struct.PyTreeNode, meta.AxisMetadata[A]):
             )
         return self.replace(names=tuple(names))
 
-    def _axis_name(self, params: Mapping[Any, Any]) -> Any:
+    def _axis_name(self, params: Mapping[Any, Any]) -> AxisEntry:
         if PARTITION_NAME not in params:
             raise PartitioningUnspecifiedError(self)
         return params[PARTITION_NAME]
 
     def get_partition_spec(self) -> PartitionSpec:
-        """The names as a `PartitionSpec`.
+        """Returns the names as a `PartitionSpec`.
 
-        Example::
-
-          >>> from batiste import spmd
-          >>> tuple(spmd.Partitioned(1.0, (None, "model")).get_partition_spec())
-          (None, 'model')
+        >>> from batiste import spmd
+        >>> tuple(spmd.Partitioned(1.0, (None, "model")).get_partition_spec())
+        (None, 'model')
         """
         return PartitionSpec(*self.names)
 
     def get_sharding(self, mesh: AnyMesh) -> NamedSharding:
-        """The layout of the value over `mesh`.
+        """Returns the layout of the value over `mesh`.
 
         Raises:
           UnknownAxisError: the mesh has no axis of one of the names.
           DuplicateAxisError: one mesh axis is on two dimensions.
 
-        Example::
-
-          >>> import jax
-          >>> from batiste import spmd
-          >>> mesh = jax.sharding.AbstractMesh((2, 4), ("data", "model"))
-          >>> box = spmd.Partitioned(1.0, (None, "model"))
-          >>> box.get_sharding(mesh).shard_shape((8, 8))
-          (8, 2)
+        >>> import jax
+        >>> from batiste import spmd
+        >>> mesh = jax.sharding.AbstractMesh((2, 4), ("data", "model"))
+        >>> box = spmd.Partitioned(1.0, (None, "model"))
+        >>> box.get_sharding(mesh).shard_shape((8, 8))
+        (8, 2)
         """
         return checked_sharding(mesh, self.names)
 
 
 def with_partitioning(
-    fn: Callable[..., Any], names: LogicalNames, mesh: Mesh | None = None
+    fn: Function, names: LogicalNames, mesh: Mesh | None = None
 ) -> Callable[..., Partitioned[Any]]:
     """Wraps a function so that what it returns is boxed in a `Partitioned`.
 
@@ -227,13 +220,11 @@ def with_partitioning(
     Raises:
       AxisRulesError: `names` is a bare string or no sequence.
 
-    Example::
-
-      >>> import jax
-      >>> from batiste import spmd
-      >>> init = spmd.with_partitioning(jax.nn.initializers.ones, (None, "model"))
-      >>> init(jax.random.key(0), (2, 3)).names
-      (None, 'model')
+    >>> import jax
+    >>> from batiste import spmd
+    >>> init = spmd.with_partitioning(jax.nn.initializers.ones, (None, "model"))
+    >>> init(jax.random.key(0), (2, 3)).names
+    (None, 'model')
     """
     names = as_axis_names(names)
 
@@ -247,10 +238,24 @@ def with_partitioning(
     return wrapper
 
 
-def map_boxes(fn: Callable[[Any], Any], tree: Any) -> Any:
-    """Maps `fn` over the boxes and the leaves of a tree; its errors get their path."""
+def map_boxes(fn: Callable[[Any], Any], tree: Tree) -> Tree:
+    """Maps a function over the boxes and the other leaves of a tree.
 
-    def at_path(path, leaf):
+    Args:
+      fn: takes a box, or a leaf without one; its result stands in their place.
+      tree: any pytree.
+
+    Returns:
+      A tree of the results.
+
+    Raises:
+      PartitioningError: one that `fn` raised, with the path of the box in its message.
+
+    >>> map_boxes(lambda box: getattr(box, "names", None), {"a": 1})
+    {'a': None}
+    """
+
+    def at_path(path: tuple[Any, ...], leaf: Any) -> Any:
         try:
             return fn(leaf)
         except PartitioningError as error:
@@ -261,8 +266,8 @@ def map_boxes(fn: Callable[[Any], Any], tree: Any) -> Any:
     )
 
 
-def get_partition_spec(tree: Any) -> Any:
-    """The `PartitionSpec` of every value in a tree.
+def get_partition_spec(tree: Tree) -> Tree:
+    """Returns the `PartitionSpec` of every value in a tree.
 
     Args:
       tree: a pytree of variables, for example `jax.eval_shape` of a module's `init`
@@ -277,17 +282,15 @@ def get_partition_spec(tree: Any) -> Any:
       RankMismatchError: a box has more names than its value dimensions; the message
         has its path.
 
-    Example::
-
-      >>> import jax.numpy as jnp
-      >>> from batiste import spmd
-      >>> w = spmd.Partitioned(jnp.zeros((2, 2)), ("data",))
-      >>> specs = spmd.get_partition_spec({"w": w, "b": jnp.zeros(2)})
-      >>> tuple(specs["w"]), tuple(specs["b"])
-      (('data',), ())
+    >>> import jax.numpy as jnp
+    >>> from batiste import spmd
+    >>> w = spmd.Partitioned(jnp.zeros((2, 2)), ("data",))
+    >>> specs = spmd.get_partition_spec({"w": w, "b": jnp.zeros(2)})
+    >>> tuple(specs["w"]), tuple(specs["b"])
+    (('data',), ())
     """
 
-    def spec(leaf):
+    def spec(leaf: Any) -> PartitionSpec | None:
         if isinstance(leaf, Partitioned):
             check_rank(leaf.names, leaf.value)
             return leaf.get_partition_spec()
@@ -296,8 +299,8 @@ def get_partition_spec(tree: Any) -> Any:
     return map_boxes(spec, tree)
 
 
-def get_sharding(tree: Any, mesh: AnyMesh) -> Any:
-    """The `NamedSharding` over `mesh` of every value in a tree.
+def get_sharding(tree: Tree, mesh: AnyMesh) -> Tree:
+    """Returns the `NamedSharding` over `mesh` of every value in a tree.
 
     Args:
       tree: a pytree of variables, as for `get_partition_spec`.
@@ -314,17 +317,15 @@ def get_sharding(tree: Any, mesh: AnyMesh) -> Any:
       DuplicateAxisError: one mesh axis is on two dimensions. All three have the
         value's path in their messages.
 
-    Example::
-
-      >>> import jax, jax.numpy as jnp
-      >>> from batiste import spmd
-      >>> mesh = jax.sharding.AbstractMesh((2,), ("data",))
-      >>> w = spmd.Partitioned(jnp.zeros((2, 2)), ("data",))
-      >>> spmd.get_sharding({"w": w}, mesh)["w"].shard_shape((2, 2))
-      (1, 2)
+    >>> import jax, jax.numpy as jnp
+    >>> from batiste import spmd
+    >>> mesh = jax.sharding.AbstractMesh((2,), ("data",))
+    >>> w = spmd.Partitioned(jnp.zeros((2, 2)), ("data",))
+    >>> spmd.get_sharding({"w": w}, mesh)["w"].shard_shape((2, 2))
+    (1, 2)
     """
 
-    def sharding(leaf):
+    def sharding(leaf: Any) -> NamedSharding | None:
         if isinstance(leaf, Partitioned):
             check_rank(leaf.names, leaf.value)
             return leaf.get_sharding(mesh)

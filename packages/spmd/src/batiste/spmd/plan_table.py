@@ -1,76 +1,134 @@
-"""A plan as text, and as rich tables."""
+"""Rows of text as plain text with aligned columns, and as rich tables."""
 
-from collections import Counter
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence, Set
+from typing import TYPE_CHECKING
 
 from jax.sharding import PartitionSpec
 
-from .hlo_collectives import Collective
+from .axis_names import AxisEntry
 
-if TYPE_CHECKING:
-    from .planning import Plan
+if TYPE_CHECKING:  # rich is optional.
+    from rich.console import Group
 
 __all__ = [
+    "Table",
+    "entries_text",
     "plain_text",
     "rich_tables",
     "size_text",
 ]
 
 
-_PARAMETER_COLUMNS = (
-    "array",
-    "shape",
-    "dtype",
-    "axes",
-    "spec",
-    "shards",
-    "per device",
-)
-_COLLECTIVE_COLUMNS = ("collective", "over", "arrays", "bytes", "runs", "total")
-_NUMBERS = frozenset({"shards", "per device", "bytes", "runs", "total"})
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Rows of cells under the names of their columns.
+
+    Attributes:
+      title: what the rows are about.
+      columns: the names of the columns.
+      rows: the rows; each has one cell per column.
+      numbers: the columns whose cells are set flush right.
+
+    >>> Table("sizes", ("file", "bytes"), [("a", "12")], {"bytes"}).rows
+    [('a', '12')]
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    numbers: Set[str] = frozenset()
 
 
-def plain_text(plan: "Plan") -> str:
-    """The plan as lines of plain text with aligned columns."""
-    lines = [_heading(plan)]
-    lines += _aligned(_PARAMETER_COLUMNS, _parameter_rows(plan))
-    lines += _notes(plan)
-    if plan.collectives:
-        lines += _aligned(_COLLECTIVE_COLUMNS, _collective_rows(plan.collectives))
+def plain_text(main: Table, notes: Iterable[str], more: Table | None = None) -> str:
+    """Writes tables as lines of plain text with aligned columns.
+
+    Args:
+      main: the first table; its title stands in front.
+      notes: lines that follow it.
+      more: a table at the end, without its title.
+
+    Returns:
+      The lines.
+
+    >>> sizes = Table("sizes", ("file", "bytes"), [("a", "12")], {"bytes"})
+    >>> print(plain_text(sizes, ["no more files"]))
+    sizes
+    file  bytes
+    a        12
+    no more files
+    """
+    lines = [main.title, *_aligned(main), *notes]
+    if more is not None:
+        lines += _aligned(more)
     return "\n".join(lines)
 
 
-def rich_tables(plan: "Plan") -> Any:
-    """The plan as a rich renderable."""
-    from rich.console import Group
-    from rich.table import Table
-    from rich.text import Text
+def rich_tables(main: Table, notes: Iterable[str], more: Table | None = None) -> Group:
+    """Makes a rich renderable of tables.
 
-    def table(title, columns, rows):
-        result = Table(title=title)
-        for name in columns:
-            right = name in _NUMBERS
+    Args:
+      main: the first table.
+      notes: lines that follow it.
+      more: a table at the end.
+
+    Returns:
+      What `rich.print` shows as tables.
+
+    Raises:
+      ImportError: rich is not installed.
+
+    >>> sizes = Table("sizes", ("file", "bytes"), [("a", "12")], {"bytes"})
+    >>> type(rich_tables(sizes, ["no more files"])).__name__
+    'Group'
+    """
+    from rich import console, table, text
+
+    def as_rich(each: Table) -> table.Table:
+        result = table.Table(title=each.title)
+        for name in each.columns:
+            right = name in each.numbers
             result.add_column(name, justify="right" if right else "left")
-        for row in rows:
-            result.add_row(*map(Text, row))
+        for row in each.rows:
+            result.add_row(*map(text.Text, row))
         return result
 
-    parts = [table(_heading(plan), _PARAMETER_COLUMNS, _parameter_rows(plan))]
-    parts += [Text(line) for line in _notes(plan)]
-    if plan.collectives:
-        rows = _collective_rows(plan.collectives)
-        parts.append(table("collectives of the step", _COLLECTIVE_COLUMNS, rows))
-    return Group(*parts)
+    parts: list[table.Table | text.Text] = [as_rich(main), *map(text.Text, notes)]
+    if more is not None:
+        parts.append(as_rich(more))
+    return console.Group(*parts)
+
+
+def entries_text(entries: Iterable[AxisEntry]) -> str:
+    """Writes the axes of a value's dimensions into one cell.
+
+    Args:
+      entries: one entry per dimension.
+
+    Returns:
+      The entries: `-` is None, `?` is UNCONSTRAINED, and `+` joins mesh axes.
+
+    >>> entries_text(("batch", None, ("data", "model")))
+    'batch, -, data+model'
+    """
+
+    def text(entry: AxisEntry) -> str:
+        if isinstance(entry, tuple):
+            return "+".join(map(str, entry))
+        if entry is PartitionSpec.UNCONSTRAINED:
+            return "?"
+        return "-" if entry is None else str(entry)
+
+    return ", ".join(map(text, entries)) or "-"
 
 
 def size_text(count: int) -> str:
-    """A number of bytes with a binary unit.
+    """Writes a number of bytes with a binary unit.
 
-    Example::
-
-      >>> from batiste.spmd.plan_table import size_text
-      >>> size_text(512), size_text(3 * 2**29)
-      ('512 B', '1.50 GiB')
+    >>> size_text(512), size_text(3 * 2**29)
+    ('512 B', '1.50 GiB')
     """
     if count < 1024:
         return f"{count} B"
@@ -82,82 +140,13 @@ def size_text(count: int) -> str:
     return f"{size:.2f} {unit}"
 
 
-def _heading(plan: "Plan") -> str:
-    axes = ", ".join(f"{name}={size}" for name, size in plan.mesh_shape.items())
-    return f"mesh: {axes} ({len(plan.bytes_by_device)} devices)"
-
-
-def _parameter_rows(plan: "Plan") -> list[tuple[str, ...]]:
-    return [
-        (
-            parameter.path,
-            "x".join(map(str, parameter.shape)) or "scalar",
-            parameter.dtype,
-            "" if parameter.axes is None else _names(parameter.axes),
-            _names(tuple(parameter.spec)),
-            str(parameter.shards),
-            size_text(parameter.bytes_per_device),
-        )
-        for parameter in plan.parameters
-    ]
-
-
-def _names(entries: tuple[Any, ...]) -> str:
-    def text(entry):
-        if isinstance(entry, tuple):
-            return "+".join(map(str, entry))
-        if entry is PartitionSpec.UNCONSTRAINED:
-            return "?"
-        return "-" if entry is None else str(entry)
-
-    return ", ".join(map(text, entries)) or "-"
-
-
-def _notes(plan: "Plan") -> list[str]:
-    held = size_text(plan.bytes_per_device)
-    notes = [f"total: {size_text(plan.total_bytes)}, {held} per device"]
-    for name, paths in plan.unmatched.items():
-        more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
-        notes.append(f"no rule applied to: {name} ({', '.join(paths[:3])}{more})")
-    for parameter in plan.uneven:
-        for dim, size, parts in parameter.uneven:
-            notes.append(
-                f"does not divide: {parameter.path} has {size} in dimension {dim}, "
-                f"for {parts} parts"
-            )
-    if plan.collectives is not None:
-        total = sum(each.total_bytes for each in plan.collectives)
-        notes.append(
-            f"collectives: {len(plan.collectives)}, {size_text(total)} per step and "
-            "device"
-        )
-    return notes
-
-
-def _collective_rows(collectives: tuple[Collective, ...]) -> list[tuple[str, ...]]:
-    """One row for all collectives that differ in nothing but their place."""
-    counted = Counter(
-        (each.kind, each.axes, each.group_size, each.arrays, each.bytes, each.times)
-        for each in collectives
-    )
-    rows = []
-    for (kind, axes, group_size, arrays, size, times), count in counted.items():
-        everyone = f"{group_size or 'all'} devices"  # HLO says 0 for all of them.
-        over = everyone if axes is None else "+".join(axes) or "-"
-        runs = "?" if times is None else str(times * count)
-        total = size_text(size * count * (1 if times is None else times))
-        shown = ", ".join(arrays[:3]) + (", ..." if len(arrays) > 3 else "")
-        rows.append((kind, over, shown, size_text(size), runs, total))
-    return rows
-
-
-def _aligned(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
-    table = [columns, *rows]
-    widths = [max(len(row[i]) for row in table) for i in range(len(columns))]
+def _aligned(table: Table) -> list[str]:
+    lines = [table.columns, *table.rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(table.columns))]
     return [
         "  ".join(
-            cell.rjust(width) if name in _NUMBERS else cell.ljust(width)
-            for name, cell, width in zip(columns, row, widths)
+            cell.rjust(width) if name in table.numbers else cell.ljust(width)
+            for name, cell, width in zip(table.columns, line, widths)
         ).rstrip()
-        for row in table
+        for line in lines
     ]

@@ -1,26 +1,36 @@
 """What each device of a mesh will hold, before there is such a mesh."""
 
+from __future__ import annotations
+
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Hashable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from batiste.core.types import Tree
+
 from .axis_names import (
     AnyMesh,
+    AxisEntry,
     LogicalRules,
     check_mesh_axes,
     check_rank,
     mesh_axes_of,
     path_text,
 )
-from .axis_rules import get_logical_axis_rules, match_rules
+from .axis_rules import match_rules
 from .errors import PartitioningError
-from .hlo_collectives import Collective, collectives
+from .hlo_collectives import Collective, Step, collectives
 from .logical import LogicallyPartitioned
 from .partitioned import Partitioned
+from .plan_table import Table, entries_text, plain_text, rich_tables, size_text
+
+if TYPE_CHECKING:  # rich is optional.
+    from rich.console import Group
 
 __all__ = [
     "ParameterPlan",
@@ -48,26 +58,24 @@ class ParameterPlan:
         `jax.jit` does not accept such a layout for its arguments and results; the
         part's size is then that of the largest part.
 
-    Example::
-
-      >>> import jax
-      >>> from batiste import spmd
-      >>> mesh = jax.sharding.AbstractMesh((4,), ("model",))
-      >>> w = spmd.Partitioned(jax.ShapeDtypeStruct((6, 8), "float32"), ("model",))
-      >>> spmd.plan({"w": w}, mesh).parameters[0].uneven
-      ((0, 6, 4),)
+    >>> import jax
+    >>> from batiste import spmd
+    >>> mesh = jax.sharding.AbstractMesh((4,), ("model",))
+    >>> w = spmd.Partitioned(jax.ShapeDtypeStruct((6, 8), "float32"), ("model",))
+    >>> spmd.plan({"w": w}, mesh).parameters[0].uneven
+    ((0, 6, 4),)
     """
 
     path: str
     shape: tuple[int, ...]
     dtype: str
-    axes: tuple[Any, ...] | None
+    axes: tuple[AxisEntry, ...] | None
     spec: PartitionSpec
     shards: int
     shard_shape: tuple[int, ...]
     bytes: int
     bytes_per_device: int
-    unmatched: tuple[str, ...] = ()
+    unmatched: tuple[Hashable, ...] = ()
     uneven: tuple[tuple[int, int, int], ...] = ()
 
 
@@ -85,15 +93,13 @@ class Plan:
         mesh where it is abstract).
       collectives: those of the step; None if no step was given.
 
-    Example::
-
-      >>> import jax
-      >>> from batiste import spmd
-      >>> mesh = jax.sharding.AbstractMesh((4,), ("model",))
-      >>> w = spmd.Partitioned(jax.ShapeDtypeStruct((8, 8), "float32"), ("model",))
-      >>> plan = spmd.plan({"w": w}, mesh)
-      >>> plan.total_bytes, plan.bytes_per_device
-      (256, 64)
+    >>> import jax
+    >>> from batiste import spmd
+    >>> mesh = jax.sharding.AbstractMesh((4,), ("model",))
+    >>> w = spmd.Partitioned(jax.ShapeDtypeStruct((8, 8), "float32"), ("model",))
+    >>> plan = spmd.plan({"w": w}, mesh)
+    >>> plan.total_bytes, plan.bytes_per_device
+    (256, 64)
     """
 
     mesh_shape: dict[str, int]
@@ -105,11 +111,9 @@ class Plan:
     def total_bytes(self) -> int:
         """The bytes of one whole copy of everything.
 
-        Example::
-
-          >>> from batiste import spmd
-          >>> spmd.Plan({}, (), {}).total_bytes
-          0
+        >>> from batiste import spmd
+        >>> spmd.Plan({}, (), {}).total_bytes
+        0
         """
         return sum(parameter.bytes for parameter in self.parameters)
 
@@ -117,25 +121,21 @@ class Plan:
     def bytes_per_device(self) -> int:
         """The bytes on the device that holds most.
 
-        Example::
-
-          >>> from batiste import spmd
-          >>> spmd.Plan({}, (), {0: 4, 1: 8}).bytes_per_device
-          8
+        >>> from batiste import spmd
+        >>> spmd.Plan({}, (), {0: 4, 1: 8}).bytes_per_device
+        8
         """
         return max(self.bytes_by_device.values(), default=0)
 
     @property
-    def unmatched(self) -> dict[str, tuple[str, ...]]:
+    def unmatched(self) -> dict[Hashable, tuple[str, ...]]:
         """The logical names that no rule applied to, with the paths they are at.
 
-        Example::
-
-          >>> from batiste import spmd
-          >>> spmd.Plan({}, (), {}).unmatched
-          {}
+        >>> from batiste import spmd
+        >>> spmd.Plan({}, (), {}).unmatched
+        {}
         """
-        paths: dict[str, list[str]] = {}
+        paths: dict[Hashable, list[str]] = {}
         for parameter in self.parameters:
             for name in parameter.unmatched:
                 paths.setdefault(name, []).append(parameter.path)
@@ -145,31 +145,25 @@ class Plan:
     def uneven(self) -> tuple[ParameterPlan, ...]:
         """The arrays with a dimension that its mesh axes do not divide.
 
-        Example::
-
-          >>> from batiste import spmd
-          >>> spmd.Plan({}, (), {}).uneven
-          ()
+        >>> from batiste import spmd
+        >>> spmd.Plan({}, (), {}).uneven
+        ()
         """
         return tuple(parameter for parameter in self.parameters if parameter.uneven)
 
     def __str__(self) -> str:
-        from .plan_table import plain_text
+        return plain_text(*_tables(self))
 
-        return plain_text(self)
-
-    def __rich__(self) -> Any:
-        from .plan_table import rich_tables
-
-        return rich_tables(self)
+    def __rich__(self) -> Group:
+        return rich_tables(*_tables(self))
 
 
 def plan(
-    abstract_variables: Any,
+    abstract_variables: Tree,
     mesh: AnyMesh,
     rules: LogicalRules | None = None,
     *,
-    step: Any = None,
+    step: Step | None = None,
     step_args: Sequence[Any] = (),
 ) -> Plan:
     """Works out what each device of a mesh holds of a model, without allocating it.
@@ -198,19 +192,17 @@ def plan(
       AxisRulesError: a rule is not a pair.
       TypeError: `step` is none of the above.
 
-    Example::
-
-      >>> import jax
-      >>> from batiste import spmd
-      >>> mesh = jax.sharding.AbstractMesh((2, 4), ("data", "model"))
-      >>> w = spmd.LogicallyPartitioned(
-      ...     jax.ShapeDtypeStruct((16, 64), "float32"), ("embed", "hidden"))
-      >>> print(spmd.plan({"w": w}, mesh, (("hidden", "model"),)))
-      mesh: data=2, model=4 (8 devices)
-      array  shape  dtype    axes           spec        shards  per device
-      w      16x64  float32  embed, hidden  -, model         4    1.00 KiB
-      total: 4.00 KiB, 1.00 KiB per device
-      no rule applied to: embed (w)
+    >>> import jax
+    >>> from batiste import spmd
+    >>> mesh = jax.sharding.AbstractMesh((2, 4), ("data", "model"))
+    >>> w = spmd.LogicallyPartitioned(
+    ...     jax.ShapeDtypeStruct((16, 64), "float32"), ("embed", "hidden"))
+    >>> print(spmd.plan({"w": w}, mesh, (("hidden", "model"),)))
+    mesh: data=2, model=4 (8 devices)
+    array  shape  dtype    axes           spec        shards  per device
+    w      16x64  float32  embed, hidden  -, model         4    1.00 KiB
+    total: 4.00 KiB, 1.00 KiB per device
+    no rule applied to: embed (w)
     """
     leaves = jax.tree_util.tree_leaves_with_path(
         abstract_variables, is_leaf=lambda node: isinstance(node, Partitioned)
@@ -238,15 +230,13 @@ def plan(
 def _plan_leaf(
     path: str, leaf: Any, mesh: AnyMesh, rules: LogicalRules | None
 ) -> Iterator[ParameterPlan]:
-    axes: tuple[Any, ...] | None = None
-    unmatched: tuple[str, ...] = ()
+    axes: tuple[AxisEntry, ...] | None = None
+    unmatched: tuple[Hashable, ...] = ()
     if isinstance(leaf, Partitioned):
         axes = spec = tuple(leaf.names)
         if isinstance(leaf, LogicallyPartitioned):
-            for choice in (rules, leaf.rules, get_logical_axis_rules()):
-                if choice is not None:
-                    spec, unmatched = match_rules(axes, choice)
-                    break
+            chosen = leaf.rules if rules is None else rules
+            spec, unmatched = match_rules(axes, chosen)
         values = jax.tree.leaves(leaf.value)
     else:
         sharding = getattr(leaf, "sharding", None)
@@ -260,9 +250,9 @@ def _plan_leaf(
 def _plan_array(
     path: str,
     value: Any,
-    axes: tuple[Any, ...] | None,
-    spec: tuple[Any, ...],
-    unmatched: tuple[str, ...],
+    axes: tuple[AxisEntry, ...] | None,
+    spec: tuple[AxisEntry, ...],
+    unmatched: tuple[Hashable, ...],
     mesh: AnyMesh,
 ) -> ParameterPlan:
     check_rank(spec, value)
@@ -289,3 +279,72 @@ def _plan_array(
             if size % part
         ),
     )
+
+
+def _tables(plan: Plan) -> tuple[Table, list[str], Table | None]:
+    """The plan as `plan_table` shows it: arrays, notes, and the step's collectives."""
+    axes = ", ".join(f"{name}={size}" for name, size in plan.mesh_shape.items())
+    arrays = Table(
+        title=f"mesh: {axes} ({len(plan.bytes_by_device)} devices)",
+        columns=("array", "shape", "dtype", "axes", "spec", "shards", "per device"),
+        rows=[_parameter_row(parameter) for parameter in plan.parameters],
+        numbers={"shards", "per device"},
+    )
+    if not plan.collectives:
+        return arrays, _notes(plan), None
+    traffic = Table(
+        title="collectives of the step",
+        columns=("collective", "over", "arrays", "bytes", "runs", "total"),
+        rows=_collective_rows(plan.collectives),
+        numbers={"bytes", "runs", "total"},
+    )
+    return arrays, _notes(plan), traffic
+
+
+def _parameter_row(parameter: ParameterPlan) -> tuple[str, ...]:
+    return (
+        parameter.path,
+        "x".join(map(str, parameter.shape)) or "scalar",
+        parameter.dtype,
+        "" if parameter.axes is None else entries_text(parameter.axes),
+        entries_text(tuple(parameter.spec)),
+        str(parameter.shards),
+        size_text(parameter.bytes_per_device),
+    )
+
+
+def _notes(plan: Plan) -> list[str]:
+    held = size_text(plan.bytes_per_device)
+    notes = [f"total: {size_text(plan.total_bytes)}, {held} per device"]
+    for name, paths in plan.unmatched.items():
+        more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+        notes.append(f"no rule applied to: {name} ({', '.join(paths[:3])}{more})")
+    notes += [
+        f"does not divide: {parameter.path} has {size} in dimension {dim}, "
+        f"for {parts} parts"
+        for parameter in plan.uneven
+        for dim, size, parts in parameter.uneven
+    ]
+    if plan.collectives is not None:
+        total = size_text(sum(each.total_bytes for each in plan.collectives))
+        notes.append(
+            f"collectives: {len(plan.collectives)}, {total} per step and device"
+        )
+    return notes
+
+
+def _collective_rows(found: Sequence[Collective]) -> list[tuple[str, ...]]:
+    """One row for all collectives that differ in nothing but their place."""
+    counted = Counter(
+        (each.kind, each.axes, each.group_size, each.arrays, each.bytes, each.times)
+        for each in found
+    )
+    rows = []
+    for (kind, axes, group_size, arrays, size, times), count in counted.items():
+        everyone = f"{group_size or 'all'} devices"  # HLO says 0 for all of them.
+        over = everyone if axes is None else "+".join(axes) or "-"
+        runs = "?" if times is None else str(times * count)
+        total = size_text(size * count * (1 if times is None else times))
+        shown = ", ".join(arrays[:3]) + (", ..." if len(arrays) > 3 else "")
+        rows.append((kind, over, shown, size_text(size), runs, total))
+    return rows
