@@ -184,7 +184,7 @@ def _test_alone(session: nox.Session, package: str, *install_args: str) -> None:
         *sorted(HEAVY - PRESENT[package]),
     )
     # pytest exits with 5 where it collects nothing, and that fails the session too.
-    session.run("python", "-m", "pytest", f"packages/{package}/tests", *session.posargs)
+    session.run("python", "-m", "pytest", f"packages/{package}", *session.posargs)
 
 
 @nox.session
@@ -390,7 +390,7 @@ def vendor(session: nox.Session) -> None:
     # The small packages are cheap enough to be tested whole where they were copied.
     for package in ("traverse", "serialization"):
         session.run(
-            *("python", "-m", "pytest", "-q", f"packages/{package}/tests"),
+            *("python", "-m", "pytest", "-q", f"packages/{package}"),
             env={"PYTHONPATH": str(project / "_vendor")},
         )
 
