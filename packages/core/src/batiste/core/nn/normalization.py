@@ -1,14 +1,20 @@
-"""Batch, layer and group normalization over scopes."""
+"""Batch, layer and group normalization over scopes.
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+Each reads as `(x - mean) / sqrt(var + epsilon) * scale + bias`; they differ in the
+elements that a mean is taken of, and in what the parameters vary along.
+"""
 
-import jax
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
 import jax.numpy as jnp
 from jax import lax
 from jax.nn import initializers
 
-from .linear import Initializer, _as_tuple, _cast, _normalize_axes
+from ..types import Array, ArrayLike, Dtype, Initializer
+from .linear import _as_tuple, _cast, _normalize_axes
 
 if TYPE_CHECKING:
     from ..scope.scope import Scope
@@ -20,124 +26,143 @@ __all__ = [
 ]
 
 
+def _moments(
+    x: Array,
+    axes: tuple[int, ...],
+    *,
+    keepdims: bool = False,
+    axis_name: str | None = None,
+    axis_index_groups: Sequence[Sequence[int]] | None = None,
+) -> tuple[Array, Array]:
+    """Returns E[x] and E[x²] - E[x]² over `axes` and over the mapped `axis_name`."""
+    mean = jnp.mean(x, axes, keepdims=keepdims)
+    mean_square = jnp.mean(lax.square(x), axes, keepdims=keepdims)
+    if axis_name is not None:
+        # Both at once, so that devices talk to each other once.
+        mean, mean_square = lax.pmean(
+            (mean, mean_square), axis_name, axis_index_groups=axis_index_groups
+        )
+    return mean, mean_square - lax.square(mean)
+
+
 def batch_norm(
-    scope: "Scope",
-    x: Any,
+    scope: Scope,
+    x: ArrayLike,
     use_running_average: bool = False,
     axis: int | Iterable[int] = -1,
     momentum: float = 0.99,
     epsilon: float = 1e-5,
-    dtype: Any = jnp.float32,
+    dtype: Dtype = jnp.float32,
     bias: bool = True,
     scale: bool = True,
     bias_init: Initializer = initializers.zeros,
     scale_init: Initializer = initializers.ones,
     axis_name: str | None = None,
-    axis_index_groups: Any = None,
+    axis_index_groups: Sequence[Sequence[int]] | None = None,
     kind: str = "batch_stats",
-) -> jax.Array:
-    """Normalizes over all axes but `axis`, with statistics of the batch.
+) -> Array:
+    """Normalizes each feature over a batch, and keeps averages for later.
 
-    The statistics, computed in float32, are kept as moving averages `mean` and `var`
-    in the collection `kind`. The parameters are `scale` and `bias`. All four have the
-    shape of the axes `axis`, in increasing order.
+    The moments of the batch, in float32, move the running averages `mean` and `var`
+    in the collection `kind`; the first call only creates these. The parameters are
+    `scale` and `bias`. All four have the sizes of the feature axes, in the order of
+    the axes. (Ioffe and Szegedy 2015, arXiv:1502.03167.)
 
     Args:
-      scope: the scope that holds the parameters and the statistics.
-      x: array to normalize.
-      use_running_average: whether to use the moving averages, and not change them.
-      axis: axis or axes that are not averaged over, the features.
-      momentum: decay of the moving averages, from 0 to 1.
-      epsilon: number added to the variance.
-      dtype: type of the result.
-      bias: whether to add a bias.
-      scale: whether to multiply by a scale.
-      bias_init: initializer of the bias.
-      scale_init: initializer of the scale.
-      axis_name: name of a mapped axis (`jax.vmap`, `jax.pmap`, `jax.shard_map`) to
-        average over as well.
-      axis_index_groups: groups of indices along `axis_name` to average within.
-      kind: collection of the moving averages.
+      scope: the scope of the parameters and averages.
+      x: array of any shape with the feature axes.
+      use_running_average: whether to normalize with the averages, which then stay as
+        they are, in place of the batch.
+      axis: the feature axis or axes; moments are taken over all others.
+      momentum: the part of the averages that stays at each step, from 0 to 1.
+      epsilon: added to the variance.
+      dtype: dtype of the result.
+      bias: whether to add `bias`.
+      scale: whether to multiply by `scale`.
+      bias_init: initializer of `bias`.
+      scale_init: initializer of `scale`.
+      axis_name: a mapped axis (of `jax.vmap`, `jax.pmap` or `jax.shard_map`) to take
+        the moments over as well.
+      axis_index_groups: groups of indices along it that share moments.
+      kind: the collection of the averages.
 
     Returns:
       Array of the shape of `x`.
 
     Raises:
-      ValueError: an axis is out of range or repeated.
-      ModifyScopeVariableError: the moving averages have to change, but their
-        collection is not mutable.
+      ValueError: an axis does not exist or is given twice.
+      ModifyScopeVariableError: the averages are to move in a collection that is not
+        mutable.
 
-    Ioffe and Szegedy, 2015, https://arxiv.org/abs/1502.03167.
-
+    >>> import jax
     >>> from batiste.core import init
     >>> y, variables = init(batch_norm)(jax.random.key(0), jnp.ones((8, 3)))
     >>> variables['batch_stats']['mean'].shape
     (3,)
     """
     x = _cast(x, jnp.float32)
-    kept = sorted(set(_normalize_axes(_as_tuple(axis), x.ndim)))
-    reduced = tuple(ax for ax in range(x.ndim) if ax not in kept)
-    shape = tuple(x.shape[ax] for ax in kept)
-    full_shape = tuple(n if ax in kept else 1 for ax, n in enumerate(x.shape))
+    feature_axes = sorted(_normalize_axes(_as_tuple(axis), x.ndim))
+    batch_axes = tuple(i for i in range(x.ndim) if i not in feature_axes)
+    features = tuple(x.shape[i] for i in feature_axes)
 
-    initializing = not scope.has_variable(kind, "mean")
-    ra_mean = scope.variable(kind, "mean", jnp.zeros, shape, jnp.float32)
-    ra_var = scope.variable(kind, "var", jnp.ones, shape, jnp.float32)
+    first_call = not scope.has_variable(kind, "mean")
+    running_mean = scope.variable(kind, "mean", jnp.zeros, features, jnp.float32)
+    running_var = scope.variable(kind, "var", jnp.ones, features, jnp.float32)
+    # mean, var: features
     if use_running_average:
-        mean, var = ra_mean.value, ra_var.value
+        mean, var = running_mean.value, running_var.value
     else:
-        mean = jnp.mean(x, reduced)
-        mean2 = jnp.mean(lax.square(x), reduced)
-        if axis_name is not None and not initializing:
-            mean, mean2 = lax.pmean(
-                (mean, mean2), axis_name, axis_index_groups=axis_index_groups
-            )
-        var = mean2 - lax.square(mean)
-        if not initializing:
-            rate = 1 - momentum
-            ra_mean.value += rate * (mean - ra_mean.value)
-            ra_var.value += rate * (var - ra_var.value)
+        mean, var = _moments(
+            x,
+            batch_axes,
+            # While a model is initialized, the mapped axis need not exist.
+            axis_name=None if first_call else axis_name,
+            axis_index_groups=axis_index_groups,
+        )
+        if not first_call:
+            for running, new in (running_mean, mean), (running_var, var):
+                running.value += (1 - momentum) * (new - running.value)
 
-    y = x - lax.broadcast_in_dim(mean, full_shape, kept)
-    multiplier = lax.rsqrt(var + epsilon)
+    y = x - lax.expand_dims(mean, batch_axes)
+    factor = lax.rsqrt(var + epsilon)
     if scale:
-        multiplier *= scope.param("scale", scale_init, shape)
-    y *= lax.broadcast_in_dim(multiplier, full_shape, kept)
+        factor *= scope.param("scale", scale_init, features)
+    y *= lax.expand_dims(factor, batch_axes)
     if bias:
-        b = scope.param("bias", bias_init, shape)
-        y += lax.broadcast_in_dim(b, full_shape, kept)
+        offset = scope.param("bias", bias_init, features)
+        y += lax.expand_dims(offset, batch_axes)
     return _cast(y, dtype)
 
 
 def layer_norm(
-    scope: "Scope",
-    x: Any,
+    scope: Scope,
+    x: ArrayLike,
     epsilon: float = 1e-6,
-    dtype: Any = jnp.float32,
+    dtype: Dtype = jnp.float32,
     bias: bool = True,
     scale: bool = True,
     bias_init: Initializer = initializers.zeros,
     scale_init: Initializer = initializers.ones,
-) -> jax.Array:
-    """Normalizes each vector along the last axis.
+) -> Array:
+    """Normalizes each vector on the last axis by its own moments.
 
-    The parameters are `scale` and `bias`, of shape `(x.shape[-1],)`.
+    The parameters are `scale` and `bias`, of shape (features,). (Ba, Kiros and Hinton
+    2016, arXiv:1607.06450.)
 
     Args:
-      scope: the scope that holds the parameters.
-      x: array of shape `(..., features)`.
-      epsilon: number added to the variance.
-      dtype: type that the parameters are cast to.
-      bias: whether to add a bias.
-      scale: whether to multiply by a scale.
-      bias_init: initializer of the bias.
-      scale_init: initializer of the scale.
+      scope: the scope of the parameters.
+      x: array of shape (..., features).
+      epsilon: added to the variance.
+      dtype: dtype that the parameters are cast to.
+      bias: whether to add `bias`.
+      scale: whether to multiply by `scale`.
+      bias_init: initializer of `bias`.
+      scale_init: initializer of `scale`.
 
     Returns:
-      Array of the shape of `x`, of the type that `x` and `dtype` promote to.
+      Array of the shape of `x`, of the dtype that `x` and `dtype` promote to.
 
-    Ba, Kiros and Hinton, 2016, https://arxiv.org/abs/1607.06450.
-
+    >>> import jax
     >>> from batiste.core import init
     >>> y, _ = init(layer_norm)(jax.random.key(0), jnp.array([[1., 3.]]))
     >>> y.round(3).tolist()
@@ -145,57 +170,56 @@ def layer_norm(
     """
     x = jnp.asarray(x)
     features = x.shape[-1:]
-    mean = jnp.mean(x, axis=-1, keepdims=True)
-    mean2 = jnp.mean(lax.square(x), axis=-1, keepdims=True)
-    var = mean2 - lax.square(mean)
-    multiplier = lax.rsqrt(var + epsilon)
+    # mean, var: (..., 1)
+    mean, var = _moments(x, (-1,), keepdims=True)
+    factor = lax.rsqrt(var + epsilon)
     if scale:
-        multiplier = multiplier * _cast(
-            scope.param("scale", scale_init, features), dtype
-        )
-    y = (x - mean) * multiplier
+        factor = factor * _cast(scope.param("scale", scale_init, features), dtype)
+    y = (x - mean) * factor
     if bias:
         y = y + _cast(scope.param("bias", bias_init, features), dtype)
     return y
 
 
 def group_norm(
-    scope: "Scope",
-    x: Any,
+    scope: Scope,
+    x: ArrayLike,
     num_groups: int | None = 32,
     group_size: int | None = None,
     epsilon: float = 1e-6,
-    dtype: Any = jnp.float32,
+    dtype: Dtype = jnp.float32,
     bias: bool = True,
     scale: bool = True,
     bias_init: Initializer = initializers.zeros,
     scale_init: Initializer = initializers.ones,
-) -> jax.Array:
-    """Normalizes each example over groups of channels and all spatial axes.
+) -> Array:
+    """Normalizes each example over its positions and over groups of its channels.
 
-    The parameters are `scale` and `bias`, of shape `(1, ..., 1, channels)`.
+    The channels are divided into groups of neighbours, of equal size, in one of two
+    ways: by their number or by their size. The moments, in float32, are those of an
+    example and a group. The parameters are `scale` and `bias`, of shape
+    (1, ..., 1, channels). (Wu and He 2018, arXiv:1803.08494.)
 
     Args:
-      scope: the scope that holds the parameters.
-      x: array of shape `(batch, ..., channels)`.
-      num_groups: number of groups, or None.
-      group_size: number of channels in a group, or None.
-      epsilon: number added to the variance.
-      dtype: type of the result.
-      bias: whether to add a bias.
-      scale: whether to multiply by a scale.
-      bias_init: initializer of the bias.
-      scale_init: initializer of the scale.
+      scope: the scope of the parameters.
+      x: array of shape (batch, ..., channels).
+      num_groups: the number of groups, or None where `group_size` says it.
+      group_size: the number of channels in a group, or None.
+      epsilon: added to the variance.
+      dtype: dtype of the result.
+      bias: whether to add `bias`.
+      scale: whether to multiply by `scale`.
+      bias_init: initializer of `bias`.
+      scale_init: initializer of `scale`.
 
     Returns:
       Array of the shape of `x`.
 
     Raises:
-      ValueError: not exactly one of `num_groups` and `group_size` is given, or it does
-        not divide the channels.
+      ValueError: groups are described in both ways or in none, or the channels cannot
+        be divided so.
 
-    Wu and He, 2018, https://arxiv.org/abs/1803.08494.
-
+    >>> import jax
     >>> from batiste.core import init
     >>> y, _ = init(group_norm)(jax.random.key(0), jnp.ones((2, 5, 6)), num_groups=3)
     >>> y.shape
@@ -203,33 +227,36 @@ def group_norm(
     """
     x = _cast(x, jnp.float32)
     channels = x.shape[-1]
-    if num_groups is not None and group_size is None:
-        divisor, what = num_groups, "the number of groups"
-    elif group_size is not None and num_groups is None:
-        divisor, what = group_size, "the group size"
-    else:
-        raise ValueError(
-            "Either `num_groups` or `group_size` should be specified, but not both of "
-            f'them. In "{scope.path_text}" num_groups is {num_groups} and group_size '
-            f"is {group_size}; set the one that you do not want to None."
-        )
-    if divisor < 1 or channels % divisor:
-        raise ValueError(
-            f"Number of channels ({channels}) is not multiple of {what} ({divisor}), "
-            f'in "{scope.path_text}".'
-        )
-    groups = divisor if group_size is None else channels // divisor
+    groups = _count_groups(scope, channels, num_groups, group_size)
 
+    # (batch, ..., groups, channels of a group), reduced to (batch, 1..., groups, 1)
     grouped = lax.reshape(x, (*x.shape[:-1], groups, channels // groups))
-    reduced = (*range(1, x.ndim - 1), x.ndim)
-    mean = jnp.mean(grouped, reduced, keepdims=True)
-    mean2 = jnp.mean(lax.square(grouped), reduced, keepdims=True)
-    var = mean2 - lax.square(mean)
+    group_axes = (*range(1, x.ndim - 1), x.ndim)
+    mean, var = _moments(grouped, group_axes, keepdims=True)
     y = lax.reshape((grouped - mean) * lax.rsqrt(var + epsilon), x.shape)
 
-    shape = (1,) * (x.ndim - 1) + (channels,)
+    param_shape = (*(1 for _ in x.shape[:-1]), channels)
     if scale:
-        y = y * scope.param("scale", scale_init, shape)
+        y = y * scope.param("scale", scale_init, param_shape)
     if bias:
-        y = y + scope.param("bias", bias_init, shape)
+        y = y + scope.param("bias", bias_init, param_shape)
     return _cast(y, dtype)
+
+
+def _count_groups(
+    scope: Scope, channels: int, num_groups: int | None, group_size: int | None
+) -> int:
+    options = {"num_groups": num_groups, "group_size": group_size}
+    given = [(name, n) for name, n in options.items() if n is not None]
+    if len(given) != 1:
+        raise ValueError(
+            f'group_norm in "{scope.path_text}" has num_groups={num_groups} and '
+            f"group_size={group_size}. Give one of the two, and None for the other."
+        )
+    ((name, n),) = given
+    if n < 1 or channels % n:
+        raise ValueError(
+            f'group_norm in "{scope.path_text}" cannot divide the {channels} channels '
+            f"of its input with {name}={n}. Choose a divisor of the channels."
+        )
+    return n if name == "num_groups" else channels // n
