@@ -55,7 +55,7 @@ MISSING = {
         "transforms/parallel.py",
     },
     "serialization": set(),
-    "spmd": {"axis_names.py"},
+    "spmd": set(),
     "training": {
         "checkpoints/arrays.py",
         "checkpoints/msgpack.py",

@@ -233,7 +233,8 @@ def test_subclasses_keep_what_they_hold_besides():
 def test_a_tuple_type_that_insists_on_its_constructor():
     then = time.gmtime(0)
     new = TraverseItem(0).update(lambda year: year + 1, then)
-    assert type(new) is time.struct_time and new.tm_year == 1971
+    assert type(new) is time.struct_time
+    assert new.tm_year == 1971
 
 
 def test_a_default_is_given_but_not_kept():

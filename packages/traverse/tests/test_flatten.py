@@ -287,7 +287,9 @@ def test_empty_node_is_one_true_object():
     assert copy.deepcopy(empty_node) is empty_node
     assert pickle.loads(pickle.dumps(empty_node)) is empty_node
     assert type(empty_node)() is empty_node
-    assert empty_node and empty_node != () and not (empty_node == ())
+    assert empty_node
+    assert empty_node != ()
+    assert not (empty_node == ())
     assert {empty_node: repr(empty_node)} == {empty_node: "empty_node"}
 
 
@@ -306,7 +308,8 @@ def test_path_aware_map_gives_dicts_and_keeps_empty_ones():
     xs = Frozen({"a": {"b": 1, "c": {}}, "d": None})
     mapped = path_aware_map(lambda path, x: (path, x), xs)
     assert mapped == {"a": {"b": (("a", "b"), 1), "c": {}}, "d": (("d",), None)}
-    assert type(mapped) is dict and type(mapped["a"]) is dict
+    assert type(mapped) is dict
+    assert type(mapped["a"]) is dict
 
 
 def test_path_aware_map_may_return_dictionaries():

@@ -123,11 +123,13 @@ def test_every_mapping_keeps_its_type():
         a={"k": collections.defaultdict(list, z=1), "f": FrozenTree({})},
     )
     new = ModelParamTraversal(everything).update(str, xs)
-    assert type(new) is collections.OrderedDict and list(new) == ["b", "a"]
+    assert type(new) is collections.OrderedDict
+    assert list(new) == ["b", "a"]
     assert type(new["b"]) is type(new["b"]["c"]) is type(new["a"]["f"]) is FrozenTree
     assert new["b"]["c"]["k"] == "2"
     assert type(new["a"]) is dict
-    assert new["a"]["k"] == {"z": "1"} and new["a"]["k"].default_factory is list
+    assert new["a"]["k"] == {"z": "1"}
+    assert new["a"]["k"].default_factory is list
 
 
 def test_frozen_mappings_are_made_once():

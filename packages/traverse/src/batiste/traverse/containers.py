@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = [
-    "TYPE_CHECKING",
     "attribute",
     "elements",
     "item",
@@ -54,9 +53,22 @@ def _copy(value: Any) -> Any:
 
 
 def replace_entries(like: Mapping[Any, Any], entries: dict[Any, Any]) -> Any:
-    """``like`` with its values replaced by those in ``entries``.
+    """Makes a mapping of the type of another one.
 
-    ``entries`` has the same keys, belongs to this function, and may be returned.
+    Args:
+      like: the other one; a copy of it keeps what its type's constructor may not know.
+      entries: the keys and values of the new one: those of `like`, and perhaps more.
+        This function may keep it or change it.
+
+    Returns:
+      The new mapping.
+
+    Raises:
+      NotTraversableError: the type cannot be made of a dict, nor `like` be copied.
+
+    >>> from collections import OrderedDict
+    >>> replace_entries(OrderedDict(a=1, b=2), {'a': 3, 'b': 4}) == {'a': 3, 'b': 4}
+    True
     """
     if type(like) is dict:
         return entries
@@ -71,7 +83,22 @@ def replace_entries(like: Mapping[Any, Any], entries: dict[Any, Any]) -> Any:
 
 
 def replace_elements(like: Any, elements: list[Any]) -> Any:
-    """A sequence of the type of ``like`` with these elements, a list of its own."""
+    """Makes a sequence of the type of another one.
+
+    Args:
+      like: the other one.
+      elements: the elements of the new one. This function may keep the list.
+
+    Returns:
+      The new sequence.
+
+    Raises:
+      NotTraversableError: the type cannot be made of a list, nor `like` be copied.
+
+    >>> from collections import deque
+    >>> replace_elements(deque([1, 2], maxlen=3), [3, 4])
+    deque([3, 4], maxlen=3)
+    """
     if type(like) is list:
         return elements
     if isinstance(like, tuple):
@@ -129,7 +156,21 @@ def _replace_fields(value: Any, changes: dict[str, Any]) -> Any:
 
 
 def elements(value: Any) -> Iterable[Any]:
-    """What ``each`` selects: values of a mapping, fields of a dataclass, elements."""
+    """Iterates over what `each` selects.
+
+    Args:
+      value: a mapping, whose values these are; a dataclass, whose fields; or anything
+        that can be iterated over.
+
+    Returns:
+      An iterable.
+
+    Raises:
+      NotTraversableError: `value` is none of these.
+
+    >>> list(elements({'a': 1, 'b': 2}))
+    [1, 2]
+    """
     if isinstance(value, Mapping):
         return value.values()
     if _is_record(value):
@@ -144,7 +185,21 @@ def elements(value: Any) -> Iterable[Any]:
 
 
 def replace_each(value: Any, new: list[Any]) -> Any:
-    """``value`` with everything that ``elements`` gives replaced, in that order."""
+    """Makes a value like another one, with everything in it that `each` selects new.
+
+    Args:
+      value: what `require_each` lets pass.
+      new: as many values as `elements` gives, in that order.
+
+    Returns:
+      The new value.
+
+    Raises:
+      NotTraversableError: the type has a constructor of its own, or refuses copies.
+
+    >>> replace_each({'a': 1, 'b': 2}, [3, 4])
+    {'a': 3, 'b': 4}
+    """
     if isinstance(value, Mapping):
         return replace_entries(value, dict(zip(value, new, strict=True)))
     if isinstance(value, (tuple, MutableSequence)):
@@ -153,7 +208,13 @@ def replace_each(value: Any, new: list[Any]) -> Any:
 
 
 def require_each(value: Any) -> None:
-    """Raises unless ``replace_each`` can rebuild ``value``."""
+    """Checks that `replace_each` can rebuild a value.
+
+    Raises:
+      NotTraversableError: it is no mapping, list, tuple or dataclass.
+
+    >>> require_each([1, 2])
+    """
     if not isinstance(value, (Mapping, tuple, MutableSequence)) and not _is_record(
         value
     ):
@@ -164,11 +225,26 @@ def require_each(value: Any) -> None:
 
 
 def item(value: Any, key: Any) -> Any:
-    """``value[key]``, without the entry that a defaultdict would add to itself."""
+    """Looks an item up, without the entry that a defaultdict would add to itself.
+
+    Args:
+      value: anything with items.
+      key: a key, an index or a slice.
+
+    Returns:
+      `value[key]`.
+
+    Raises:
+      TraverseItemError: it is not there.
+      NotTraversableError: `value` has no items, or none that have such a key.
+
+    >>> item((1, 2, 3), -1)
+    3
+    """
+    has_default = isinstance(value, Mapping) and hasattr(type(value), "__missing__")
     try:
-        if isinstance(value, Mapping) and hasattr(type(value), "__missing__"):
-            if key not in value:
-                return copy.copy(value)[key]
+        if has_default and key not in value:
+            return copy.copy(value)[key]
         return value[key]
     except LookupError:
         if isinstance(value, Mapping):
@@ -187,7 +263,22 @@ def item(value: Any, key: Any) -> Any:
 
 
 def replace_item(value: Any, key: Any, new: Any) -> Any:
-    """``value`` with ``new`` as its item ``key``; for a slice, a list of items."""
+    """Makes a value like another one, but for one item.
+
+    Args:
+      value: anything with items.
+      key: a key, an index or a slice.
+      new: the item; for a slice, a list of items.
+
+    Returns:
+      The new value.
+
+    Raises:
+      NotTraversableError: `value` cannot be copied, or does not take the item.
+
+    >>> replace_item((1, 2, 3), slice(1, None), [4, 5])
+    (1, 4, 5)
+    """
     if isinstance(value, Mapping):
         return replace_entries(value, {**value, key: new})
     if isinstance(value, (tuple, MutableSequence)):
@@ -210,6 +301,21 @@ def replace_item(value: Any, key: Any, new: Any) -> Any:
 
 
 def attribute(value: Any, name: str) -> Any:
+    """Looks an attribute up.
+
+    Args:
+      value: anything.
+      name: the name of the attribute.
+
+    Returns:
+      `getattr(value, name)`.
+
+    Raises:
+      TraverseAttributeError: it is not there.
+
+    >>> attribute(1 + 2j, 'imag')
+    2.0
+    """
     try:
         return getattr(value, name)
     except AttributeError as error:
@@ -219,7 +325,24 @@ def attribute(value: Any, name: str) -> Any:
 
 
 def replace_attribute(value: Any, name: str, new: Any) -> Any:
-    """``value`` with ``new`` as its attribute ``name``."""
+    """Makes a value like another one, but for one attribute.
+
+    Args:
+      value: anything.
+      name: the name of the attribute; of a named tuple or a dataclass, a field.
+      new: the attribute.
+
+    Returns:
+      The new value.
+
+    Raises:
+      NotTraversableError: `name` is no field of a named tuple or a dataclass.
+      TraverseAttributeError: `value` cannot be copied, or does not take the attribute.
+
+    >>> import types
+    >>> replace_attribute(types.SimpleNamespace(a=1), 'a', 2)
+    namespace(a=2)
+    """
     names: Sequence[str] | None = None
     if isinstance(value, tuple):
         names = getattr(value, "_fields", None)

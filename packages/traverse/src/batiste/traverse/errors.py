@@ -1,6 +1,6 @@
 """The errors of this package.
 
-Each is a :class:`TraverseError`, and besides that an instance of every builtin class
+Each is a `TraverseError`, and besides that an instance of every builtin class
 that calling code may already catch for the same mistake.
 """
 
@@ -117,7 +117,7 @@ attribute 'bar' (at t_identity[0].bar).
 
 
 class TraverseValuesError(TraverseError, ValueError, TypeError):
-    """``Traversal.set`` got too few values, too many, or no ordered collection.
+    """`Traversal.set` got too few values, too many, or no ordered collection.
 
     >>> from batiste.traverse import t_identity
     >>> t_identity.each().set([1], (7, 8))
@@ -129,11 +129,20 @@ t_identity.each() selects more items; pass one value for each.
 
 
 def type_name(value: object) -> str:
+    """Names the type of a value, for a message.
+
+    >>> type_name({'a': 1})
+    'dict'
+    """
     return type(value).__name__
 
 
 def shown(items: Iterable[object]) -> str:
-    """The reprs of the first few items: enough to spot a typing slip."""
+    """Shows the first few of some items, for a message: enough to spot a typing slip.
+
+    >>> shown(range(9))
+    '0, 1, 2, 3, 4, 5, 6, 7, ...'
+    """
     texts = []
     for item in items:
         if len(texts) == _SHOWN:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     Path = tuple[Any, ...]
 
 __all__ = [
-    "TYPE_CHECKING",
     "empty_node",
     "flatten_dict",
     "path_aware_map",
@@ -34,7 +33,7 @@ _MISSING = object()
 
 
 class _EmptyNode(tuple):
-    """Stands for an empty dictionary in a flat one; ``empty_node`` is the only one.
+    """Stands for an empty dictionary in a flat one; `empty_node` is the only one.
 
     A tuple with no named fields, because that is what JAX and other tree libraries
     take for a node without leaves with nothing to register: mapping a function over
@@ -71,6 +70,17 @@ empty_node = tuple.__new__(_EmptyNode)
 
 
 def require_mapping(caller: str, xs: object) -> None:
+    """Checks that a function over nested dictionaries was given one.
+
+    Args:
+      caller: the name of the function.
+      xs: what it was given.
+
+    Raises:
+      NotAMappingError: `xs` is not a mapping.
+
+    >>> require_mapping('flatten_dict', {'a': 1})
+    """
     if not isinstance(xs, Mapping):
         raise NotAMappingError(
             f"{caller} needs a mapping, such as a dict or a FrozenDict, but got a "
@@ -115,25 +125,25 @@ def flatten_dict(
     in the size of the result, and no depth is too great.
 
     Args:
-        xs: the nested dictionary: a ``dict``, a ``FrozenDict`` or another mapping.
-        keep_empty_nodes: put ``empty_node`` where a nested dictionary is empty.
-            Otherwise empty dictionaries leave no trace. An empty ``xs`` gives an
-            empty result in both cases.
-        is_leaf: ``is_leaf(path, subtree)`` is asked about every mapping, ``xs``
-            itself (with the path ``()``) included. Where it returns true, the mapping
-            is kept whole, as a leaf. The path is a tuple, also when ``sep`` is given.
-        sep: join the keys of a path to one string, with this between them. Without
-            it paths are tuples. A key that itself contains ``sep`` is not escaped,
-            so that ``unflatten_dict`` would split it.
+      xs: the nested dictionary: a `dict`, a `FrozenDict` or another mapping.
+      keep_empty_nodes: put `empty_node` where a nested dictionary is empty.
+        Otherwise empty dictionaries leave no trace. An empty `xs` gives an
+        empty result in both cases.
+      is_leaf: `is_leaf(path, subtree)` is asked about every mapping, `xs`
+        itself (with the path `()`) included. Where it returns true, the mapping
+        is kept whole, as a leaf. The path is a tuple, also when `sep` is given.
+      sep: join the keys of a path to one string, with this between them. Without
+        it paths are tuples. A key that itself contains `sep` is not escaped,
+        so that `unflatten_dict` would split it.
 
     Returns:
-        A new ``dict`` from paths to leaves. The leaves are the same objects.
+      A new `dict` from paths to leaves. The leaves are the same objects.
 
     Raises:
-        NotAMappingError: ``xs`` is not a mapping.
-        PathKeyError: ``sep`` is not a string, or a key is not while ``sep`` is given.
-        PathConflictError: joined with ``sep``, two paths are the same string.
-        NotTraversableError: a dictionary contains itself.
+      NotAMappingError: `xs` is not a mapping.
+      PathKeyError: `sep` is not a string, or a key is not while `sep` is given.
+      PathConflictError: joined with `sep`, two paths are the same string.
+      NotTraversableError: a dictionary contains itself.
 
     >>> from batiste.traverse import flatten_dict
     >>> xs = {'foo': 1, 'bar': {'a': 2, 'b': {}}}
@@ -203,25 +213,25 @@ def _leaves(
 
 
 def unflatten_dict(xs: Mapping[Any, Any], sep: str | None = None) -> dict[Any, Any]:
-    """Rebuilds the nested dictionary that ``flatten_dict`` flattened.
+    """Rebuilds the nested dictionary that `flatten_dict` flattened.
 
-    ``empty_node`` becomes an empty dictionary. A leaf that is itself a ``dict`` may
+    `empty_node` becomes an empty dictionary. A leaf that is itself a `dict` may
     stand where other paths go further: its entries and theirs are put together, in a
-    new dictionary. The values of ``xs`` are never changed.
+    new dictionary. The values of `xs` are never changed.
 
     Args:
-        xs: a mapping from paths to leaves. Paths are tuples of keys or, with ``sep``,
-            strings.
-        sep: the separator that ``flatten_dict`` was given.
+      xs: a mapping from paths to leaves. Paths are tuples of keys or, with `sep`,
+        strings.
+      sep: the separator that `flatten_dict` was given.
 
     Returns:
-        A new ``dict`` of ``dict`` s, whatever mappings were flattened.
+      A new `dict` of `dict`s, whatever mappings were flattened.
 
     Raises:
-        NotAMappingError: ``xs`` is not a mapping.
-        PathKeyError: a path is not a tuple (or, with ``sep``, not a string), or
-            ``sep`` is not a string of at least one character.
-        PathConflictError: a leaf stands where another path goes further.
+      NotAMappingError: `xs` is not a mapping.
+      PathKeyError: a path is not a tuple (or, with `sep`, not a string), or
+        `sep` is not a string of at least one character.
+      PathConflictError: a leaf stands where another path goes further.
 
     >>> from batiste.traverse import unflatten_dict
     >>> unflatten_dict({('foo',): 1, ('bar', 'a'): 2})
@@ -274,7 +284,7 @@ def _branch(
     branches: set[int],
     sep: str | None,
 ) -> dict[Any, Any]:
-    """The dictionary under ``path[depth]`` in ``node``, made if it is not there."""
+    """The dictionary under `path[depth]` in `node`, made if it is not there."""
     part = path[depth]
     child = node.get(part, _MISSING)
     if child is _MISSING:
@@ -329,17 +339,17 @@ def path_aware_map(
     """Maps the leaves of a nested dictionary, telling the function where each one is.
 
     Args:
-        f: ``f(path, value)`` gives the new value of a leaf. ``path`` is the tuple of
-            keys from the outermost dictionary to the leaf.
-        nested_dict: a nested dictionary; leaves are as in ``flatten_dict``, and empty
-            dictionaries stay empty dictionaries.
+      f: `f(path, value)` gives the new value of a leaf. `path` is the tuple of
+        keys from the outermost dictionary to the leaf.
+      nested_dict: a nested dictionary; leaves are as in `flatten_dict`, and empty
+        dictionaries stay empty dictionaries.
 
     Returns:
-        A new ``dict`` of ``dict`` s with the same keys, whatever the mappings were.
+      A new `dict` of `dict`s with the same keys, whatever the mappings were.
 
     Raises:
-        NotAMappingError: ``nested_dict`` is not a mapping.
-        NotTraversableError: a dictionary contains itself.
+      NotAMappingError: `nested_dict` is not a mapping.
+      NotTraversableError: a dictionary contains itself.
 
     >>> from batiste.traverse import path_aware_map
     >>> params = {'a': {'x': 10, 'y': 3}, 'b': {'x': 20}}

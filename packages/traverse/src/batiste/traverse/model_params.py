@@ -10,10 +10,19 @@ from .traversal import SplitTraversal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, TypeAlias
+
+    from .traversal import Split
+
+    # Where a mapping is: its holder and the key there (None for the root); the mapping,
+    # a dict of what is in it, and whether the holder's type converts it.
+    Node: TypeAlias = tuple[
+        dict[str, Any] | None, str | None, Mapping[str, Any], dict[str, Any], bool
+    ]
+    # The name of a parameter, and where it is: its holder and the key there.
+    Parameter: TypeAlias = tuple[str, dict[str, Any], str]
 
 __all__ = [
-    "TYPE_CHECKING",
     "ModelParamTraversal",
 ]
 
@@ -21,18 +30,18 @@ __all__ = [
 class ModelParamTraversal(SplitTraversal):
     """Selects parameters in a nested dictionary by their names.
 
-    The name of a parameter is the path to it, as in ``'/module/sub_module/kernel'``.
+    The name of a parameter is the path to it, as in `'/module/sub_module/kernel'`.
     Every mapping is gone into; everything else is a parameter. They are visited in the
     order of their sorted paths, which is JAX's order. Mappings keep their types and
     the order of their keys.
 
     Args:
-        filter_fn: ``filter_fn(name, value)`` is true of the parameters to select.
+      filter_fn: `filter_fn(name, value)` is true of the parameters to select.
 
     Raises:
-        NotTraversableError: when used on anything but a mapping, or on a mapping that
-            contains itself.
-        PathKeyError: when used on a mapping with a key that is not a string.
+      NotTraversableError: when used on anything but a mapping, or on a mapping that
+        contains itself.
+      PathKeyError: when used on a mapping with a key that is not a string.
 
     >>> from batiste.traverse import ModelParamTraversal
     >>> params = {'dense': {'kernel': 2, 'bias': 1}, 'scale': 3}
@@ -46,7 +55,7 @@ class ModelParamTraversal(SplitTraversal):
     def __init__(self, filter_fn: Callable[[str, Any], Any]) -> None:
         self.__filter_fn = filter_fn
 
-    def _traversal_split(self, inputs: Any) -> Any:
+    def __traversal_split__(self, inputs: Any) -> Split:
         nodes, parameters = _outline(inputs)
         selected = [
             (holder, key)
@@ -62,7 +71,7 @@ class ModelParamTraversal(SplitTraversal):
 
         return values, rebuild
 
-    def _traversal_suffix(self) -> str:
+    def __traversal_suffix__(self) -> str:
         fn = getattr(self.__filter_fn, "__qualname__", self.__filter_fn)
         return f".compose(ModelParamTraversal({fn}))"
 
@@ -77,12 +86,11 @@ def _sorted_keys(node: Mapping[Any, Any], path: list[str]) -> Iterator[str]:
     return iter(sorted(node))
 
 
-def _outline(inputs: Any) -> Any:
+def _outline(inputs: Any) -> tuple[list[Node], list[Parameter]]:
     """A copy of nested mappings as dicts, with what it takes to fill and retype it.
 
     Returns:
-        The dicts, from outer to inner, as (holder, key, mapping, dict, whether the
-        holder's type converts it), and the parameters, as (name, holder, key).
+      The dicts, from outer to inner, and the parameters.
     """
     if not isinstance(inputs, Mapping):
         raise NotTraversableError(
@@ -90,10 +98,8 @@ def _outline(inputs: Any) -> Any:
             f"value of type {type_name(inputs)}."
         )
     root = dict(inputs)
-    nodes: list[tuple[Any, Any, Any, dict[str, Any], bool]] = [
-        (None, None, inputs, root, False)
-    ]
-    parameters: list[tuple[str, dict[str, Any], str]] = []
+    nodes: list[Node] = [(None, None, inputs, root, False)]
+    parameters: list[Parameter] = []
     path: list[str] = []
     open_nodes = [(inputs, root, _sorted_keys(inputs, path))]
     open_ids = {id(inputs)}
@@ -126,10 +132,11 @@ def _outline(inputs: Any) -> Any:
     return nodes, parameters
 
 
-def _retype(nodes: Any) -> Any:
+def _retype(nodes: list[Node]) -> Any:
     """Gives the filled dicts the types of the mappings they stand for."""
+    new: Any = None
     for holder, key, mapping, filled, converted in reversed(nodes):
         new = filled if converted else replace_entries(mapping, filled)
-        if holder is None:
-            return new
-        holder[key] = new
+        if holder is not None and key is not None:
+            holder[key] = new
+    return new

@@ -15,10 +15,12 @@ from .errors import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, TypeAlias
+
+    Rebuild: TypeAlias = Callable[[list[Any]], Any]
+    Split: TypeAlias = tuple[Iterable[Any], Rebuild]
 
 __all__ = [
-    "TYPE_CHECKING",
     "SplitTraversal",
     "Traversal",
     "TraverseAttr",
@@ -41,17 +43,17 @@ _NOTHING = object()
 class Traversal(abc.ABC):
     """A selection of parts of an object, whatever the object.
 
-    A traversal is built once, usually by chaining from ``t_identity``, and applied to
+    A traversal is built once, usually by chaining from `t_identity`, and applied to
     as many objects as you like. It never changes the data: an update returns a new
     object that shares with the old one what was not selected. Containers keep their
     types. Selected values are visited depth first, in the order of the containers.
 
-    ``traversal[key]`` selects an item, and ``traversal.name`` an attribute, of each
+    `traversal[key]` selects an item, and `traversal.name` an attribute, of each
     selected value. An attribute that has the name of a method, or begins with two
-    underscores, is selected with ``compose(TraverseAttr(name))``.
+    underscores, is selected with `compose(TraverseAttr(name))`.
 
-    To write a traversal of your own, derive from this class and define ``iterate`` and
-    ``update``.
+    To write a traversal of your own, derive from this class and define `iterate` and
+    `update`.
 
     >>> from batiste.traverse import t_identity
     >>> data = [{'foo': 1, 'bar': 2}, {'foo': 3, 'bar': 4}]
@@ -66,16 +68,19 @@ class Traversal(abc.ABC):
 
     @abc.abstractmethod
     def update(self, fn: Callable[[Any], Any], inputs: Any) -> Any:
-        """Returns a copy of ``inputs`` with each selected value replaced.
+        """Returns a copy of `inputs` with each selected value replaced.
 
         Args:
-            fn: gives the new value of a selected value.
-            inputs: the object to traverse. It is not changed.
+          fn: gives the new value of a selected value.
+          inputs: the object to traverse. It is not changed.
+
+        Returns:
+          The copy, which shares with `inputs` what was not selected.
 
         Raises:
-            TraverseItemError, TraverseAttributeError: a selected item or attribute is
-                not there.
-            NotTraversableError: an object on the way cannot be gone into or rebuilt.
+          TraverseItemError, TraverseAttributeError: a selected item or attribute is
+            not there.
+          NotTraversableError: an object on the way cannot be gone into or rebuilt.
 
         >>> from batiste.traverse import t_identity
         >>> t_identity['a'].update(lambda x: x + 1, {'a': 1, 'b': 2})
@@ -84,14 +89,14 @@ class Traversal(abc.ABC):
 
     @abc.abstractmethod
     def iterate(self, inputs: Any) -> Iterator[Any]:
-        """Iterates over the selected values of ``inputs``.
+        """Iterates over the selected values of `inputs`.
 
         Args:
-            inputs: the object to traverse.
+          inputs: the object to traverse.
 
         Returns:
-            An iterator. Errors, which are those of ``update``, show when it gets
-            there.
+          An iterator. Errors, which are those of `update`, show when it gets
+          there.
 
         >>> from batiste.traverse import t_identity
         >>> list(t_identity['a'].iterate({'a': 1, 'b': 2}))
@@ -99,17 +104,20 @@ class Traversal(abc.ABC):
         """
 
     def set(self, values: Iterable[Any], inputs: Any) -> Any:
-        """Returns a copy of ``inputs`` with the selected values replaced by these.
+        """Returns a copy of `inputs` with the selected values replaced by these.
 
         Args:
-            values: the new values in the order of ``iterate``: a list, a tuple, or
-                another iterable that has an order.
-            inputs: the object to traverse. It is not changed.
+          values: the new values in the order of `iterate`: a list, a tuple, or
+            another iterable that has an order.
+          inputs: the object to traverse. It is not changed.
+
+        Returns:
+          The copy, which shares with `inputs` what was not selected.
 
         Raises:
-            TraverseValuesError: ``values`` has not exactly one value for each selected
-                one, or is a string, mapping, set or no iterable.
-            TraverseError: as for ``update``.
+          TraverseValuesError: `values` has not exactly one value for each selected
+            one, or is a string, mapping, set or no iterable.
+          TraverseError: as for `update`.
 
         >>> from batiste.traverse import t_identity
         >>> t_identity.each().set([3, 4], (1, 2))
@@ -144,10 +152,10 @@ class Traversal(abc.ABC):
         return result
 
     def compose(self, other: Traversal) -> TraverseCompose:
-        """Selects, from each value selected so far, what ``other`` selects in it.
+        """Selects, from each value selected so far, what `other` selects in it.
 
         Raises:
-            NotTraversableError: ``other`` is not a traversal.
+          NotTraversableError: `other` is not a traversal.
 
         >>> from batiste.traverse import TraverseEach, TraverseItem
         >>> list(TraverseEach().compose(TraverseItem('a')).iterate([{'a': 1}]))
@@ -156,13 +164,13 @@ class Traversal(abc.ABC):
         return TraverseCompose(self, other)
 
     def merge(self, *traversals: Traversal) -> TraverseCompose:
-        """Selects, from each value, what any of ``traversals`` selects in it.
+        """Selects, from each value, what any of `traversals` selects in it.
 
         An update goes through the traversals one after the other, so that a value
         selected twice is updated twice.
 
         Raises:
-            NotTraversableError: one of ``traversals`` is not a traversal.
+          NotTraversableError: one of `traversals` is not a traversal.
 
         >>> from batiste.traverse import t_identity
         >>> ends = t_identity.merge(t_identity['a'], t_identity['c'])
@@ -172,7 +180,7 @@ class Traversal(abc.ABC):
         return self.compose(TraverseMerge(*traversals))
 
     def each(self) -> TraverseCompose:
-        """Selects each item of the selected containers; see ``TraverseEach``.
+        """Selects each item of the selected containers; see `TraverseEach`.
 
         >>> from batiste.traverse import t_identity
         >>> list(t_identity.each().iterate({'a': 1, 'b': 2}))
@@ -181,7 +189,7 @@ class Traversal(abc.ABC):
         return self.compose(TraverseEach())
 
     def tree(self) -> TraverseCompose:
-        """Selects each leaf of the selected values as JAX pytrees; needs ``jax``.
+        """Selects each leaf of the selected values as JAX pytrees; needs `jax`.
 
         >>> from batiste.traverse import t_identity
         >>> nested = t_identity.tree()  # nested.iterate([1, {'a': 2}]) gives 1, 2
@@ -189,10 +197,10 @@ class Traversal(abc.ABC):
         return self.compose(TraverseTree())
 
     def filter(self, fn: Callable[[Any], Any]) -> TraverseCompose:
-        """Keeps the selected values of which ``fn`` is true.
+        """Keeps the selected values of which `fn` is true.
 
         Raises:
-            NotTraversableError: ``fn`` is not callable.
+          NotTraversableError: `fn` is not callable.
 
         >>> from batiste.traverse import t_identity
         >>> t_identity.each().filter(lambda x: x > 1).update(lambda x: -x, [1, 2, 3])
@@ -219,15 +227,15 @@ class Traversal(abc.ABC):
     def __repr__(self) -> str:
         return _chain([self])
 
-    def _traversal_suffix(self) -> str:
-        """How the traversal looks in a chain that begins with ``t_identity``."""
+    def __traversal_suffix__(self) -> str:
+        """How the traversal looks in a chain that begins with `t_identity`."""
         return f".compose({type(self).__name__}(...))"
 
 
 def _chain(steps: list[Traversal]) -> str:
     shown = steps[-_SHOWN_STEPS:]
     start = "t_identity" if len(shown) == len(steps) else "..."
-    return start + "".join(step._traversal_suffix() for step in shown)
+    return start + "".join(step.__traversal_suffix__() for step in shown)
 
 
 def _require_traversal(value: object) -> None:
@@ -249,34 +257,44 @@ class SplitTraversal(Traversal):
 
     That lets a chain of any length be updated without recursion: first all the way
     down, then all the way up.
+
+    >>> class First(SplitTraversal):
+    ...     def __traversal_split__(self, inputs):
+    ...         return inputs[:1], lambda new: [*new, *inputs[1:]]
+    >>> First().update(lambda x: -x, [1, 2])
+    [-1, 2]
     """
 
     @abc.abstractmethod
-    def _traversal_split(
-        self, inputs: Any
-    ) -> tuple[Iterable[Any], Callable[[list[Any]], Any]]:
-        """The selected values, and a function from their successors to the result."""
+    def __traversal_split__(self, inputs: Any) -> Split:
+        """The selected values, and a function from their successors to the result.
+
+        The name has underscores on both sides, as `__traversal_suffix__` has, because
+        all others select an attribute of the data.
+        """
 
     def iterate(self, inputs: Any) -> Iterator[Any]:
-        yield from self._traversal_split(inputs)[0]
+        """Iterates over the selected values of `inputs`; see `Traversal.iterate`."""
+        yield from self.__traversal_split__(inputs)[0]
 
     def update(self, fn: Callable[[Any], Any], inputs: Any) -> Any:
-        selected, rebuild = self._traversal_split(inputs)
+        """Returns a copy with new selected values; see `Traversal.update`."""
+        selected, rebuild = self.__traversal_split__(inputs)
         return rebuild([fn(value) for value in selected])
 
 
 class TraverseId(SplitTraversal):
-    """Selects the object itself; ``t_identity`` is one to start a chain from.
+    """Selects the object itself; `t_identity` is one to start a chain from.
 
     >>> from batiste.traverse import TraverseId
     >>> list(TraverseId().iterate(3))
     [3]
     """
 
-    def _traversal_split(self, inputs: Any) -> Any:
+    def __traversal_split__(self, inputs: Any) -> Split:
         return [inputs], _only
 
-    def _traversal_suffix(self) -> str:
+    def __traversal_suffix__(self) -> str:
         return ""
 
 
@@ -288,10 +306,10 @@ class TraverseMerge(Traversal):
     """Selects what any of several traversals selects, one traversal after the other.
 
     Args:
-        *traversals: the traversals. With none, nothing is selected.
+      *traversals: the traversals. With none, nothing is selected.
 
     Raises:
-        NotTraversableError: one of ``traversals`` is not a traversal.
+      NotTraversableError: one of `traversals` is not a traversal.
 
     >>> from batiste.traverse import TraverseItem, TraverseMerge
     >>> both = TraverseMerge(TraverseItem('a'), TraverseItem('b'))
@@ -305,15 +323,17 @@ class TraverseMerge(Traversal):
         self.__traversals = traversals
 
     def iterate(self, inputs: Any) -> Iterator[Any]:
+        """Iterates over the selected values of `inputs`; see `Traversal.iterate`."""
         for traversal in self.__traversals:
             yield from traversal.iterate(inputs)
 
     def update(self, fn: Callable[[Any], Any], inputs: Any) -> Any:
+        """Returns a copy with new selected values; see `Traversal.update`."""
         for traversal in self.__traversals:
             inputs = traversal.update(fn, inputs)
         return inputs
 
-    def _traversal_suffix(self) -> str:
+    def __traversal_suffix__(self) -> str:
         return f".merge({', '.join(map(repr, self.__traversals))})"
 
 
@@ -321,11 +341,11 @@ class TraverseCompose(Traversal):
     """Applies one traversal to everything that another one selects.
 
     Args:
-        x: the traversal of the object.
-        y: the traversal of each value that ``x`` selects.
+      x: the traversal of the object.
+      y: the traversal of each value that `x` selects.
 
     Raises:
-        NotTraversableError: ``x`` or ``y`` is not a traversal.
+      NotTraversableError: `x` or `y` is not a traversal.
 
     >>> from batiste.traverse import TraverseCompose, TraverseEach, TraverseItem
     >>> firsts = TraverseCompose(TraverseEach(), TraverseItem(0))
@@ -339,6 +359,9 @@ class TraverseCompose(Traversal):
         self.__x = x
         self.__y = y
 
+    def __traversal_halves__(self) -> tuple[Traversal, Traversal]:
+        return self.__x, self.__y
+
     def __steps(self) -> list[Traversal]:
         """The traversals of the whole chain, with nested compositions taken apart."""
         steps: list[Traversal] = []
@@ -346,12 +369,13 @@ class TraverseCompose(Traversal):
         while waiting:
             traversal = waiting.pop()
             if type(traversal) is TraverseCompose:
-                waiting += [traversal.__y, traversal.__x]
+                waiting += reversed(traversal.__traversal_halves__())
             elif type(traversal) is not TraverseId:
                 steps.append(traversal)
         return steps
 
     def iterate(self, inputs: Any) -> Iterator[Any]:
+        """Iterates over the selected values of `inputs`; see `Traversal.iterate`."""
         # Iterators of our own on a stack: a chain may be longer than Python's is deep.
         steps = self.__steps()
         open_steps: list[Iterator[Any]] = [iter([inputs])]
@@ -370,9 +394,10 @@ class TraverseCompose(Traversal):
                 open_steps.append(iter(steps[depth].iterate(value)))
 
     def update(self, fn: Callable[[Any], Any], inputs: Any) -> Any:
+        """Returns a copy with new selected values; see `Traversal.update`."""
         return _update_chain(self.__steps(), fn, inputs)
 
-    def _traversal_suffix(self) -> str:
+    def __traversal_suffix__(self) -> str:
         return _chain(self.__steps()).removeprefix("t_identity")
 
 
@@ -384,7 +409,7 @@ def _add_location(error: TraverseError, steps: list[Traversal]) -> None:
 
 def _update_chain(steps: list[Traversal], fn: Callable[[Any], Any], inputs: Any) -> Any:
     # For each step gone into: values still to update, updated ones, how to rebuild.
-    frames: list[tuple[Iterator[Any], list[Any], Callable[[list[Any]], Any]]] = []
+    frames: list[tuple[Iterator[Any], list[Any], Rebuild]] = []
     value = inputs
     while True:
         depth = len(frames)
@@ -394,7 +419,7 @@ def _update_chain(steps: list[Traversal], fn: Callable[[Any], Any], inputs: Any)
             step = steps[depth]
             try:
                 if isinstance(step, SplitTraversal):
-                    selected, rebuild = step._traversal_split(value)
+                    selected, rebuild = step.__traversal_split__(value)
                     frames.append((iter(selected), [], rebuild))
                     result = _NOTHING
                 else:
@@ -427,10 +452,10 @@ class TraverseFilter(SplitTraversal):
     """Selects the object itself if a function of it is true, and else nothing.
 
     Args:
-        fn: the function of a value.
+      fn: the function of a value.
 
     Raises:
-        NotTraversableError: ``fn`` is not callable.
+      NotTraversableError: `fn` is not callable.
 
     >>> from batiste.traverse import TraverseEach, TraverseFilter
     >>> odd = TraverseEach().compose(TraverseFilter(lambda x: x % 2))
@@ -442,12 +467,12 @@ class TraverseFilter(SplitTraversal):
         _require_callable(fn)
         self.__fn = fn
 
-    def _traversal_split(self, inputs: Any) -> Any:
+    def __traversal_split__(self, inputs: Any) -> Split:
         if self.__fn(inputs):
             return [inputs], _only
         return [], lambda _: inputs
 
-    def _traversal_suffix(self) -> str:
+    def __traversal_suffix__(self) -> str:
         return f".filter({getattr(self.__fn, '__qualname__', self.__fn)})"
 
 
@@ -458,7 +483,7 @@ class TraverseAttr(SplitTraversal):
     and any other object by a shallow copy.
 
     Args:
-        attr: the name of the attribute.
+      attr: the name of the attribute.
 
     >>> import types
     >>> from batiste.traverse import TraverseAttr
@@ -472,13 +497,13 @@ class TraverseAttr(SplitTraversal):
     def __init__(self, attr: str) -> None:
         self.__attr = attr
 
-    def _traversal_split(self, inputs: Any) -> Any:
+    def __traversal_split__(self, inputs: Any) -> Split:
         attr = self.__attr
         return [
             containers.attribute(inputs, attr)
         ], lambda new: containers.replace_attribute(inputs, attr, new[0])
 
-    def _traversal_suffix(self) -> str:
+    def __traversal_suffix__(self) -> str:
         return f".{self.__attr}"
 
 
@@ -486,8 +511,8 @@ class TraverseItem(SplitTraversal):
     """Selects an item of the object or, given a slice, each item in it.
 
     Args:
-        key: a key of a mapping, or an index or slice of a sequence. An index may count
-            from the end.
+      key: a key of a mapping, or an index or slice of a sequence. An index may count
+        from the end.
 
     >>> from batiste.traverse import TraverseItem
     >>> TraverseItem('a').update(lambda v: v + 1, {'a': 1})
@@ -499,14 +524,14 @@ class TraverseItem(SplitTraversal):
     def __init__(self, key: Any) -> None:
         self.__key = key
 
-    def _traversal_split(self, inputs: Any) -> Any:
+    def __traversal_split__(self, inputs: Any) -> Split:
         key = self.__key
         selected = containers.item(inputs, key)
         if isinstance(key, slice) and not isinstance(inputs, Mapping):
             return selected, lambda new: containers.replace_item(inputs, key, new)
         return [selected], lambda new: containers.replace_item(inputs, key, new[0])
 
-    def _traversal_suffix(self) -> str:
+    def __traversal_suffix__(self) -> str:
         return f"[{self.__key!r}]"
 
 
@@ -522,33 +547,34 @@ class TraverseEach(SplitTraversal):
     """
 
     def iterate(self, inputs: Any) -> Iterator[Any]:
+        """Iterates over the items of `inputs`; see `Traversal.iterate`."""
         yield from containers.elements(inputs)
 
-    def _traversal_split(self, inputs: Any) -> Any:
+    def __traversal_split__(self, inputs: Any) -> Split:
         containers.require_each(inputs)
         return containers.elements(inputs), lambda new: containers.replace_each(
             inputs, new
         )
 
-    def _traversal_suffix(self) -> str:
+    def __traversal_suffix__(self) -> str:
         return ".each()"
 
 
 class TraverseTree(SplitTraversal):
     """Selects each leaf of the object as a JAX pytree, in JAX's order.
 
-    It needs ``jax``, which is imported when it is first used.
+    It needs `jax`, which is imported when it is first used.
 
     Raises:
-        ImportError: when used without ``jax``.
-        NotTraversableError: when used on a tree that is too deep for JAX, which is the
-            case at about a thousand levels.
+      ImportError: when used without `jax`.
+      NotTraversableError: when used on a tree that is too deep for JAX, which is the
+        case at about a thousand levels.
 
     >>> from batiste.traverse import TraverseTree
     >>> leaves = TraverseTree()  # leaves.iterate([1, {'b': 2, 'a': 3}]) gives 1, 3, 2
     """
 
-    def _traversal_split(self, inputs: Any) -> Any:
+    def __traversal_split__(self, inputs: Any) -> Split:
         try:
             from jax import tree_util
         except ImportError as error:
@@ -564,7 +590,7 @@ class TraverseTree(SplitTraversal):
             ) from error
         return leaves, treedef.unflatten
 
-    def _traversal_suffix(self) -> str:
+    def __traversal_suffix__(self) -> str:
         return ".tree()"
 
 
