@@ -157,7 +157,8 @@ def test_many_changes_of_all_kinds_of_containers():
         "o": collections.OrderedDict(a=1, b=2),
         "l": [1, 2, 30],
     }
-    assert data["l"] == [1, 2, 3] and data["o"] == {"a": 1}
+    assert data["l"] == [1, 2, 3]
+    assert data["o"] == {"a": 1}
 
 
 def test_a_later_change_of_the_whole_wins():
@@ -228,7 +229,8 @@ def test_operators_are_those_of_the_values():
     three = cursor(3)
     assert (three + 4, 4 - three, three * 2, 2**three, -three) == (7, 1, 6, 8, -3)
     assert (three // 2, 7 % three, three / 2, divmod(7, three)) == (1, 1, 1.5, (2, 1))
-    assert divmod(three, 2) == (1, 1) and round(cursor(2.567), 1) == 2.6
+    assert divmod(three, 2) == (1, 1)
+    assert round(cursor(2.567), 1) == 2.6
     assert (three < 4, three == 3, three != cursor(3), three >= 5) == (1, 1, 0, 0)
     assert (three & 1, three | 4, three ^ 1, ~three, abs(cursor(-3))) == (
         1,
@@ -239,8 +241,11 @@ def test_operators_are_those_of_the_values():
     )
     assert three << cursor(1) == 6
     np.testing.assert_array_equal(cursor(np.eye(2)) @ np.ones(2), np.ones(2))
-    assert not cursor(0) and cursor([0]) and len(cursor([1, 2])) == 2
-    assert str(cursor({"a": 1})) == "{'a': 1}" and repr(three) == "Cursor(3)"
+    assert not cursor(0)
+    assert cursor([0])
+    assert len(cursor([1, 2])) == 2
+    assert str(cursor({"a": 1})) == "{'a': 1}"
+    assert repr(three) == "Cursor(3)"
 
 
 def test_items_of_sequences():
@@ -256,7 +261,8 @@ def test_places():
     assert child._parent_key.key == "x"
     assert child._parent_key.access_type is AccessType.ATTR
     assert isinstance(child._parent_key, ParentKey)
-    assert isinstance(child, Indexable) and isinstance(child, Cursor)
+    assert isinstance(child, Indexable)
+    assert isinstance(child, Cursor)
 
 
 @pytest.mark.parametrize(

@@ -27,13 +27,15 @@ trees = st.recursive(
 def test_round_trips(tree):
     frozen = freeze(tree)
     assert unfreeze(frozen) == tree
-    assert frozen == tree and tree == frozen
+    assert frozen == tree
+    assert tree == frozen
     assert pickle.loads(pickle.dumps(frozen)) == frozen
     assert copy.deepcopy(frozen) == frozen == copy.copy(frozen)
     leaves, structure = jax.tree.flatten(frozen)
     assert leaves == jax.tree.leaves(tree)
     rebuilt = jax.tree.unflatten(structure, leaves)
-    assert type(rebuilt) is FrozenDict and rebuilt == frozen
+    assert type(rebuilt) is FrozenDict
+    assert rebuilt == frozen
     assert hash(rebuilt) == hash(frozen)
     assert freeze(frozen) == frozen
 
@@ -69,7 +71,8 @@ def test_assignment_is_refused():
         del frozen["a"]  # type: ignore[attr-defined]
     with pytest.raises(AttributeError):
         frozen.extra = 1  # type: ignore[attr-defined]
-    assert frozen == {"a": 1} and not hasattr(frozen, "update")
+    assert frozen == {"a": 1}
+    assert not hasattr(frozen, "update")
 
 
 def test_source_can_change_without_effect():
@@ -107,8 +110,11 @@ def test_nested_dictionaries_are_shared_views():
 def test_reading():
     frozen = FrozenDict([("b", 1), ("a", {})], c=2)
     assert list(frozen) == list(frozen.keys()) == ["b", "a", "c"]
-    assert len(frozen) == 3 and "b" in frozen and "z" not in frozen
-    assert frozen.get("z") is None and frozen.get("z", 4) == 4
+    assert len(frozen) == 3
+    assert "b" in frozen
+    assert "z" not in frozen
+    assert frozen.get("z") is None
+    assert frozen.get("z", 4) == 4
     default = {}
     assert frozen.get("z", default) is default
     with pytest.raises(KeyError, match="^'z'$"):
@@ -116,7 +122,8 @@ def test_reading():
     with pytest.raises(KeyError, match="^'z'$"):
         frozen.pop("z")
     assert frozen.keys() & {"a", "z"} == {"a"}
-    assert len(frozen.items()) == 3 and ("b", 1) in frozen.items()
+    assert len(frozen.items()) == 3
+    assert ("b", 1) in frozen.items()
     assert dict(**FrozenDict(x=1)) == {"x": 1}
     match frozen:
         case {"b": value}:
@@ -132,9 +139,11 @@ def test_subclasses_of_dict_become_plain():
 def test_equality_and_hash():
     frozen = FrozenDict({"a": {"b": 1}, "c": 2})
     assert hash(frozen) == hash(FrozenDict({"c": 2, "a": FrozenDict(b=1)}))
-    assert frozen != {"a": {"b": 2}, "c": 2} and frozen != 3
+    assert frozen != {"a": {"b": 2}, "c": 2}
+    assert frozen != 3
     assert frozen == types.MappingProxyType({"a": {"b": 1}, "c": 2})
-    assert frozen["a"] == {"b": 1} and hash(frozen["a"]) == hash(FrozenDict(b=1))
+    assert frozen["a"] == {"b": 1}
+    assert hash(frozen["a"]) == hash(FrozenDict(b=1))
     assert hash(FrozenDict(a=1, b=2)) != hash(FrozenDict(a=2, b=1))
     with pytest.raises(TypeError, match="unhashable"):
         hash(FrozenDict(a=[1]))
@@ -144,7 +153,8 @@ def test_unfreezing_copies_pytrees_and_sorts():
     inner = [1, {"b": 1, "a": 2}]
     thawed = unfreeze(FrozenDict({"b": inner, "a": 0}))
     assert list(thawed) == ["a", "b"]
-    assert thawed["b"] == inner and thawed["b"] is not inner
+    assert thawed["b"] == inner
+    assert thawed["b"] is not inner
     assert unfreeze({"b": FrozenDict(x=1), "a": {"n": FrozenDict(y=2)}}) == {
         "b": {"x": 1},
         "a": {"n": {"y": 2}},
@@ -247,8 +257,10 @@ def test_deep_nesting():
 def test_state_dict_protocol():
     frozen = FrozenDict({"b": {"x": 1}, 3: 2})
     state = frozen.__to_state_dict__()
-    assert list(state) == ["b", "3"] and state == {"b": {"x": 1}, "3": 2}
+    assert list(state) == ["b", "3"]
+    assert state == {"b": {"x": 1}, "3": 2}
     restored = frozen.__from_state_dict__({"3": 5, "b": {"x": 4}})
-    assert type(restored) is FrozenDict and restored == {"b": {"x": 4}, 3: 5}
+    assert type(restored) is FrozenDict
+    assert restored == {"b": {"x": 4}, 3: 5}
     with pytest.raises(ValueError, match=r"differ as strings.*\['1'\] occur more"):
         FrozenDict({1: 2, "1": 3}).__to_state_dict__()

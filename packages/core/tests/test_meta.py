@@ -61,11 +61,13 @@ def test_leaves_pass_unchanged(leaf):
 
 def test_jax_arrays_and_tracers_pass_unchanged():
     array = jax.numpy.ones(2)
-    assert meta.unbox(array) is array and meta.unbox(Box(array)) is array
+    assert meta.unbox(array) is array
+    assert meta.unbox(Box(array)) is array
 
     @jax.jit
     def inside(x):
-        assert meta.unbox(x) is x and meta.unbox(Box(x)) is x
+        assert meta.unbox(x) is x
+        assert meta.unbox(Box(x)) is x
         return x
 
     inside(array)
@@ -75,7 +77,8 @@ def test_jax_arrays_and_tracers_pass_unchanged():
 
 def test_trees_are_copied():
     tree = {"a": 1}
-    assert meta.unbox(tree) == tree and meta.unbox(tree) is not tree
+    assert meta.unbox(tree) == tree
+    assert meta.unbox(tree) is not tree
 
 
 def test_updates_may_have_more_structure_but_no_other():
@@ -117,4 +120,5 @@ def test_axes():
 
 def test_boxes_pass_through_transforms():
     doubled = jax.jit(lambda box: box.replace_boxed(box.unbox() * 2))(Box(3.0))
-    assert isinstance(doubled, Box) and doubled.unbox() == 6.0
+    assert isinstance(doubled, Box)
+    assert doubled.unbox() == 6.0

@@ -47,7 +47,8 @@ def test_transforms():
         return jax.tree.map(lambda v: v * 2, node)
 
     out = double(Node(np.ones(2), fn="f"))
-    assert type(out) is Node and out.fn == "f"
+    assert type(out) is Node
+    assert out.fn == "f"
     np.testing.assert_array_equal(out.a, [2.0, 2.0])
     double(Node(np.ones(2), fn="f"))
     double(Node(np.ones(2), fn="g"))
@@ -232,5 +233,6 @@ def test_each_struct_dataclass_has_the_protocol_itself():
         c: Any = 3
 
     # So that what is registered for `Between` does not stand in for `Last`.
-    assert "__to_state_dict__" in vars(Last) and "__from_state_dict__" in vars(Last)
+    assert "__to_state_dict__" in vars(Last)
+    assert "__from_state_dict__" in vars(Last)
     assert Last(1).__to_state_dict__() == {"a": 1, "c": 3}  # type: ignore

@@ -65,7 +65,8 @@ def test_only_the_users_frames_stay(library):
     with pytest.raises(KeyError) as caught:
         library["outer"](lambda x: library["outer"](user_function, x), "key")
     error = caught.value
-    assert type(error) is KeyError and error.args == ("key",)
+    assert type(error) is KeyError
+    assert error.args == ("key",)
     assert frames(error) == [
         (HERE, "test_only_the_users_frames_stay"),
         (HERE, "<lambda>"),
@@ -80,7 +81,8 @@ def test_an_internal_error_ends_at_the_users_line(library):
     with pytest.raises(LookupError) as caught:
         library["outer"](library["fail"], cause)
     error = caught.value
-    assert error.args == ("internal", 3) and error.__cause__ is cause
+    assert error.args == ("internal", 3)
+    assert error.__cause__ is cause
     assert frames(error) == [(HERE, "test_an_internal_error_ends_at_the_users_line")]
 
 
@@ -93,8 +95,10 @@ def test_the_exception_is_the_same_object(library):
 
     with pytest.raises(ValueError) as caught:
         library["outer"](fun)
-    assert caught.value is error and error.__notes__ == ["note"]
-    assert error.__cause__ is None and error.__context__ is None
+    assert caught.value is error
+    assert error.__notes__ == ["note"]
+    assert error.__cause__ is None
+    assert error.__context__ is None
 
 
 def test_frames_can_be_shown(library):

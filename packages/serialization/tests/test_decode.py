@@ -125,7 +125,8 @@ def test_reads_what_others_may_write():
 def test_scalars_do_not_hold_the_input():
     data = memoryview(to_bytes(np.float32(1.5)))
     value = decode(data)
-    assert value == np.float32(1.5) and type(value) is np.float32
+    assert value == np.float32(1.5)
+    assert type(value) is np.float32
     assert getattr(value, "base", None) is None
 
 
@@ -135,7 +136,9 @@ def test_views_and_copies():
     assert np.shares_memory(view, np.frombuffer(data, np.uint8))
     assert not view.flags.writeable
     copy = decode(memoryview(data), Views(memoryview(data), copy=True))["a"]
-    assert copy.flags.writeable and copy.flags.owndata and copy.flags.aligned
+    assert copy.flags.writeable
+    assert copy.flags.owndata
+    assert copy.flags.aligned
 
 
 TREE = {
@@ -178,7 +181,8 @@ def test_paths_go_through_lists_and_into_split_arrays():
 def test_paths_that_are_not_there(path, text, at):
     with pytest.raises(SerializationError, match=text) as info:
         decode(memoryview(to_bytes(TREE)), path=path)
-    assert info.value.path == at and info.value.offset is not None
+    assert info.value.path == at
+    assert info.value.offset is not None
 
 
 def test_a_part_is_read_although_the_rest_is_damaged():
@@ -223,4 +227,5 @@ def test_any_bytes_are_read_or_refused(data):
         msgpack_restore(data)
     except SerializationError as error:
         assert error.path is not None
-        assert error.offset is not None and 0 <= error.offset <= len(data)
+        assert error.offset is not None
+        assert 0 <= error.offset <= len(data)

@@ -132,7 +132,8 @@ def test_any_layout_is_written_in_c_order(monkeypatch, array, copy_size):
 def test_refuses_what_has_no_place(tree, text, path):
     with pytest.raises(SerializationError, match=text) as info:
         packed(tree)
-    assert info.value.path == path and info.value.offset is None
+    assert info.value.path == path
+    assert info.value.offset is None
 
 
 def test_types_that_are_refused_are_type_errors():

@@ -19,7 +19,8 @@ def test_pickles_with_what_was_added_later(kind):
     error = kind("Bad.")
     error.path, error.offset = "a/b", 7
     copy = pickle.loads(pickle.dumps(error))
-    assert type(copy) is kind and str(copy) == "Bad. (at a/b, byte 7)"
+    assert type(copy) is kind
+    assert str(copy) == "Bad. (at a/b, byte 7)"
 
 
 def test_families():

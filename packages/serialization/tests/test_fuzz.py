@@ -84,7 +84,8 @@ def examine(data):
     try:
         tree = msgpack_restore(data)
     except SerializationError as error:
-        assert error.path is not None and error.offset is not None
+        assert error.path is not None
+        assert error.offset is not None
         assert 0 <= error.offset <= len(data)
         assert len(str(error)) < 250_000
         return False
@@ -132,7 +133,8 @@ def test_mutations(tmp_path):
         outcomes[examine(data)] += 1
         if i % 20 == 0:
             examine_file(data, tmp_path / "file")
-    assert outcomes[True] > 100 and outcomes[False] > 1000
+    assert outcomes[True] > 100
+    assert outcomes[False] > 1000
 
 
 def campaign(count, seed):

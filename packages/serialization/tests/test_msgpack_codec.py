@@ -28,7 +28,8 @@ def test_trees_are_not_changed():
     for in_place in (True, False):
         msgpack_serialize(tree, in_place, max_chunk_size=8)
         assert list(tree) == ["b", "a"]
-        assert tree["b"][0] is array and tree["a"]["c"] is array
+        assert tree["b"][0] is array
+        assert tree["a"]["c"] is array
 
 
 def test_lists_stay_lists_and_keys_stay_what_they_are():
@@ -40,11 +41,13 @@ def test_lists_stay_lists_and_keys_stay_what_they_are():
 def test_from_bytes_fits_the_target():
     data = to_bytes({"a": (np.arange(2), 3)})
     found = from_bytes({"a": (0, 0)}, data)
-    assert type(found["a"]) is tuple and found["a"][1] == 3
+    assert type(found["a"]) is tuple
+    assert found["a"][1] == 3
     assert from_bytes(None, data)["a"]["1"] == 3
     with pytest.raises(SerializationError) as info:
         from_bytes({"a": [0, 0, 0]}, data)
-    assert info.value.path == "a" and info.value.offset is None
+    assert info.value.path == "a"
+    assert info.value.offset is None
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])

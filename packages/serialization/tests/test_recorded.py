@@ -77,15 +77,18 @@ def _id(record):
 
 def _assert_same(found, expected):
     if isinstance(expected, dict):
-        assert type(found) is dict and list(found) == list(expected)
+        assert type(found) is dict
+        assert list(found) == list(expected)
         for key in expected:
             _assert_same(found[key], expected[key])
     elif isinstance(expected, (list, tuple)):
-        assert type(found) is type(expected) and len(found) == len(expected)
+        assert type(found) is type(expected)
+        assert len(found) == len(expected)
         for one, other in zip(found, expected, strict=True):
             _assert_same(one, other)
     elif isinstance(expected, (np.ndarray, np.generic)):
-        assert type(found) is type(expected) and found.dtype == expected.dtype
+        assert type(found) is type(expected)
+        assert found.dtype == expected.dtype
         np.testing.assert_array_equal(found, expected, strict=True)
     else:
         assert found == expected

@@ -30,7 +30,8 @@ def test_containers_become_dicts_and_come_back():
     assert to_state_dict(tree) == state
     found = from_state_dict(tree, state)
     assert found == tree
-    assert type(found["a"][1][1]) is Point and type(found[(1, 2)]) is Empty
+    assert type(found["a"][1][1]) is Point
+    assert type(found[(1, 2)]) is Empty
 
 
 def test_leaves_are_the_same_objects():
@@ -87,7 +88,8 @@ def test_target_and_state_are_not_changed():
 def test_errors_name_the_branch(target, state, path, text):
     with pytest.raises(SerializationError) as info:
         from_state_dict(target, state)
-    assert info.value.path == path and info.value.offset is None
+    assert info.value.path == path
+    assert info.value.offset is None
     assert text in str(info.value)
 
 
