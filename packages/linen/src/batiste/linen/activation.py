@@ -9,9 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
-import numpy as np
-from jax import lax
 from jax import numpy as jnp
 from jax.nn import (
     celu,
@@ -40,9 +37,9 @@ from jax.nn import (
 )
 from jax.numpy import tanh
 
+from . import ops
 from .module.methods import compact
 from .module.module import Module
-from .ops import eager_jit
 from .types import Array, Dtype
 
 __all__ = [
@@ -83,20 +80,6 @@ def _full(key: Any, value: float, dtype: Dtype) -> Array:
     return jnp.full((), value, dtype)
 
 
-def _times(slope: Array, x: Array) -> Array:
-    if slope.dtype != x.dtype:
-        slope = lax.convert_element_type(slope, x.dtype)
-    return lax.mul(slope, x)
-
-
-def _where_negative(x: Array, scaled: Array) -> Array:
-    return lax.select(lax.ge(x, np.zeros((), x.dtype)), x, scaled)
-
-
-_scale = eager_jit(_times)
-_choose = eager_jit(_where_negative)
-
-
 class PReLU(Module):
     """ReLU whose slope for negative inputs is a learned parameter.
 
@@ -123,9 +106,10 @@ class PReLU(Module):
     @compact
     def __call__(self, inputs: Array) -> Array:
         """Applies the activation to `inputs`, of any shape."""
-        if not isinstance(inputs, jax.Array):
-            inputs = jnp.asarray(inputs)
+        x = ops.as_array(inputs)
         slope = self.param(
             "negative_slope", _full, self.negative_slope_init, self.param_dtype
         )
-        return _choose(inputs, _scale(slope, inputs))
+        if slope.dtype != x.dtype:
+            slope = ops.convert_element_type(slope, x.dtype)
+        return ops.select_nonnegative(x, ops.mul(slope, x))

@@ -1,29 +1,79 @@
-"""One way to call a `lax` operation that is cheap both when tracing and eagerly.
+"""The arithmetic of the layers: `lax` operations that are cheap traced and eagerly.
 
 Where a jaxpr is written, as under `jit`, the cheapest call is the `lax` function
 itself: it adds its equations and nothing else. On concrete arrays it is the slowest,
 since each such call goes through Python dispatch; a function compiled by `jax.jit`
 is called from C++ instead, several times faster. Under `grad` and `vmap` that function
 is cheaper, too: JAX remembers its derivative and its batched form, and need not derive
-them at each call. The layers therefore wrap their operations with `eager_jit` once,
-when their module is imported.
+them at each call. Each operation here is therefore wrapped by `eager_jit`, once.
 
-Each wrapped function is one arithmetic step, as a person would dispatch it. Wider
-functions would be faster still, but XLA may then round once where two steps round
-twice (a product and its sum, or any two steps in half precision), and the eager result
-would not be the same bits.
+They have the names of `lax`, or of `jax.numpy` for the few that `lax` does not have,
+and take their arguments by position. Each rounds once, as an operation that a person
+would dispatch; wider ones would be faster still, but XLA may then round once where two
+steps round twice (a product and its sum, or any two steps in half precision), and the
+eager result would not be the same bits. What does not round, such as laying an operand
+out along the other, is part of the step.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Any
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypeVar, overload
 
 import jax
+import numpy as np
+from jax import lax
+from jax import numpy as jnp
 from jax.core import Tracer
 
-__all__ = ["eager_jit"]
+from batiste.core.types import Array, ArrayLike, Dtype
+
+from .types import PrecisionLike
+
+__all__ = [
+    "add",
+    "add_const",
+    "as_array",
+    "as_tuple",
+    "broadcast_in_dim",
+    "clipped_sub",
+    "convert_element_type",
+    "conv_general_dilated",
+    "conv_transpose",
+    "div",
+    "div_const",
+    "dot_general",
+    "eager_jit",
+    "exp",
+    "expand_dims",
+    "masked_mean",
+    "mean",
+    "mul",
+    "mul_const",
+    "multiply",
+    "pad",
+    "reduce_sum",
+    "reduce_window",
+    "repeat",
+    "reshape",
+    "rsqrt",
+    "select_nonnegative",
+    "square",
+    "square_parts",
+    "squeeze",
+    "sub",
+    "take",
+    "transpose",
+    "where",
+]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+# How they are called.
 
 
 @functools.cache
@@ -49,8 +99,19 @@ def _called_directly(args: tuple[Any, ...]) -> bool:
     )
 
 
+@overload
 def eager_jit(
-    function: Callable[..., Any], static_argnums: tuple[int, ...] = ()
+    function: Callable[P, R], /, *, static_argnums: tuple[int, ...] = ()
+) -> Callable[P, R]: ...
+@overload
+def eager_jit(
+    *, static_argnums: tuple[int, ...]
+) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+def eager_jit(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    static_argnums: tuple[int, ...] = (),
 ) -> Callable[..., Any]:
     """Calls `function` as it is where a jaxpr is written, and compiled elsewhere.
 
@@ -59,18 +120,24 @@ def eager_jit(
       static_argnums: the positions of arguments that are hashable Python values.
 
     Returns:
-      A function with the same results, and the same jaxpr when traced.
+      A function with the same results, and the same jaxpr when traced. Without
+      `function`, a decorator.
 
     >>> import jax.numpy as jnp
     >>> from jax import lax
-    >>> square = eager_jit(lax.square)
-    >>> square(jnp.arange(3.0)).tolist()
+    >>> @eager_jit(static_argnums=(1,))
+    ... def power(x, n):
+    ...     return lax.integer_pow(x, n)
+    >>> power(jnp.arange(3.0), 2).tolist()
     [0.0, 1.0, 4.0]
     """
+    if function is None:
+        return functools.partial(eager_jit, static_argnums=static_argnums)
     # With `inline` the equations land in a surrounding jaxpr without a nested call, if
     # JAX still does so.
     compiled = jax.jit(function, static_argnums=static_argnums, inline=True)
 
+    @functools.wraps(function)
     def call(*args: Any) -> Any:
         for arg in args:
             if isinstance(arg, Tracer):
@@ -78,3 +145,485 @@ def eager_jit(
         return compiled(*args)
 
     return call
+
+
+def as_array(x: ArrayLike) -> Array:
+    """`x` as an array of JAX; itself if it is one.
+
+    >>> as_array([1, 2]).shape
+    (2,)
+    """
+    return x if isinstance(x, jax.Array) else jnp.asarray(x)
+
+
+def as_tuple(value: int | Sequence[int]) -> tuple[int, ...]:
+    """A sequence of ints as a tuple, and one int as a tuple of one.
+
+    >>> as_tuple(-1), as_tuple([0, 1])
+    ((-1,), (0, 1))
+    """
+    return tuple(value) if isinstance(value, Sequence) else (value,)
+
+
+def _alike(x: Array, y: Array) -> tuple[Array, Array]:
+    """Both in the one dtype that they promote to."""
+    if x.dtype == y.dtype:
+        return x, y
+    dtype = jnp.result_type(x, y)
+    return lax.convert_element_type(x, dtype), lax.convert_element_type(y, dtype)
+
+
+def _along(x: Array, y: Array, shape: tuple[int, ...] | None) -> Array:
+    """`y` reshaped to `shape`, or so that its axes are the last ones of `x`."""
+    if shape is None:
+        shape = (1,) * (x.ndim - y.ndim) + y.shape
+    return y if y.shape == shape else lax.reshape(y, shape)
+
+
+# Elementwise. Two operands are brought to one dtype.
+
+
+@eager_jit(static_argnums=(2,))
+def add(x: Array, y: Array, shape: tuple[int, ...] | None = None, /) -> Array:
+    """`x + y`, with `y` reshaped to `shape`, by default along the last axes of `x`.
+
+    >>> add(jnp.zeros((2, 3)), jnp.arange(3.0)).tolist()
+    [[0.0, 1.0, 2.0], [0.0, 1.0, 2.0]]
+    >>> add(jnp.zeros((2, 3)), jnp.arange(2.0), (2, 1)).tolist()
+    [[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]
+    """
+    x, y = _alike(x, y)
+    return lax.add(x, _along(x, y, shape))
+
+
+@eager_jit(static_argnums=(2,))
+def sub(x: Array, y: Array, axes: tuple[int, ...] = (), /) -> Array:
+    """`x - y`, with new `axes` of size 1 in `y`.
+
+    >>> sub(jnp.ones((2, 3)), jnp.arange(2.0), (1,)).tolist()
+    [[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]
+    """
+    return lax.sub(*_alike(x, lax.expand_dims(y, axes)))
+
+
+@eager_jit(static_argnums=(2,))
+def mul(x: Array, y: Array, shape: tuple[int, ...] | None = None, /) -> Array:
+    """`x * y`, with `y` reshaped to `shape`, by default along the last axes of `x`.
+
+    >>> mul(jnp.ones((2, 3)), jnp.arange(2.0), (2, 1)).tolist()
+    [[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]
+    """
+    return lax.mul(*_alike(x, _along(x, y, shape)))
+
+
+@eager_jit
+def multiply(x: ArrayLike, y: ArrayLike, /) -> Array:
+    """`jnp.multiply`: `x * y` of any two that broadcast to each other.
+
+    >>> multiply(jnp.ones(3), [[2], [3]]).shape
+    (2, 3)
+    """
+    return jnp.multiply(x, y)
+
+
+@eager_jit
+def div(x: Array, y: Array, /) -> Array:
+    """`x / y`.
+
+    >>> float(div(jnp.ones(()), jnp.full((), 4.0)))
+    0.25
+    """
+    return lax.div(*_alike(x, y))
+
+
+def _const(value: float, dtype: Dtype) -> np.generic:
+    """A scalar of NumPy of any floating type, with overflow to infinity."""
+    with np.errstate(over="ignore"):
+        return np.asarray(value).astype(dtype)[()]
+
+
+@eager_jit(static_argnums=(1, 2))
+def add_const(x: Array, value: float, axes: tuple[int, ...] = (), /) -> Array:
+    """`x + value`, in the dtype of `x`, with new `axes` of size 1.
+
+    >>> add_const(jnp.zeros(2), 0.5, (0,)).tolist()
+    [[0.5, 0.5]]
+    """
+    return lax.add(lax.expand_dims(x, axes), _const(value, x.dtype))
+
+
+@eager_jit(static_argnums=(1,))
+def mul_const(x: Array, value: float, /) -> Array:
+    """`x * value`, in the dtype of `x`.
+
+    >>> float(mul_const(jnp.ones(()), 0.5))
+    0.5
+    """
+    return lax.mul(x, _const(value, x.dtype))
+
+
+@eager_jit(static_argnums=(1,))
+def div_const(x: Array, value: float, /) -> Array:
+    """`x / value`, in the dtype of `x`.
+
+    >>> float(div_const(jnp.ones(()), 2.0))
+    0.5
+    """
+    return lax.div(x, _const(value, x.dtype))
+
+
+@eager_jit
+def clipped_sub(x: Array, y: Array, /) -> Array:
+    """`x - y` where that is positive, and 0 elsewhere.
+
+    >>> clipped_sub(jnp.arange(3.0), jnp.ones(3)).tolist()
+    [0.0, 0.0, 1.0]
+    """
+    return lax.max(lax.sub(x, y), np.zeros((), x.dtype))
+
+
+@eager_jit
+def exp(x: Array, /) -> Array:
+    """`e ** x`.
+
+    >>> float(exp(jnp.zeros(())))
+    1.0
+    """
+    return lax.exp(x)
+
+
+@eager_jit
+def rsqrt(x: Array, /) -> Array:
+    """`1 / sqrt(x)`.
+
+    >>> float(rsqrt(jnp.full((), 4.0)))
+    0.5
+    """
+    return lax.rsqrt(x)
+
+
+@eager_jit
+def square(x: Array, /) -> Array:
+    """`x * x`.
+
+    >>> float(square(jnp.full((), 3.0)))
+    9.0
+    """
+    return lax.square(x)
+
+
+@eager_jit
+def square_parts(x: Array, /) -> tuple[Array, Array]:
+    """The squares of the real and of the imaginary part.
+
+    >>> [float(part) for part in square_parts(jnp.full((), 2 + 3j))]
+    [4.0, 9.0]
+    """
+    return lax.square(lax.real(x)), lax.square(lax.imag(x))
+
+
+@eager_jit(static_argnums=(1,))
+def convert_element_type(x: Array, dtype: Dtype, /) -> Array:
+    """`x` in another dtype.
+
+    >>> convert_element_type(jnp.ones(2, jnp.int8), jnp.dtype("float32")).dtype
+    dtype('float32')
+    """
+    return lax.convert_element_type(x, dtype)
+
+
+# A choice between two.
+
+
+@eager_jit(static_argnums=(2,))
+def where(mask: Array, x: Array, value: float, /) -> Array:
+    """`x` where `mask`, an array of booleans, is true, and `value` elsewhere.
+
+    >>> where(jnp.array([[True], [False]]), jnp.ones(2), 0).tolist()
+    [[1.0, 1.0], [0.0, 0.0]]
+    """
+    shape = x.shape
+    if mask.shape != shape:
+        shape = jnp.broadcast_shapes(shape, mask.shape)
+        mask, x = jnp.broadcast_to(mask, shape), jnp.broadcast_to(x, shape)
+    return lax.select(mask, x, lax.full(shape, value, x.dtype))
+
+
+@eager_jit
+def select_nonnegative(x: Array, y: Array, /) -> Array:
+    """`x` where it is not negative, and `y`, of the same shape and dtype, elsewhere.
+
+    >>> select_nonnegative(jnp.array([-1.0, 2.0]), jnp.zeros(2)).tolist()
+    [0.0, 2.0]
+    """
+    return lax.select(lax.ge(x, np.zeros((), x.dtype)), x, y)
+
+
+# Sums and means.
+
+
+@eager_jit(static_argnums=(1,))
+def reduce_sum(x: Array, axes: tuple[int, ...], /) -> Array:
+    """The sum over `axes`.
+
+    >>> reduce_sum(jnp.ones((2, 3)), (1,)).tolist()
+    [3.0, 3.0]
+    """
+    return lax.reduce_sum(x, axes)
+
+
+@functools.cache
+def _accumulator(dtype: np.dtype) -> np.dtype:
+    """The dtype in which numbers of `dtype` are summed for a mean."""
+    if dtype.itemsize >= 4 and jnp.issubdtype(dtype, jnp.inexact):
+        return dtype
+    return np.dtype(jnp.promote_types(dtype, jnp.float32))
+
+
+@eager_jit(static_argnums=(1,))
+def mean(x: Array, axes: tuple[int, ...], /) -> Array:
+    """The mean over `axes`, summed in float32 or wider, in the dtype of `x`.
+
+    >>> mean(jnp.array([[1.0, 3.0], [5.0, 5.0]]), (1,)).tolist()
+    [2.0, 5.0]
+    """
+    accumulator = _accumulator(x.dtype)
+    total = x
+    if accumulator != x.dtype:
+        total = lax.convert_element_type(x, accumulator)
+    total = lax.reduce_sum(total, axes)
+    count = math.prod(x.shape[axis] for axis in axes)
+    mean = lax.div(total, np.asarray(count, accumulator))
+    return mean if accumulator == x.dtype else lax.convert_element_type(mean, x.dtype)
+
+
+@eager_jit(static_argnums=(2,))
+def masked_mean(x: Array, mask: Array, axes: tuple[int, ...], /) -> Array:
+    """The mean over `axes` of the elements where `mask`, of booleans, is true.
+
+    >>> x = jnp.array([[1.0, 3.0], [5.0, 7.0]])
+    >>> masked_mean(x, jnp.array([[True, True], [False, True]]), (1,)).tolist()
+    [2.0, 7.0]
+    """
+    accumulator = _accumulator(x.dtype)
+    if mask.shape != x.shape:
+        mask = lax.broadcast_in_dim(mask, x.shape, tuple(range(x.ndim)))
+    count = lax.reduce_sum(lax.convert_element_type(mask, accumulator), axes)
+    total = x
+    if accumulator != x.dtype:
+        total = lax.convert_element_type(x, accumulator)
+    total = lax.select(mask, total, lax.full_like(total, 0))
+    mean = lax.div(lax.reduce_sum(total, axes), count)
+    return mean if accumulator == x.dtype else lax.convert_element_type(mean, x.dtype)
+
+
+@eager_jit(static_argnums=(1, 2, 3, 4, 5))
+def reduce_window(
+    x: Array,
+    init: complex | np.generic,
+    computation: Callable[[Array, Array], Array],
+    window: tuple[int, ...],
+    strides: tuple[int, ...],
+    padding: str | tuple[tuple[int, int], ...],
+    /,
+) -> Array:
+    """`lax.reduce_window` from a start value that Python knows.
+
+    >>> x = jnp.arange(4.0)
+    >>> reduce_window(x, 0.0, lax.add, (2,), (2,), "VALID").tolist()
+    [1.0, 5.0]
+    """
+    return lax.reduce_window(x, init, computation, window, strides, padding)
+
+
+# Products and convolutions.
+
+
+@eager_jit(static_argnums=(2, 3, 4))
+def dot_general(
+    x: Array,
+    y: Array,
+    dimension_numbers: lax.DotDimensionNumbers,
+    precision: PrecisionLike = None,
+    preferred_element_type: Dtype | None = None,
+    /,
+) -> Array:
+    """`lax.dot_general`, with dimension numbers that are tuples all the way down.
+
+    >>> x, y = jnp.ones((2, 3)), jnp.ones((3, 4))
+    >>> dot_general(x, y, (((1,), (0,)), ((), ()))).shape
+    (2, 4)
+    """
+    return lax.dot_general(
+        x,
+        y,
+        dimension_numbers,
+        precision,
+        preferred_element_type=preferred_element_type,
+    )
+
+
+@eager_jit(static_argnums=(2, 3, 4, 5, 6, 7, 8))
+def conv_general_dilated(
+    x: Array,
+    kernel: Array,
+    strides: tuple[int, ...],
+    padding: str | tuple[tuple[int, int], ...],
+    lhs_dilation: tuple[int, ...],
+    rhs_dilation: tuple[int, ...],
+    dimension_numbers: lax.ConvDimensionNumbers,
+    feature_group_count: int = 1,
+    precision: PrecisionLike = None,
+    /,
+) -> Array:
+    """`lax.conv_general_dilated`.
+
+    >>> numbers = lax.ConvDimensionNumbers((0, 2, 1), (2, 1, 0), (0, 2, 1))
+    >>> x, kernel = jnp.ones((1, 5, 2)), jnp.ones((3, 2, 4))
+    >>> conv_general_dilated(x, kernel, (1,), "VALID", (1,), (1,), numbers).shape
+    (1, 3, 4)
+    """
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        strides,
+        padding,
+        lhs_dilation=lhs_dilation,
+        rhs_dilation=rhs_dilation,
+        dimension_numbers=dimension_numbers,
+        feature_group_count=feature_group_count,
+        precision=precision,
+    )
+
+
+@eager_jit(static_argnums=(2, 3, 4, 5, 6, 7))
+def conv_transpose(
+    x: Array,
+    kernel: Array,
+    strides: tuple[int, ...],
+    padding: str | tuple[tuple[int, int], ...],
+    rhs_dilation: tuple[int, ...],
+    transpose_kernel: bool = False,
+    precision: PrecisionLike = None,
+    preferred_element_type: Dtype | None = None,
+    /,
+) -> Array:
+    """`lax.conv_transpose`, channels last.
+
+    >>> x, kernel = jnp.ones((1, 5, 2)), jnp.ones((3, 2, 4))
+    >>> conv_transpose(x, kernel, (2,), "SAME", (1,)).shape
+    (1, 10, 4)
+    """
+    return lax.conv_transpose(
+        x,
+        kernel,
+        strides,
+        padding,
+        rhs_dilation=rhs_dilation,
+        transpose_kernel=transpose_kernel,
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+    )
+
+
+# Layout: the same numbers in another order or shape.
+
+
+@eager_jit(static_argnums=(1,))
+def reshape(x: Array, shape: tuple[int, ...], /) -> Array:
+    """The elements of `x`, in their order, in another shape.
+
+    >>> reshape(jnp.zeros((2, 6)), (3, 4)).shape
+    (3, 4)
+    """
+    return lax.reshape(x, shape)
+
+
+@eager_jit(static_argnums=(1,))
+def expand_dims(x: Array, axes: tuple[int, ...], /) -> Array:
+    """`x` with new axes of size 1, at `axes` of the result.
+
+    >>> expand_dims(jnp.zeros((2, 3)), (0, 2)).shape
+    (1, 2, 1, 3)
+    """
+    return lax.expand_dims(x, axes)
+
+
+@eager_jit(static_argnums=(1,))
+def squeeze(x: Array, axes: tuple[int, ...], /) -> Array:
+    """`x` without `axes`, whose size is 1.
+
+    >>> squeeze(jnp.zeros((1, 2)), (0,)).shape
+    (2,)
+    """
+    return lax.squeeze(x, axes)
+
+
+@eager_jit(static_argnums=(1, 2))
+def broadcast_in_dim(
+    x: Array, shape: tuple[int, ...], dimensions: tuple[int, ...], /
+) -> Array:
+    """`x` repeated to `shape`, of which its axes are `dimensions`.
+
+    >>> broadcast_in_dim(jnp.arange(2), (2, 3), (0,)).tolist()
+    [[0, 0, 0], [1, 1, 1]]
+    """
+    return lax.broadcast_in_dim(x, shape, dimensions)
+
+
+@eager_jit(static_argnums=(1,))
+def repeat(x: Array, times: int, /) -> Array:
+    """Each element of the last axis `times` times in a row.
+
+    >>> repeat(jnp.arange(2), 3).tolist()
+    [0, 0, 0, 1, 1, 1]
+    """
+    shape = (*x.shape, times)
+    x = lax.broadcast_in_dim(x, shape, tuple(range(x.ndim)))
+    return lax.reshape(x, (*shape[:-2], shape[-2] * times))
+
+
+@eager_jit(static_argnums=(1,))
+def transpose(x: Array, permutation: tuple[int, ...], /) -> Array:
+    """`x` with its axes in another order.
+
+    >>> transpose(jnp.zeros((2, 3, 4)), (2, 0, 1)).shape
+    (4, 2, 3)
+    """
+    return lax.transpose(x, permutation)
+
+
+@eager_jit(static_argnums=(1,))
+def pad(x: Array, sides: tuple[tuple[int, int, int], ...], /) -> Array:
+    """`x` with zeros around it: `(low, high, interior)` for each axis.
+
+    >>> pad(jnp.ones(2), ((1, 0, 1),)).tolist()
+    [0.0, 1.0, 0.0, 1.0]
+    """
+    return lax.pad(x, np.zeros((), x.dtype), sides)
+
+
+@eager_jit
+def take(table: Array, ids: Array, /) -> Array:
+    """The rows `table[ids]`: `(rows, features)` and any shape to (*shape, features).
+
+    Ids below zero count from the end; a row that does not exist is NaN.
+
+    >>> take(jnp.arange(6.0).reshape(3, 2), jnp.array([0, -1])).tolist()
+    [[0.0, 1.0], [4.0, 5.0]]
+    """
+    if jnp.issubdtype(ids.dtype, jnp.signedinteger):
+        if table.shape[0] > np.iinfo(ids.dtype).max:
+            ids = lax.convert_element_type(ids, np.int32)
+        negative = lax.lt(ids, np.zeros((), ids.dtype))
+        from_end = lax.add(ids, np.asarray(table.shape[0], ids.dtype))
+        ids = lax.select(negative, from_end, ids)
+    return lax.gather(
+        table,
+        lax.expand_dims(ids, (ids.ndim,)),
+        lax.GatherDimensionNumbers(
+            offset_dims=(ids.ndim,), collapsed_slice_dims=(0,), start_index_map=(0,)
+        ),
+        slice_sizes=(1, table.shape[1]),
+        mode=lax.GatherScatterMode.FILL_OR_DROP,
+    )

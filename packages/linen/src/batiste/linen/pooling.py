@@ -7,13 +7,12 @@ import numbers
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from jax import lax
 from jax import numpy as jnp
 
+from . import ops
 from .linear.conv_shapes import canonicalize_padding
-from .ops import eager_jit
 from .types import Array, PaddingLike
 
 __all__ = ["avg_pool", "max_pool", "min_pool", "pool"]
@@ -32,15 +31,6 @@ _RANK = (
     "pool: window_shape {window} needs an input of shape (*batch, {rank} window dims, "
     "features), got shape {shape}"
 )
-
-
-def _reduce_window(
-    x: Array, init: Any, reduce_fn: Any, window: Any, strides: Any, padding: Any
-) -> Array:
-    return lax.reduce_window(x, init, reduce_fn, window, strides, padding)
-
-
-_reduce = eager_jit(_reduce_window, static_argnums=(1, 2, 3, 4, 5))
 
 
 def pool(
@@ -76,8 +66,7 @@ def pool(
     >>> pool(x, 1.0, lax.mul, (2,), (2,), "VALID").ravel().tolist()
     [2.0, 12.0]
     """
-    if not isinstance(inputs, jax.Array):
-        inputs = jnp.asarray(inputs)
+    inputs = ops.as_array(inputs)
     window = tuple(window_shape)
     rank = len(window)
     if strides is None:
@@ -101,11 +90,11 @@ def pool(
 
     single = n_batch == 0
     if single:
-        inputs = _add_batch(inputs)
+        inputs = ops.expand_dims(inputs, (0,))
         n_batch = 1
     # Only a scalar that Python knows can tell `lax` which reduction this is.
     static = isinstance(init, (numbers.Number, np.generic))
-    reduce = _reduce if static else _reduce_window
+    reduce = ops.reduce_window if static else lax.reduce_window
     y = reduce(
         inputs,
         init,
@@ -114,11 +103,7 @@ def pool(
         (1,) * n_batch + steps + (1,),
         sides,
     )
-    return _drop_batch(y) if single else y
-
-
-_add_batch = eager_jit(lambda x: lax.expand_dims(x, (0,)))
-_drop_batch = eager_jit(lambda x: lax.squeeze(x, (0,)))
+    return ops.squeeze(y, (0,)) if single else y
 
 
 def max_pool(
@@ -173,8 +158,7 @@ def avg_pool(
     >>> ends.ravel().tolist()
     [2.0, 2.0, 2.6666667461395264, 3.5]
     """
-    if not isinstance(inputs, jax.Array):
-        inputs = jnp.asarray(inputs)
+    inputs = ops.as_array(inputs)
     y = pool(inputs, 0.0, lax.add, window_shape, strides, padding)
     if count_include_pad:
         return y / math.prod(window_shape)

@@ -7,14 +7,13 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax import lax
 from jax import numpy as jnp
 
+from . import ops
 from .module.located import located
 from .module.methods import compact
 from .module.module import Module
 from .module.variables import merge_param
-from .ops import eager_jit
 from .types import Array
 
 __all__ = ["Dropout"]
@@ -27,16 +26,6 @@ _BROADCAST = (
     "{module}: broadcast_dims={dims} names axis {dim}, which an input of shape {shape} "
     "does not have"
 )
-
-
-def _zero_unless(mask: Array, x: Array) -> Array:
-    if mask.shape != x.shape:
-        mask = lax.broadcast_in_dim(mask, x.shape, tuple(range(x.ndim)))
-    return lax.select(mask, x, lax.full_like(x, 0))
-
-
-_divide = eager_jit(lax.div)
-_keep = eager_jit(_zero_unless)
 
 
 class Dropout(Module):
@@ -91,8 +80,7 @@ class Dropout(Module):
             raise ValueError(_RATE.format(module=located(self), rate=rate))
         if rate == 0.0 or deterministic:
             return inputs
-        if not isinstance(inputs, jax.Array):
-            inputs = jnp.asarray(inputs)
+        inputs = ops.as_array(inputs)
         # With nothing kept, scaling by 1 / 0 would make NaN of it.
         if rate == 1.0:
             return jnp.zeros_like(inputs)
@@ -102,7 +90,7 @@ class Dropout(Module):
         mask = jax.random.bernoulli(rng, p=keep, shape=self._mask_shape(inputs.shape))
         if not jnp.issubdtype(inputs.dtype, jnp.inexact):
             inputs = inputs.astype(jnp.promote_types(inputs.dtype, jnp.float32))
-        return _keep(mask, _divide(inputs, np.asarray(keep, inputs.dtype)))
+        return ops.where(mask, ops.div(inputs, np.asarray(keep, inputs.dtype)), 0)
 
     def _mask_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         if not self.broadcast_dims:

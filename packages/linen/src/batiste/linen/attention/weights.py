@@ -9,13 +9,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from batiste.core.errors import InvalidRngError
 
+from .. import ops
 from ..dtypes import promote_dtype
 from ..module.module import Module
-from ..ops import eager_jit
 from ..types import Array, DotGeneral, Dtype, PrecisionLike
 from .masks import as_bool
 
@@ -47,64 +46,40 @@ _EXCLUSIVE = (
 )
 
 
-def _scale(query: Array, depth: int) -> Array:
-    return lax.div(query, np.asarray(math.sqrt(depth)).astype(query.dtype)[()])
-
-
-_scale = eager_jit(_scale, static_argnums=(1,))
-
-
 def _scores(
     query: Array,
     key: Array,
     precision: PrecisionLike,
-    dot_general: DotGeneral = lax.dot_general,
+    dot_general: DotGeneral | None,
 ) -> Array:
     """`einsum('...qhd,...khd->...hqk')`."""
     n = query.ndim
     batch = (*range(n - 3), n - 2)
-    return dot_general(
-        query,
-        key,
-        (((n - 1,), (n - 1,)), (batch, batch)),
-        precision,
-        preferred_element_type=jnp.result_type(query, key),
-    )
+    dims = (((n - 1,), (n - 1,)), (batch, batch))
+    dtype = jnp.result_type(query, key)
+    if dot_general is not None:
+        return dot_general(query, key, dims, precision, preferred_element_type=dtype)
+    return ops.dot_general(query, key, dims, precision, dtype)
 
 
 def _mix(
     weights: Array,
     value: Array,
     precision: PrecisionLike,
-    dot_general: DotGeneral = lax.dot_general,
+    dot_general: DotGeneral | None,
 ) -> Array:
     """`einsum('...hqk,...khd->...qhd')`."""
     n = value.ndim
     # The value comes first, as in the einsum: the order decides on the last bit.
-    mixed = dot_general(
-        value,
-        weights,
-        (((n - 3,), (n - 1,)), ((*range(n - 3), n - 2), tuple(range(n - 2)))),
-        precision,
-        preferred_element_type=jnp.result_type(value, weights),
-    )
-    return lax.transpose(mixed, (*range(n - 3), n - 1, n - 3, n - 2))
-
-
-_default_scores = eager_jit(_scores, static_argnums=(2,))
-_default_mix = eager_jit(_mix, static_argnums=(2,))
-
-
-def _hide(weights: Array, mask: Array, hidden: float) -> Array:
-    shape = jnp.broadcast_shapes(weights.shape, mask.shape)
-    return lax.select(
-        jnp.broadcast_to(mask, shape),
-        jnp.broadcast_to(weights, shape),
-        lax.full(shape, hidden, weights.dtype),
-    )
-
-
-_hide = eager_jit(_hide, static_argnums=(2,))
+    dims = (((n - 3,), (n - 1,)), ((*range(n - 3), n - 2), tuple(range(n - 2))))
+    dtype = jnp.result_type(value, weights)
+    if dot_general is None:
+        mixed = ops.dot_general(value, weights, dims, precision, dtype)
+    else:
+        mixed = dot_general(
+            value, weights, dims, precision, preferred_element_type=dtype
+        )
+    return ops.transpose(mixed, (*range(n - 3), n - 1, n - 3, n - 2))
 
 
 def _check_shapes(query: Array, key: Array, value: Array | None = None) -> None:
@@ -202,18 +177,16 @@ def dot_product_attention_weights(
             _EXCLUSIVE.format(precision=precision, dot_general=einsum_dot_general)
         )
 
-    query = _scale(query, query.shape[-1])
+    query = ops.div_const(query, math.sqrt(query.shape[-1]))
     if einsum is not None:
         weights = einsum("...qhd,...khd->...hqk", query, key)
-    elif einsum_dot_general is not None:
-        weights = _scores(query, key, precision, einsum_dot_general)
     else:
-        weights = _default_scores(query, key, precision)
+        weights = _scores(query, key, precision, einsum_dot_general)
     if bias is not None:
         weights = weights + bias
     if mask is not None:
         # The least value of the computation's dtype, whatever the bias made of it.
-        weights = _hide(weights, as_bool(mask), float(jnp.finfo(dtype).min))
+        weights = ops.where(as_bool(mask), weights, float(jnp.finfo(dtype).min))
     if force_fp32_for_softmax and dtype != jnp.float32:
         weights = jax.nn.softmax(weights.astype(jnp.float32))
     else:
@@ -310,6 +283,4 @@ def dot_product_attention(
     )
     if attn_weights_value_einsum is not None:
         return attn_weights_value_einsum("...hqk,...khd->...qhd", weights, value)
-    if einsum_dot_general is not None:
-        return _mix(weights, value, precision, einsum_dot_general)
-    return _default_mix(weights, value, precision)
+    return _mix(weights, value, precision, einsum_dot_general)

@@ -9,13 +9,12 @@ from typing import Any
 from jax import lax
 from jax import numpy as jnp
 
-from .. import initializers
+from .. import initializers, ops
 from ..dtypes import promote_dtype
 from ..initializers import default_kernel_init
 from ..module.located import located
 from ..module.methods import compact
 from ..module.module import Module
-from ..ops import eager_jit
 from ..types import (
     Array,
     ConvGeneralDilated,
@@ -25,12 +24,10 @@ from ..types import (
     PrecisionLike,
     PromoteDtypeFn,
 )
-from .bias import add_bias
 from .conv_shapes import (
     canonicalize_padding,
     check_mask,
     check_padding_name,
-    mask_kernel,
     one_batch_axis,
     output_positions,
     per_dimension,
@@ -53,33 +50,6 @@ _CAUSAL = (
     "{kernel_size}; pad the input yourself and use padding='VALID'"
 )
 _CONV_PADDINGS = ("SAME", "SAME_LOWER", "VALID", "CIRCULAR", "REFLECT", "CAUSAL")
-
-
-def _dilated_conv(
-    x: Array,
-    kernel: Array,
-    strides: tuple[int, ...],
-    padding: Any,
-    lhs_dilation: tuple[int, ...],
-    rhs_dilation: tuple[int, ...],
-    dimension_numbers: lax.ConvDimensionNumbers,
-    groups: int,
-    precision: PrecisionLike,
-) -> Array:
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        strides,
-        padding,
-        lhs_dilation=lhs_dilation,
-        rhs_dilation=rhs_dilation,
-        dimension_numbers=dimension_numbers,
-        feature_group_count=groups,
-        precision=precision,
-    )
-
-
-_convolve = eager_jit(_dilated_conv, static_argnums=tuple(range(2, 9)))
 
 
 def _channels_last(ndim: int) -> lax.ConvDimensionNumbers:
@@ -175,7 +145,7 @@ class _Conv(Module):
         check_mask(self, self.mask, kernel_shape)
         kernel = self.param("kernel", self.kernel_init, kernel_shape, self.param_dtype)
         if self.mask is not None:
-            kernel = mask_kernel(kernel, self.mask)
+            kernel = ops.multiply(kernel, self.mask)
         bias = None
         if self.use_bias:
             bias = self.param("bias", self.bias_init, bias_shape, self.param_dtype)
@@ -218,7 +188,7 @@ class _Conv(Module):
                 precision=self.precision,
             )
         else:
-            y = _convolve(
+            y = ops.conv_general_dilated(
                 inputs,
                 kernel,
                 strides,
@@ -230,7 +200,7 @@ class _Conv(Module):
                 self.precision,
             )
         if bias is not None:
-            y = add_bias(y, bias)
+            y = ops.add(y, bias)
         return restore_batch(y, batch_shape)
 
     def _check_groups(self, in_features: int) -> None:

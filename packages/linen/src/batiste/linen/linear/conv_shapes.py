@@ -9,18 +9,16 @@ from typing import Any
 
 import numpy as np
 from jax import lax
-from jax import numpy as jnp
 
+from .. import ops
 from ..module.located import located
 from ..module.module import Module
-from ..ops import eager_jit
 from ..types import Array, PaddingLike
 
 __all__ = [
     "canonicalize_padding",
     "check_mask",
     "check_padding_name",
-    "mask_kernel",
     "one_batch_axis",
     "output_positions",
     "per_dimension",
@@ -48,9 +46,6 @@ _MASK = (
     "{module}: Mask needs to have the same shape as weights. "
     "Shapes are: {mask}, {kernel}"
 )
-
-_reshape = eager_jit(lax.reshape, static_argnums=(1,))
-mask_kernel = eager_jit(jnp.multiply)
 
 
 def canonicalize_padding(
@@ -141,14 +136,14 @@ def one_batch_axis(module: Module, inputs: Array, kernel_size: tuple[int, ...]):
         )
     batch_shape = shape[:n_batch]
     if n_batch != 1:
-        inputs = _reshape(inputs, (math.prod(batch_shape), *shape[n_batch:]))
+        inputs = ops.reshape(inputs, (math.prod(batch_shape), *shape[n_batch:]))
     return inputs, batch_shape
 
 
 def restore_batch(y: Array, batch_shape: tuple[int, ...]) -> Array:
     if len(batch_shape) == 1:
         return y
-    return _reshape(y, (*batch_shape, *y.shape[1:]))
+    return ops.reshape(y, (*batch_shape, *y.shape[1:]))
 
 
 def check_mask(module: Module, mask: Any, kernel_shape: tuple[int, ...]) -> None:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
 from jax import lax
 from jax import numpy as jnp
 
-from .. import initializers
+from .. import initializers, ops
 from ..dtypes import promote_dtype
 from ..initializers import default_kernel_init
 from ..module.methods import compact
 from ..module.module import Module
-from ..ops import eager_jit
 from ..types import (
     Array,
     Dtype,
@@ -23,12 +20,10 @@ from ..types import (
     PrecisionLike,
     PromoteDtypeFn,
 )
-from .bias import add_bias
 from .conv_shapes import (
     canonicalize_padding,
     check_mask,
     check_padding_name,
-    mask_kernel,
     one_batch_axis,
     per_dimension,
     restore_batch,
@@ -38,28 +33,6 @@ from .conv_shapes import (
 __all__ = ["ConvTranspose"]
 
 _PADDINGS = ("SAME", "SAME_LOWER", "VALID", "CIRCULAR")
-
-
-def _transposed_conv(
-    x: Array,
-    kernel: Array,
-    strides: tuple[int, ...],
-    padding: Any,
-    rhs_dilation: tuple[int, ...],
-    transpose_kernel: bool,
-    precision: PrecisionLike,
-    preferred_element_type: Any,
-) -> Array:
-    return lax.conv_transpose(
-        x,
-        kernel,
-        strides,
-        padding,
-        rhs_dilation=rhs_dilation,
-        transpose_kernel=transpose_kernel,
-        precision=precision,
-        preferred_element_type=preferred_element_type,
-    )
 
 
 def _fold_periods(y: Array, period: tuple[int, ...], transpose_kernel: bool) -> Array:
@@ -74,18 +47,14 @@ def _fold_periods(y: Array, period: tuple[int, ...], transpose_kernel: bool) -> 
         high = -(-missing // 2) if transpose_kernel else missing // 2
         sides.append((missing - high, high, 0))
     sides.append((0, 0, 0))
-    y = lax.pad(y, np.zeros((), y.dtype), sides)
+    y = ops.pad(y, tuple(sides))
     for axis, target in enumerate(period, start=1):
         if not target:
             return lax.full((y.shape[0], *period, y.shape[-1]), 0, y.dtype)
         shape = y.shape
         folds = (*shape[:axis], shape[axis] // target, target, *shape[axis + 1 :])
-        y = lax.reduce_sum(lax.reshape(y, folds), (axis,))
+        y = ops.reduce_sum(ops.reshape(y, folds), (axis,))
     return y
-
-
-_convolve_transposed = eager_jit(_transposed_conv, static_argnums=tuple(range(2, 8)))
-_wrap_around = eager_jit(_fold_periods, static_argnums=(1, 2))
 
 
 class ConvTranspose(Module):
@@ -170,7 +139,7 @@ class ConvTranspose(Module):
 
         kernel = self.param("kernel", self.kernel_init, kernel_shape, self.param_dtype)
         if self.mask is not None:
-            kernel = mask_kernel(kernel, self.mask)
+            kernel = ops.multiply(kernel, self.mask)
         bias = None
         if self.use_bias:
             bias = self.param(
@@ -182,7 +151,7 @@ class ConvTranspose(Module):
         circular = padding == "CIRCULAR"
         if circular:
             padding = "VALID"
-        y = _convolve_transposed(
+        y = ops.conv_transpose(
             inputs,
             kernel,
             strides,
@@ -196,7 +165,7 @@ class ConvTranspose(Module):
             period = tuple(
                 n * s for n, s in zip(inputs.shape[1:-1], strides, strict=True)
             )
-            y = _wrap_around(y, period, self.transpose_kernel)
+            y = _fold_periods(y, period, self.transpose_kernel)
         if bias is not None:
-            y = add_bias(y, bias)
+            y = ops.add(y, bias)
         return restore_batch(y, batch_shape)

@@ -9,18 +9,16 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax import lax
 from jax import numpy as jnp
 
 from batiste.core import meta
 
-from .. import initializers
+from .. import initializers, ops
 from ..dtypes import promote_dtype
 from ..initializers import default_kernel_init
 from ..module.located import located
 from ..module.methods import compact
 from ..module.module import Module
-from ..ops import eager_jit
 from ..types import (
     Array,
     DotGeneral,
@@ -30,7 +28,6 @@ from ..types import (
     PromoteDtypeFn,
     Shape,
 )
-from .bias import add_bias
 
 __all__ = [
     "Dense",
@@ -55,13 +52,6 @@ _AXIS_TWICE = (
     "{module}: axis={axis} and batch_dims={batch_dims} name an axis of the input of "
     "shape {shape} more than once; an axis is either contracted or a batch axis"
 )
-
-
-def _dot_general(x: Array, kernel: Array, dims: Any, precision: PrecisionLike) -> Array:
-    return lax.dot_general(x, kernel, dims, precision=precision)
-
-
-_contract = eager_jit(_dot_general, static_argnums=(2, 3))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,8 +147,8 @@ class Dense(Module):
         elif self.dot_general is not None:
             y = self.dot_general(inputs, kernel, dims, precision=self.precision)
         else:
-            y = _contract(inputs, kernel, dims, self.precision)
-        return y if bias is None else add_bias(y, bias)
+            y = ops.dot_general(inputs, kernel, dims, self.precision)
+        return y if bias is None else ops.add(y, bias)
 
 
 class DenseGeneral(Module):
@@ -217,9 +207,9 @@ class DenseGeneral(Module):
           ValueError: `batch_dims` are not the leading axes, or an axis does not
             exist or is named twice.
         """
-        features = _as_tuple(self.features)
+        features = ops.as_tuple(self.features)
         shape = np.shape(inputs)
-        batch_dims = _as_tuple(self.batch_dims)
+        batch_dims = ops.as_tuple(self.batch_dims)
         if batch_dims != tuple(range(len(batch_dims))):
             raise ValueError(
                 _BATCH_DIMS.format(module=located(self), batch_dims=batch_dims)
@@ -254,11 +244,11 @@ class DenseGeneral(Module):
         elif self.dot_general is not None:
             y = self.dot_general(inputs, kernel, dims, precision=self.precision)
         else:
-            y = _contract(inputs, kernel, dims, self.precision)
+            y = ops.dot_general(inputs, kernel, dims, self.precision)
         if bias is None:
             return y
         between = (1,) * (len(shape) - n_batch - n_axes)
-        return add_bias(y, bias, batch_shape + between + features)
+        return ops.add(y, bias, batch_shape + between + features)
 
     def _contracted_axes(
         self, shape: tuple[int, ...], batch_dims: tuple[int, ...]
@@ -266,7 +256,7 @@ class DenseGeneral(Module):
         """The axes to contract, counted from the front and in that order."""
         ndim = len(shape)
         axes = []
-        for axis in _as_tuple(self.axis):
+        for axis in ops.as_tuple(self.axis):
             if not -ndim <= axis < ndim:
                 raise ValueError(
                     _BAD_AXIS.format(
@@ -288,7 +278,3 @@ class DenseGeneral(Module):
                 )
             )
         return tuple(sorted(axes))
-
-
-def _as_tuple(value: int | Sequence[int]) -> tuple[int, ...]:
-    return tuple(value) if isinstance(value, Sequence) else (value,)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jax import numpy as jnp
 
-from .. import initializers
+from .. import initializers, ops
 from ..dtypes import promote_dtype
 from ..initializers import default_kernel_init
 from ..module.located import located
@@ -13,7 +13,6 @@ from ..module.methods import compact
 from ..module.module import Module
 from ..module.variables import merge_param
 from ..types import Array, Dtype, Initializer, PrecisionLike, PromoteDtypeFn, Shape
-from .bias import add_bias
 
 __all__ = ["Einsum"]
 
@@ -111,7 +110,7 @@ class Einsum(Module):
             precision=self.precision,
             preferred_element_type=self.preferred_element_type,
         )
-        return y if bias is None else add_bias(y, bias, broadcast_shape)
+        return y if bias is None else ops.add(y, bias, broadcast_shape)
 
     def _bias_shapes(
         self, equation: str, in_rank: int, kernel_shape: tuple[int, ...]

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import jax
-import numpy as np
-from jax import lax
 from jax import numpy as jnp
 
+from .. import ops
 from ..dtypes import promote_dtype
 from ..initializers import default_embed_init
 from ..module.located import located
 from ..module.module import Module
-from ..ops import eager_jit
 from ..types import Array, Dtype, Initializer, PromoteDtypeFn
 
 __all__ = ["Embed"]
@@ -21,34 +18,6 @@ _NOT_INTEGER = (
     "index the table of embeddings, so cast them, for instance with "
     "`ids.astype('int32')`"
 )
-
-
-def _lookup(table: Array, ids: Array) -> Array:
-    """The rows `table[ids]`; ids below zero count from the end."""
-    if jnp.issubdtype(ids.dtype, jnp.signedinteger):
-        if table.shape[0] > np.iinfo(ids.dtype).max:
-            ids = lax.convert_element_type(ids, np.int32)
-        negative = lax.lt(ids, np.zeros((), ids.dtype))
-        from_end = lax.add(ids, np.asarray(table.shape[0], ids.dtype))
-        ids = lax.select(negative, from_end, ids)
-    return lax.gather(
-        table,
-        lax.expand_dims(ids, (ids.ndim,)),
-        lax.GatherDimensionNumbers(
-            offset_dims=(ids.ndim,), collapsed_slice_dims=(0,), start_index_map=(0,)
-        ),
-        slice_sizes=(1, table.shape[1]),
-        mode=lax.GatherScatterMode.FILL_OR_DROP,
-    )
-
-
-def _contract_last(query: Array, columns: Array) -> Array:
-    return lax.dot_general(query, columns, (((query.ndim - 1,), (0,)), ((), ())))
-
-
-_take_rows = eager_jit(_lookup)
-_transpose = eager_jit(lax.transpose, static_argnums=(1,))
-_dot = eager_jit(_contract_last)
 
 
 class Embed(Module):
@@ -102,8 +71,7 @@ class Embed(Module):
         Raises:
           ValueError: the ids are not integers.
         """
-        if not isinstance(inputs, jax.Array):
-            inputs = jnp.asarray(inputs)
+        inputs = ops.as_array(inputs)
         if not jnp.issubdtype(inputs.dtype, jnp.integer):
             raise ValueError(
                 _NOT_INTEGER.format(module=located(self), dtype=inputs.dtype)
@@ -113,7 +81,7 @@ class Embed(Module):
         )
         if self.num_embeddings == 1:
             return jnp.broadcast_to(embedding, (*inputs.shape, self.features))
-        return _take_rows(embedding, inputs)
+        return ops.take(embedding, inputs)
 
     def attend(self, query: Array) -> Array:
         """The dot products of `query` with every embedding.
@@ -128,4 +96,5 @@ class Embed(Module):
           An array of shape (..., num_embeddings).
         """
         query, embedding = self.promote_dtype(query, self.embedding, dtype=self.dtype)
-        return _dot(query, _transpose(embedding, (1, 0)))
+        contract_last = (((query.ndim - 1,), (0,)), ((), ()))
+        return ops.dot_general(query, ops.transpose(embedding, (1, 0)), contract_last)
