@@ -220,7 +220,7 @@ def mul(x: Array, y: Array, shape: tuple[int, ...] | None = None, /) -> Array:
 def multiply(x: ArrayLike, y: ArrayLike, /) -> Array:
     """`jnp.multiply`: `x * y` of any two that broadcast to each other.
 
-    >>> multiply(jnp.ones(3), [[2], [3]]).shape
+    >>> multiply(jnp.ones(3), np.ones((2, 1))).shape
     (2, 3)
     """
     return jnp.multiply(x, y)
