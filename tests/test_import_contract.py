@@ -45,7 +45,7 @@ def test_arrows_down_are_kept(tree):
 
 
 @pytest.mark.parametrize(
-    "importer, imported",
+    ("importer", "imported"),
     [
         ("traverse", "serialization"),
         ("serialization", "core"),

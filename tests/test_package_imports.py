@@ -76,9 +76,8 @@ def test_dependencies_are_exactly_what_is_imported(package):
             if top == "batiste":
                 parts = module.split(".")[1:2] or names
                 found |= {f"batiste-{part}" for part in parts}
-            elif top not in sys.stdlib_module_names:
-                if top not in WHERE_PRESENT.get(package, ()):
-                    found.add(DISTRIBUTIONS.get(top, top))
+            elif top not in sys.stdlib_module_names | WHERE_PRESENT.get(package, set()):
+                found.add(DISTRIBUTIONS.get(top, top))
     if package == "batiste":
         # The whole: it brings packages that its own few lines need not import.
         others = {f"batiste-{p}" for p in PACKAGES if p != "batiste"}

@@ -28,6 +28,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def parse_args(args: list[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
     parser = argparse.ArgumentParser(
         description="Trains a network on handwritten digits, from data to pictures.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -62,6 +63,7 @@ def reload_and_predict(params_path: Path, dataset: str, output: Path) -> np.ndar
 
 
 def main(args: list[str] | None = None) -> None:
+    """Trains, saves, reloads, compares and draws."""
     options = parse_args(args)
     options.output.mkdir(parents=True, exist_ok=True)
     train, test = load(options.dataset)

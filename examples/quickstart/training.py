@@ -26,6 +26,7 @@ class Metrics(struct.PyTreeNode):
 
     @classmethod
     def empty(cls) -> Metrics:
+        """Returns the sums over no example."""
         return cls(loss_sum=jnp.zeros(()), correct=jnp.zeros(()), count=jnp.zeros(()))
 
     def add(self, losses: jax.Array, logits: jax.Array, labels: Any) -> Metrics:

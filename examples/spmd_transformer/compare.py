@@ -35,6 +35,7 @@ def losses(
 
 
 def main(args: list[str] | None = None) -> int:
+    """Compares the two results; returns 1 if they differ."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )

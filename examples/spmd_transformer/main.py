@@ -26,6 +26,7 @@ FACTS = ("seed", "batch_size", "length", "experts", "layers", "embed")
 
 
 def parse_args(args: list[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
@@ -138,6 +139,7 @@ def say(text: str) -> None:
 
 
 def main(args: list[str] | None = None) -> int:
+    """Trains in this process, or starts the processes that do."""
     args = sys.argv[1:] if args is None else args
     options = parse_args(args)
     if options.processes > 1 and options.process_id is None:

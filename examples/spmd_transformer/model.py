@@ -10,7 +10,7 @@ from jax import numpy as jnp
 
 import batiste.linen as nn
 
-__all__ = ["Config", "LLAMA_70B", "Transformer"]
+__all__ = ["LLAMA_70B", "Config", "Transformer"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,6 +246,7 @@ class Transformer(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns the logits and what the experts' load costs."""
         c = self.config
         x = nn.Embed(
             c.vocab,

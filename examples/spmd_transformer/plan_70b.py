@@ -23,6 +23,7 @@ from batiste.core.errors import FlaxError
 
 
 def parse_args(args: list[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
@@ -73,6 +74,7 @@ def make_plan(options: argparse.Namespace) -> spmd.Plan:
 
 
 def main(args: list[str] | None = None) -> None:
+    """Prints the plan, or why there is none."""
     options = parse_args(args)
     try:
         plan = make_plan(options)

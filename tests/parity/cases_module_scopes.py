@@ -192,9 +192,8 @@ def interceptors(l):
 
     model = l.Pair()
     variables = model.init(KEY, X)
-    with l.nn.intercept_methods(outer):
-        with l.nn.intercept_methods(inner):
-            y = model.apply(variables, X)
+    with l.nn.intercept_methods(outer), l.nn.intercept_methods(inner):
+        y = model.apply(variables, X)
     z = model.apply(variables, X)
     return [y, z, log]
 

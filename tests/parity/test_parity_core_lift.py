@@ -255,10 +255,7 @@ def lazily(core, program, x):
 
 @pytest.mark.parametrize("program", [vmap_shared, scan_layers, remat])
 def test_lazy_init(program):
-    if program is vmap_shared:
-        x = jax.ShapeDtypeStruct(X.shape, X.dtype)
-    else:
-        x = X
+    x = jax.ShapeDtypeStruct(X.shape, X.dtype) if program is vmap_shared else X
     found, expected = (plain(lazily(core, program, x)) for core in (ours, theirs))
     assert sorted(found) == sorted(expected)
     for name, value in expected.items():

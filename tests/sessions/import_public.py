@@ -25,11 +25,8 @@ def public_modules(package: str) -> list[str]:
     found = list(names)
     for name in names:
         module = importlib.import_module(name)
-        for info in pkgutil.walk_packages(
-            getattr(module, "__path__", []), prefix=f"{name}."
-        ):
-            if not any(part.startswith("_") for part in info.name.split(".")):
-                found.append(info.name)
+        below = pkgutil.walk_packages(getattr(module, "__path__", []), f"{name}.")
+        found += (info.name for info in below if "._" not in info.name)
     return found
 
 

@@ -116,8 +116,10 @@ def put_bytes(monkeypatch):
     def noting(x, device=None, *args, **kwargs):
         placed = device_put(x, device, *args, **kwargs)
         for leaf in jax.tree.leaves(placed):
-            for shard in leaf.addressable_shards:
-                pieces.append((shard.device, shard.data.shape, shard.data.nbytes))
+            pieces.extend(
+                (shard.device, shard.data.shape, shard.data.nbytes)
+                for shard in leaf.addressable_shards
+            )
         return placed
 
     monkeypatch.setattr(jax, "device_put", noting)

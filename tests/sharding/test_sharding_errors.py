@@ -87,9 +87,12 @@ class Net(nn.Module):
 @each_wrong
 def test_in_a_module_under_a_mesh(wrong, enter_mesh, mesh):
     net = Net(kernel_init(wrong))
-    with enter_mesh(mesh), nn.logical_axis_rules(RULES):
-        with pytest.raises(spmd.PartitioningError) as info:
-            jax.jit(net.init)(KEY, X)
+    with (
+        enter_mesh(mesh),
+        nn.logical_axis_rules(RULES),
+        pytest.raises(spmd.PartitioningError) as info,
+    ):
+        jax.jit(net.init)(KEY, X)
     check(info, wrong)
     # Eager, and without a mesh, nothing is laid out, and nothing fails.
     variables = net.init(KEY, X)
@@ -202,9 +205,12 @@ def test_a_name_that_no_rule_applies_to(enter_mesh, mesh):
             return nn.with_logical_constraint(x, names, fallback=fallback)
 
     rules = (("batch", "data"), ("embed", None))
-    with enter_mesh(mesh), nn.logical_axis_rules(rules):
-        with pytest.raises(spmd.UnknownAxisError) as info:
-            jax.jit(Layer().apply)({}, X)
+    with (
+        enter_mesh(mesh),
+        nn.logical_axis_rules(rules),
+        pytest.raises(spmd.UnknownAxisError) as info,
+    ):
+        jax.jit(Layer().apply)({}, X)
     assert info.value.nearest == ("batch",)
     text = str(info.value)
     assert "Axis 'bach' is not among the axes of the logical axis rules" in text

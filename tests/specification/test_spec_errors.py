@@ -113,8 +113,8 @@ def test_post_init_without_the_one_of_the_base():
         def __call__(self, input):
             return input + 3
 
+    r = A(x=3)
     with pytest.raises(errors.IncorrectPostInitOverrideError, match="post_init"):
-        r = A(x=3)
         r.init(jax.random.PRNGKey(2), jnp.ones(3))
 
 

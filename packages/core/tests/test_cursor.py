@@ -266,7 +266,7 @@ def test_places():
 
 
 @pytest.mark.parametrize(
-    "use, error, match",
+    ("use", "error", "match"),
     [
         (lambda c: c["c"], KeyError, 'No key "c" at the root. It has "bias", "p"'),
         (

@@ -86,7 +86,7 @@ def test_updates_may_have_more_structure_but_no_other():
         "a": Box({"z": 1}),
         "b": [2],
     }
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="b"):
         meta.replace_boxed({"a": Box(1), "b": 2}, {"a": 5})
 
 

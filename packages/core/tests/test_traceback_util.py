@@ -93,7 +93,7 @@ def test_the_exception_is_the_same_object(library):
     def fun():
         raise error
 
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match="mine") as caught:
         library["outer"](fun)
     assert caught.value is error
     assert error.__notes__ == ["note"]

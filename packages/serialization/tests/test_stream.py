@@ -204,7 +204,7 @@ def test_failing_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux's /dev/full")
 def test_full_disk():
-    with pytest.raises(OSError) as info:
+    with pytest.raises(OSError, match=r"/dev/full|space") as info:
         serialize(TREE, "/dev/full")
     assert info.value.errno == errno.ENOSPC
     assert stat.S_ISCHR(os.stat("/dev/full").st_mode)

@@ -80,7 +80,7 @@ def test_glob_and_remove(file, tmp_path):
 
 def test_exclusive_creation(file):
     with pytest.raises(FileExistsError):
-        open(file, "x")
+        open(file, "x")  # noqa: SIM115
     with io.override_mode(io.BackendMode.DEFAULT), pytest.raises(FileExistsError):
         io.GFile(file, "x")
 

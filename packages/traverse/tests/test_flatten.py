@@ -289,7 +289,7 @@ def test_empty_node_is_one_true_object():
     assert type(empty_node)() is empty_node
     assert empty_node
     assert empty_node != ()
-    assert not (empty_node == ())
+    assert not (empty_node == ())  # noqa: SIM201
     assert {empty_node: repr(empty_node)} == {empty_node: "empty_node"}
 
 

@@ -17,7 +17,7 @@ MISSING = "does not have it"
 
 
 @pytest.mark.parametrize(
-    "statement, error, match",
+    ("statement", "error", "match"),
     [
         ("import flax.nnx", ModuleNotFoundError, "NNX is not part of this system"),
         ("from flax import nnx", ImportError, "NNX is not part of this system"),

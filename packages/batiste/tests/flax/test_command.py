@@ -71,7 +71,7 @@ def test_generations(run):
 
 
 @pytest.mark.parametrize(
-    "arguments, code, match",
+    ("arguments", "code", "match"),
     [
         ([], 2, "name a script, or give -m module or -c code"),
         (["--generation", "0.7", "x.py"], 2, "invalid choice: '0.7'"),

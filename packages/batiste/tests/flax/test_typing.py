@@ -19,7 +19,8 @@ def test_annotations_resolve():
 
 
 @pytest.mark.parametrize(
-    "x, expected", [("a", True), (3, True), ((1, "b"), True), ([1], False), ({}, False)]
+    ("x", "expected"),
+    [("a", True), (3, True), ((1, "b"), True), ([1], False), ({}, False)],
 )
 def test_what_can_be_a_key(x, expected):
     assert types.is_key_like(x) == expected

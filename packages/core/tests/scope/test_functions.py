@@ -96,7 +96,8 @@ def test_variables_of_a_wrong_structure():
 
 
 @pytest.mark.parametrize(
-    "bad, match", [(3, "type int"), ({"a": 3}, "entry 'a' of type int"), ("k", "str")]
+    ("bad", "match"),
+    [(3, "type int"), ({"a": 3}, "entry 'a' of type int"), ("k", "str")],
 )
 def test_keys_of_a_wrong_type(bad, match):
     for call in (lambda: init(ones)(bad), lambda: bind({}, rngs=bad)):

@@ -27,7 +27,7 @@ class Counting:
 
 
 @pytest.mark.parametrize(
-    "args, calls",
+    ("args", "calls"),
     [
         (((2,), jnp.float32), 1),
         (((2,), None, "x", (1, (b"y",))), 1),

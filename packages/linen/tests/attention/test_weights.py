@@ -44,7 +44,7 @@ def test_attention_equals_its_formula(batch):
     np.testing.assert_allclose(y, reference(q, k, v, bias, mask), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("q_length, kv_length", [(0, 3), (3, 0), (0, 0)])
+@pytest.mark.parametrize(("q_length", "kv_length"), [(0, 3), (3, 0), (0, 0)])
 def test_zero_sizes(q_length, kv_length):
     q, kv = jnp.ones((2, q_length, 3, 4)), jnp.ones((2, kv_length, 3, 4))
     y = dot_product_attention(q, kv, kv)

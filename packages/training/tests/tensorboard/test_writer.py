@@ -44,7 +44,7 @@ def test_scalars(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "shape, count", [((4, 5), 1), ((4, 5, 3), 1), ((4, 5, 4), 1), ((6, 4, 5, 1), 3)]
+    ("shape", "count"), [((4, 5), 1), ((4, 5, 3), 1), ((4, 5, 4), 1), ((6, 4, 5, 1), 3)]
 )
 def test_images(tmp_path, shape, count):
     image = np.random.default_rng(0).random(shape).astype(np.float32)
@@ -73,7 +73,7 @@ def test_images_of_integers_and_beyond_the_range(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "shape, count, channels",
+    ("shape", "count", "channels"),
     [((50,), 1, 1), ((50, 2), 1, 2), ((4, 50, 1), 3, 1), ((0, 50, 1), 0, 1)],
 )
 def test_sounds(tmp_path, shape, count, channels):
@@ -152,7 +152,7 @@ def test_flushing(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "use, match",
+    ("use", "match"),
     [
         (lambda w: w.scalar("loss", [1.0, 2.0], 0), r'scalar "loss".*shape \(2,\)'),
         (lambda w: w.image("x", np.zeros(3), 0), r'image "x" must have.*not \(3,\)'),
