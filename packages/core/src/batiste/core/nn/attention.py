@@ -11,7 +11,8 @@ from jax import lax
 from jax.nn import initializers
 
 from .. import struct
-from .linear import Initializer, _as_tuple, default_kernel_init, dense_general
+from .arrays import as_tuple
+from .linear import Initializer, default_kernel_init, dense_general
 
 if TYPE_CHECKING:
     from ..scope.scope import Scope
@@ -35,7 +36,7 @@ def _attention_axes(axis: Axes, ndim: int, where: str) -> tuple[int, ...]:
     """The attention axes of an array `(batch, *dims, heads, features)`."""
     if axis is None:
         return tuple(range(1, ndim - 2))
-    axes = _as_tuple(axis)
+    axes = as_tuple(axis)
     if not axes or any(not 1 <= ax < ndim - 2 for ax in axes):
         raise ValueError(
             f'The attention axes {axes} in "{where}" are not all between the batch '

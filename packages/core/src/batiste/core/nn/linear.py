@@ -10,6 +10,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.nn import initializers
 
+from .arrays import as_tuple, cast, normalize_axes
+
 if TYPE_CHECKING:
     from ..scope.scope import Scope
 
@@ -34,13 +36,6 @@ default_kernel_init = initializers.lecun_normal()
 default_embed_init = initializers.variance_scaling(1.0, "fan_in", "normal", out_axis=0)
 
 
-def _cast(x: Any, dtype: Any) -> jax.Array:
-    """Turns `x` into an array of `dtype`, without an equation if it is one already."""
-    if isinstance(x, jax.Array) and x.dtype == dtype and not x.weak_type:
-        return x
-    return jnp.asarray(x, dtype)
-
-
 def _add_bias(y: jax.Array, bias: jax.Array, dims: Sequence[int]) -> jax.Array:
     """Adds `bias`, whose axes are the axes `dims` of `y`, to `y`."""
     if bias.ndim == y.ndim:
@@ -49,22 +44,6 @@ def _add_bias(y: jax.Array, bias: jax.Array, dims: Sequence[int]) -> jax.Array:
     for dim in dims:
         shape[dim] = y.shape[dim]
     return lax.add(y, lax.broadcast_in_dim(bias, shape, dims))
-
-
-def _normalize_axes(axes: Iterable[int], ndim: int) -> tuple[int, ...]:
-    """Makes axes non-negative; raises ValueError for one out of range or repeated."""
-    axes = tuple(axes)
-    result = tuple(ax + ndim if ax < 0 else ax for ax in axes)
-    if any(not 0 <= ax < ndim for ax in result) or len(set(result)) != len(result):
-        raise ValueError(
-            f"Axes {axes} do not name distinct axes of an input with {ndim} "
-            f"dimensions. Use values from {-ndim} to {ndim - 1}, each axis once."
-        )
-    return result
-
-
-def _as_tuple(x: int | Iterable[int]) -> tuple[int, ...]:
-    return tuple(x) if isinstance(x, Iterable) else (x,)
 
 
 def _init_flat(
@@ -130,8 +109,8 @@ def dense_general(
     >>> y.shape, variables['params']['kernel'].shape
     ((2, 3, 2), (5, 4, 3, 2))
     """
-    inputs = _cast(inputs, dtype)
-    features, axis = _as_tuple(features), _as_tuple(axis)
+    inputs = cast(inputs, dtype)
+    features, axis = as_tuple(features), as_tuple(axis)
     batch_dims = tuple(batch_dims)
     if set(batch_dims) != set(range(len(batch_dims))):
         raise ValueError(
@@ -139,8 +118,8 @@ def dense_general(
             "starting from 0. Move the batch axes of the input to the front."
         )
     ndim, n_batch = inputs.ndim, len(batch_dims)
-    _normalize_axes((*batch_dims, *axis), ndim)
-    axis = _normalize_axes(axis, ndim)
+    normalize_axes((*batch_dims, *axis), ndim)
+    axis = normalize_axes(axis, ndim)
 
     batch_shape = tuple(inputs.shape[ax] for ax in batch_dims)
     contracted = tuple(inputs.shape[ax] for ax in axis)
@@ -151,14 +130,14 @@ def dense_general(
     kernel_axes = tuple(range(n_batch, n_batch + len(axis)))
     out = lax.dot_general(
         inputs,
-        _cast(kernel, dtype),
+        cast(kernel, dtype),
         ((axis, kernel_axes), (batch_dims, tuple(range(n_batch)))),
         precision=precision,
     )
     if bias:
         b = scope.param("bias", _init_flat(bias_init, batch_shape, features))
         feature_dims = range(out.ndim - len(features), out.ndim)
-        out = _add_bias(out, _cast(b, dtype), (*range(n_batch), *feature_dims))
+        out = _add_bias(out, cast(b, dtype), (*range(n_batch), *feature_dims))
     return out
 
 
@@ -198,7 +177,7 @@ def dense(
     >>> y.shape, variables['params']['kernel'].shape
     ((2, 3), (4, 3))
     """
-    inputs = _cast(inputs, dtype)
+    inputs = cast(inputs, dtype)
     if not inputs.ndim:
         raise ValueError(
             f'The input of dense in "{scope.path_text}" is a scalar. It needs at '
@@ -207,13 +186,13 @@ def dense(
     kernel = scope.param("kernel", kernel_init, (inputs.shape[-1], features))
     y = lax.dot_general(
         inputs,
-        _cast(kernel, dtype),
+        cast(kernel, dtype),
         (((inputs.ndim - 1,), (0,)), ((), ())),
         precision=precision,
     )
     if bias:
         b = scope.param("bias", bias_init, (features,))
-        y = _add_bias(y, _cast(b, dtype), (y.ndim - 1,))
+        y = _add_bias(y, cast(b, dtype), (y.ndim - 1,))
     return y
 
 
@@ -287,8 +266,8 @@ def conv(
     >>> y.shape, variables['params']['kernel'].shape
     ((1, 8, 8, 4), (3, 3, 3, 4))
     """
-    inputs = _cast(inputs, dtype)
-    kernel_size = _as_tuple(kernel_size)
+    inputs = cast(inputs, dtype)
+    kernel_size = as_tuple(kernel_size)
     spatial = len(kernel_size)
     numbers = _conv_dimension_numbers(scope, inputs, kernel_size)
     in_features = inputs.shape[-1]
@@ -305,7 +284,7 @@ def conv(
     )
     y = lax.conv_general_dilated(
         inputs,
-        _cast(kernel, dtype),
+        cast(kernel, dtype),
         strides or (1,) * spatial,
         padding,
         lhs_dilation=input_dilation,
@@ -316,7 +295,7 @@ def conv(
     )
     if bias:
         b = scope.param("bias", bias_init, (features,))
-        y = _add_bias(y, _cast(b, dtype), (y.ndim - 1,))
+        y = _add_bias(y, cast(b, dtype), (y.ndim - 1,))
     return y
 
 
@@ -366,15 +345,15 @@ def conv_transpose(
     >>> y.shape
     (1, 16, 4)
     """
-    inputs = _cast(inputs, dtype)
-    kernel_size = _as_tuple(kernel_size)
+    inputs = cast(inputs, dtype)
+    kernel_size = as_tuple(kernel_size)
     numbers = _conv_dimension_numbers(scope, inputs, kernel_size)
     kernel = scope.param(
         "kernel", kernel_init, (*kernel_size, inputs.shape[-1], features)
     )
     y = lax.conv_transpose(
         inputs,
-        _cast(kernel, dtype),
+        cast(kernel, dtype),
         strides or (1,) * len(kernel_size),
         padding,
         rhs_dilation=kernel_dilation,
@@ -383,7 +362,7 @@ def conv_transpose(
     )
     if bias:
         b = scope.param("bias", bias_init, (features,))
-        y = _add_bias(y, _cast(b, dtype), (y.ndim - 1,))
+        y = _add_bias(y, cast(b, dtype), (y.ndim - 1,))
     return y
 
 

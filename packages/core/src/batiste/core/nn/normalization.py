@@ -14,7 +14,7 @@ from jax import lax
 from jax.nn import initializers
 
 from ..types import Array, ArrayLike, Dtype, Initializer
-from .linear import _as_tuple, _cast, _normalize_axes
+from .arrays import as_tuple, cast, normalize_axes
 
 if TYPE_CHECKING:
     from ..scope.scope import Scope
@@ -100,8 +100,8 @@ def batch_norm(
     >>> variables['batch_stats']['mean'].shape
     (3,)
     """
-    x = _cast(x, jnp.float32)
-    feature_axes = sorted(_normalize_axes(_as_tuple(axis), x.ndim))
+    x = cast(x, jnp.float32)
+    feature_axes = sorted(normalize_axes(as_tuple(axis), x.ndim))
     batch_axes = tuple(i for i in range(x.ndim) if i not in feature_axes)
     features = tuple(x.shape[i] for i in feature_axes)
 
@@ -131,7 +131,7 @@ def batch_norm(
     if bias:
         offset = scope.param("bias", bias_init, features)
         y += lax.expand_dims(offset, batch_axes)
-    return _cast(y, dtype)
+    return cast(y, dtype)
 
 
 def layer_norm(
@@ -174,10 +174,10 @@ def layer_norm(
     mean, var = _moments(x, (-1,), keepdims=True)
     factor = lax.rsqrt(var + epsilon)
     if scale:
-        factor = factor * _cast(scope.param("scale", scale_init, features), dtype)
+        factor = factor * cast(scope.param("scale", scale_init, features), dtype)
     y = (x - mean) * factor
     if bias:
-        y = y + _cast(scope.param("bias", bias_init, features), dtype)
+        y = y + cast(scope.param("bias", bias_init, features), dtype)
     return y
 
 
@@ -225,7 +225,7 @@ def group_norm(
     >>> y.shape
     (2, 5, 6)
     """
-    x = _cast(x, jnp.float32)
+    x = cast(x, jnp.float32)
     channels = x.shape[-1]
     groups = _count_groups(scope, channels, num_groups, group_size)
 
@@ -240,7 +240,7 @@ def group_norm(
         y = y * scope.param("scale", scale_init, param_shape)
     if bias:
         y = y + scope.param("bias", bias_init, param_shape)
-    return _cast(y, dtype)
+    return cast(y, dtype)
 
 
 def _count_groups(
