@@ -1,6 +1,5 @@
-"""Tables of modules, as text and as data."""
+"""Tests of batiste.linen.summary.table."""
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -233,12 +232,9 @@ def test_module_paths_are_unbound_copies():
     assert paths["Dense_1"].scope is None
 
 
-def test_rows_are_data():
-    row_fields = [field.name for field in dataclasses.fields(summary.Row)]
-    assert row_fields[:5] == ["path", "module_copy", "method", "inputs", "outputs"]
-    row = summary.Row((), Foo(), "__call__", None, None, {}, {"params": {"w": X}})
-    assert row.module_type is Foo  # the field that 0.6.9 has instead
-    assert row.size_and_bytes(["params", "cache"]) == {
-        "params": (144, 576),
-        "cache": (0, 0),
-    }
+def test_a_table_is_a_list_of_rows_with_columns():
+    row = summary.Row((), Foo(), "__call__", None, None, {}, {})
+    table = summary.Table(row.module_copy, ["params"], [row])
+    assert table == [row]
+    assert table.module == Foo()
+    assert table.collections == ["params"]

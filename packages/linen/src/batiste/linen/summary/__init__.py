@@ -1,6 +1,7 @@
 """Tables that show what a module consists of."""
 
-from .table import Row, Table, module_paths, tabulate
+from .rows import Row
+from .table import Table, module_paths, tabulate
 
 __all__ = [
     "Row",

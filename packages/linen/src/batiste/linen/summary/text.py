@@ -9,15 +9,27 @@ from typing import Any
 import jax
 import numpy as np
 
+from ..module.state import ModuleBase
+
 __all__ = ["ArraySpec", "block_text", "describe"]
 
 
 @dataclasses.dataclass(frozen=True)
 class ArraySpec:
-    """The type of an array, printed as `float32[16,3]`."""
+    r"""The type of an array.
+
+    Attributes:
+      shape: the array's shape.
+      dtype: its dtype.
+
+    As text it is `float32[16,3]`, with rich's markup for a dim dtype.
+
+    >>> print(ArraySpec((16, 3), np.dtype("float32")))
+    [dim]float32[/dim]\[16,3]
+    """
 
     shape: tuple[int, ...]
-    dtype: Any
+    dtype: Any  # of NumPy, of JAX's extensions, or of a PRNG key
 
     def __str__(self) -> str:
         shape = ",".join(map(str, self.shape))
@@ -25,7 +37,18 @@ class ArraySpec:
 
 
 def describe(value: Any) -> Any:
-    """Replaces arrays by `ArraySpec`s and containers by dicts and lists."""
+    """Replaces arrays by `ArraySpec`s, and containers by dicts and lists.
+
+    Args:
+      value: anything.
+
+    Returns:
+      For a mapping or a dataclass (but not a module) a dict, for a sequence a list,
+      and what is neither a container nor an array as it is.
+
+    >>> describe({"x": np.zeros(2), "n": (1, None)})
+    {'n': [1, None], 'x': ArraySpec(shape=(2,), dtype=dtype('float64'))}
+    """
     if isinstance(value, (jax.Array, np.ndarray, jax.ShapeDtypeStruct, np.generic)):
         return ArraySpec(tuple(value.shape), value.dtype)
     if isinstance(value, type) and issubclass(value, np.generic):
@@ -36,50 +59,59 @@ def describe(value: Any) -> Any:
         return {str(key): describe(value[key]) for key in sorted(value, key=str)}
     if isinstance(value, (list, tuple)):
         return [describe(item) for item in value]
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        # Modules are dataclasses, but to be shown as they print.
-        if not hasattr(value, "_state"):
-            return {
-                field.name: describe(getattr(value, field.name))
-                for field in dataclasses.fields(value)
-            }
-    return value
+    # Modules are dataclasses, too, but to be shown as they print.
+    if isinstance(value, (type, ModuleBase)) or not dataclasses.is_dataclass(value):
+        return value
+    return {
+        field.name: describe(getattr(value, field.name))
+        for field in dataclasses.fields(value)
+    }
 
 
 def block_text(value: Any) -> str:
-    """A described value in block style: a line for each entry, nested by indenting."""
+    """Writes a described value with a line for each entry, nested by indenting.
+
+    Args:
+      value: what `describe` returns.
+
+    Returns:
+      Lines of text, with rich's markup.
+
+    >>> print(block_text({"flag": True, "shape": [2, {"x": None}]}))
+    flag: True
+    shape:
+    - 2
+    - x: None
+    """
     return "\n".join(_lines(value))
 
 
 def _lines(value: Any) -> list[str]:
+    lines: list[str] = []
     if isinstance(value, dict):
-        lines = []
         for key, item in value.items():
-            below = _lines(item)
             if isinstance(item, dict) and item:
-                lines += [f"{key}:", *("  " + line for line in below)]
+                lines += [f"{key}:", *("  " + line for line in _lines(item))]
             elif isinstance(item, list) and item:
-                lines += [f"{key}:", *below]
+                lines += [f"{key}:", *_lines(item)]
             else:
                 lines.append(f"{key}: {_scalar(item)}")
-        return lines
-    if isinstance(value, list):
-        lines = []
+    elif isinstance(value, list):
         for item in value:
-            first, *rest = _lines(item) if item or item == 0 else [_scalar(item)]
+            is_empty = isinstance(item, (dict, list)) and not item
+            first, *rest = [_scalar(item)] if is_empty else _lines(item)
             lines += [f"- {first}", *("  " + line for line in rest)]
-        return lines
-    return [_scalar(value)]
+    else:
+        lines.append(_scalar(value))
+    return lines
 
 
 def _scalar(value: Any) -> str:
-    if isinstance(value, (dict, list)):
-        return "{}" if isinstance(value, dict) else "\\[]"
+    if isinstance(value, dict):
+        return "{}"
+    if isinstance(value, list):
+        return "\\[]"
     if isinstance(value, ArraySpec):
         return str(value)
-    return _escape(str(value).replace("\n", "\\n"))
-
-
-def _escape(text: str) -> str:
     # What looks like a tag would vanish from a rich table.
-    return text.replace("[", "\\[")
+    return str(value).replace("\n", "\\n").replace("[", "\\[")

@@ -1,0 +1,285 @@
+"""The rows of a module's table, made from one abstract run.
+
+The run is recorded as calls of methods. Each variable that it leaves belongs to the
+module that owns it, and counts for the nearest row above it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any
+
+import jax
+
+from batiste.core.scope import CollectionFilter, in_filter
+from batiste.core.types import Key, Keys, Path, Tree, Variables
+
+from ..module.context import context
+from ..module.state import ModuleBase
+from .costs import Runnable, call_flops, call_vjp_flops, split_leaves
+from .text import describe
+
+__all__ = ["Row", "make_rows"]
+
+
+@dataclasses.dataclass
+class Row:
+    """One call of one module's method.
+
+    Attributes:
+      path: the names from the root to the module.
+      module_copy: an unbound copy of the module.
+      method: the method's name.
+      inputs: a description of the arguments.
+      outputs: a description of what was returned.
+      module_variables: the module's own variables by collection, without those of
+        its submodules.
+      counted_variables: the variables that the row's counts are about: its own and
+        those of submodules that the table does not show.
+      flops: the floating point operations of the call, -1 if not asked for.
+      vjp_flops: the same for the call and its gradient.
+
+    >>> import batiste.linen as nn
+    >>> shape = jax.ShapeDtypeStruct((4, 3), "float32")
+    >>> row = make_rows(nn.Dense(2), jax.random.key(0), (shape,), {})[0]
+    >>> row.module_type.__name__, row.method, row.size_and_bytes(["params"])
+    ('Dense', '__call__', {'params': (8, 32)})
+    """
+
+    path: Path
+    module_copy: Any
+    method: str
+    inputs: Any
+    outputs: Any
+    module_variables: dict[str, dict[str, Any]]
+    counted_variables: dict[str, dict[str, Any]]
+    flops: int = -1
+    vjp_flops: int = -1
+
+    @property
+    def module_type(self) -> type:
+        """The module's class."""
+        return type(self.module_copy)
+
+    def size_and_bytes(self, collections: Iterable[str]) -> dict[str, tuple[int, int]]:
+        """Counts the elements and the bytes of the row's variables by collection."""
+        return {
+            col: _size_and_bytes(self.counted_variables.get(col, {}))
+            for col in collections
+        }
+
+
+def _size_and_bytes(tree: Tree) -> tuple[int, int]:
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if hasattr(leaf, "size")]
+    size = sum(leaf.size for leaf in leaves)
+    return size, sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+
+
+def make_rows(
+    module: Runnable,
+    rngs: Key | Keys,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    depth: int | None = None,
+    show_repeated: bool = False,
+    mutable: CollectionFilter = True,
+    flops: bool = False,
+    vjp_flops: bool = False,
+) -> list[Row]:
+    """Initializes a module abstractly and notes the calls of its methods.
+
+    Args:
+      module: the module.
+      rngs: PRNG keys, as for `Module.init`.
+      args: positional arguments of `Module.init`; shapes suffice.
+      kwargs: its keyword arguments.
+      depth: how many levels of submodules have rows; all by default.
+      show_repeated: whether later calls of the same module have rows, too.
+      mutable: a filter that selects the collections.
+      flops: whether to count the operations of each call.
+      vjp_flops: whether to count those of each call with its gradient.
+
+    Returns:
+      The rows, in the order in which the calls began.
+
+    >>> import batiste.linen as nn
+    >>> model = nn.Sequential([nn.Dense(2), nn.relu])
+    >>> x = jax.ShapeDtypeStruct((4, 3), "float32")
+    >>> [row.path for row in make_rows(model, jax.random.key(0), (x,), {})]
+    [(), ('layers_0',)]
+    """
+    calls, variables = _record_calls(module, rngs, args, kwargs, mutable)
+    shown = [c for c in calls if depth is None or len(c.path) <= depth]
+    owned, counted = _assign_variables(
+        variables, {call.path for call in calls}, {call.path for call in shown}
+    )
+    rows: list[Row] = []
+    seen: set[Path] = set()
+    for call in shown:
+        repeated = call.path in seen
+        if repeated and not show_repeated:
+            continue
+        seen.add(call.path)
+        row = Row(
+            path=call.path,
+            module_copy=call.module,
+            method=call.method,
+            inputs=describe(_as_one_tree(call.args, call.kwargs)),
+            outputs=describe(call.outputs),
+            module_variables={} if repeated else owned.get(call.path, {}),
+            counted_variables={} if repeated else counted.get(call.path, {}),
+        )
+        at_path = {col: _subtree(tree, call.path) for col, tree in variables.items()}
+        cost = (call.module, call.method, at_path, rngs, call.args, call.kwargs)
+        if flops:
+            row.flops = call_flops(*cost)
+        if vjp_flops:
+            row.vjp_flops = call_vjp_flops(*cost)
+        rows.append(row)
+    return rows
+
+
+# Recording
+
+
+@dataclasses.dataclass
+class _Call:
+    """A call of a method, with shapes in place of arrays."""
+
+    path: Path
+    module: Any
+    method: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    outputs: Tree = None
+
+
+def _record_calls(
+    module: Runnable,
+    rngs: Key | Keys,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    mutable: CollectionFilter,
+) -> tuple[list[_Call], Variables]:
+    """Runs `init` abstractly: all calls in the order they began, and variables."""
+    calls: list[_Call] = []
+    active: list[ModuleBase] = []
+
+    def record(
+        called: Any,
+        method: str,
+        run: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        # A method that calls another of the same module is one call, and so is a
+        # transformed method with the method it transforms.
+        if any(other is called for other in active):
+            return run(*args, **kwargs)
+        abstract_args, abstract_kwargs = _abstract((args, kwargs))
+        path = called.scope.path
+        call = _Call(path, called.clone(), method, abstract_args, abstract_kwargs)
+        calls.append(call)
+        active.append(called)
+        try:
+            outputs = run(*args, **kwargs)
+        finally:
+            active.pop()
+        call.outputs = _abstract(outputs)
+        return outputs
+
+    # Flags and functions among the arguments stay as they are.
+    arrays, rebuild = split_leaves((rngs, args, kwargs), _is_array, _is_opaque)
+
+    def run(arrays: list[Any]) -> Variables:
+        rngs, args, kwargs = rebuild(arrays)
+        context.recorders.append(record)
+        context.refresh()
+        try:
+            return module.init(rngs, *args, mutable=mutable, **kwargs)
+        finally:
+            context.recorders.pop()
+            context.refresh()
+
+    variables = jax.eval_shape(run, arrays)
+    return calls, {
+        col: dict(tree) for col, tree in variables.items() if in_filter(mutable, col)
+    }
+
+
+def _is_array(leaf: Any) -> bool:
+    return hasattr(leaf, "shape") and hasattr(leaf, "dtype")
+
+
+def _is_opaque(value: Any) -> bool:
+    return value is None or isinstance(value, ModuleBase)
+
+
+def _abstract(tree: Tree) -> Tree:
+    """The tree without data and bound modules: tracers must not outlive the trace."""
+
+    def abstract(leaf: Any) -> Any:
+        if _is_array(leaf):
+            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+        return leaf.clone() if isinstance(leaf, ModuleBase) else leaf
+
+    return jax.tree.map(abstract, tree, is_leaf=_is_opaque)
+
+
+def _as_one_tree(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tree:
+    """Arguments as one tree, no deeper than it needs to be."""
+    inputs = [*args, kwargs] if kwargs else [*args]
+    return inputs[0] if len(inputs) == 1 else inputs
+
+
+# Whose a variable is
+
+
+def _assign_variables(
+    variables: Variables, called: Collection[Path], shown: Collection[Path]
+) -> tuple[dict[Path, Any], dict[Path, Any]]:
+    """Gives each variable to the module that owns it and to the row that counts it.
+
+    Returns dicts from paths to collections to nested dicts.
+    """
+    scopes = {path[:n] for path in called for n in range(len(path) + 1)}
+    owned: dict[Path, Any] = {}
+    counted: dict[Path, Any] = {}
+    for col, tree in variables.items():
+        for scope, name, value in _variables_of(tree, scopes):
+            for paths, result in (called, owned), (shown, counted):
+                place = _nearest(scope, paths)
+                inner = result.setdefault(place, {}).setdefault(col, {})
+                for step in scope[len(place) :]:
+                    inner = inner.setdefault(step, {})
+                inner[name] = value
+    return owned, counted
+
+
+def _variables_of(
+    tree: Mapping[str, Any], scopes: Collection[Path], path: Path = ()
+) -> Iterator[tuple[Path, str, Any]]:
+    """Yields path, name and value of what lies in the scopes, also whole dicts."""
+    for name, value in tree.items():
+        below = (*path, name)
+        if isinstance(value, Mapping) and below in scopes:
+            yield from _variables_of(value, scopes, below)
+        else:
+            yield path, name, value
+
+
+def _nearest(path: Path, paths: Collection[Path]) -> Path:
+    """The longest beginning of `path` that is among `paths`, by default the root."""
+    while path and path not in paths:
+        path = path[:-1]
+    return path
+
+
+def _subtree(tree: Tree, path: Path) -> Tree:
+    for name in path:
+        if not isinstance(tree, Mapping) or name not in tree:
+            return {}
+        tree = tree[name]
+    return tree
