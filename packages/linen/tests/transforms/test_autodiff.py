@@ -1,4 +1,4 @@
-"""Tests of batiste.linen.transforms.autodiff and .custom_rules."""
+"""Tests of batiste.linen.transforms.autodiff."""
 
 from typing import Any
 
@@ -152,55 +152,3 @@ def test_linearize():
     params = dict(params["a"])
     ones = jax.tree.map(jnp.ones_like, params)
     assert_close(found, jax.jvp(dense, (params, X), (ones, jnp.cos(X))))
-
-
-def sign_rule(**options):
-    def forward(mdl, x):
-        return nn.vjp(call, mdl, x, **options)
-
-    def backward(vjp_fn, y_bar):
-        return jax.tree.map(jnp.sign, vjp_fn(y_bar))
-
-    return nn.custom_vjp(call, forward, backward)
-
-
-def test_custom_vjp():
-    def fn(mdl, a, b, x):
-        return sign_rule()(a, x).sum()
-
-    y, params = run(fn)
-    value, gradients = jax.value_and_grad(Net(fn).apply, argnums=(0, 1))(
-        {"params": params}, X
-    )
-    plain = jax.grad(lambda p, x: dense(p, x).sum(), argnums=(0, 1))(
-        dict(params["a"]), X
-    )
-    assert_close(value, y)
-    assert_close([gradients[0]["params"]["a"], gradients[1]], [
-        jax.tree.map(jnp.sign, g) for g in plain])  # fmt: skip
-
-
-def test_custom_vjp_of_several_modules():
-    def fn(mdl, a, b, x):
-        return sign_rule(multi_scope=True)(nn.Sequential([a, b]), x).sum()
-
-    _, params = run(fn)
-    gradients = jax.grad(Net(fn).apply)({"params": params}, X)
-    assert set(np.abs(jax.tree.leaves(gradients)[0]).ravel()) <= {0.0, 1.0}
-
-
-def test_custom_jvp():
-    def fn(mdl, a, b, x):
-        def rule(mdl, primals, tangents, variable_tangents):
-            along = variable_tangents["params"]["bias"]
-            return call(mdl, *primals), 3 * tangents[0] + 5 * along
-
-        return nn.custom_jvp(call, rule)(a, x).sum()
-
-    y, params = run(fn)
-    assert_close(y, dense(dict(params["a"]), X).sum())
-    variables_bar, x_bar = jax.grad(Net(fn).apply, argnums=(0, 1))(
-        {"params": params}, X
-    )
-    assert_close(x_bar, 3 * jnp.ones_like(X))
-    assert_close(variables_bar["params"]["a"]["bias"], jnp.array([10.0, 10.0]))

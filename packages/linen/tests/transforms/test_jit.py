@@ -1,6 +1,4 @@
-"""Tests of batiste.linen.transforms.jit and .fingerprints."""
-
-from typing import Any
+"""Tests of batiste.linen.transforms.jit."""
 
 import jax
 import numpy as np
@@ -68,20 +66,6 @@ def test_compiled_once_for_equal_modules(layer):
     assert len(traced) == 5
 
 
-def test_compiled_again_for_other_modules():
-    stack = Stack(nn.jit(Layer, variables=True), (1, 1.0, True, 0.0, -0.0, "a", (1,)))
-    variables = stack.init(KEY, X)
-    assert len(traced) == 7
-    stack.init(KEY, X)
-    assert len(traced) == 7
-    del traced[:]
-    # Arrays are no key to find anything by, but they work.
-    stack = Stack(nn.jit(Layer, variables=True), (X, np.ones(2), jnp.tanh, jnp.tanh))
-    variables = stack.init(KEY, X)
-    stack.apply(variables, X)
-    assert len(traced) == 2 * 3
-
-
 def test_functions_of_a_file_are_compiled_once():
     class Net(nn.Module):
         @nn.compact
@@ -140,18 +124,17 @@ class Flagged(nn.Module):
         return 2 * x if double else x
 
 
-@pytest.mark.parametrize("transform", [nn.jit, nn.remat])
-def test_static_arguments(transform):
+def test_static_arguments():
     class Net(nn.Module):
         @nn.compact
         def __call__(self, x, negate):
-            return transform(Flagged, static_argnums=(2,))(name="a")(x, negate)
+            return nn.jit(Flagged, static_argnums=(2,))(name="a")(x, negate)
 
     variables = Net().init(KEY, X, False)
     y = Net().apply(variables, X, True)
     np.testing.assert_allclose(y, -Net().apply(variables, X, False), rtol=1e-6)
     with pytest.raises(ValueError, match="Argument 0 is the module"):
-        transform(Flagged, static_argnums=0)
+        nn.jit(Flagged, static_argnums=0)
 
 
 def test_static_names():
@@ -167,41 +150,13 @@ def test_static_names():
 
 
 def test_variables_that_are_not_lifted():
-    net = Stack(nn.remat(nn.BatchNorm, variables="params"), ())
-
     class Net(nn.Module):
         @nn.compact
         def __call__(self, x):
             return nn.jit(_read, variables="params")(self, x)
 
     assert not Net().apply({"state": {"v": 1.0}}, X)
-    assert net.apply({}, X) is X
 
 
 def _read(mdl, x):
     return mdl.has_variable("state", "v")
-
-
-def test_checkpoint_saves_what_the_policy_says():
-    class Net(nn.Module):
-        transform: Any
-
-        @nn.compact
-        def __call__(self, x):
-            return self.transform(Two)(name="two")(x).sum()
-
-    class Two(nn.Module):
-        @nn.compact
-        def __call__(self, x):
-            return jnp.sin(nn.Dense(4)(jnp.sin(nn.Dense(4)(x))))
-
-    variables = Net(nn.remat).init(KEY, X)
-
-    def sines(transform):
-        grad = jax.grad(Net(transform).apply)
-        return str(jax.make_jaxpr(grad)(variables, X)).count(" sin ")
-
-    def saving(cls):
-        return nn.remat(cls, policy=jax.checkpoint_policies.everything_saveable)
-
-    assert sines(nn.remat) > sines(saving)

@@ -1,4 +1,4 @@
-"""Transforms of one's own, of functions of scopes, applied to modules."""
+"""Tests of batiste.linen.transforms.lift_transform: transforms of one's own."""
 
 import functools
 import pickle

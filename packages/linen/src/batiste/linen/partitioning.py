@@ -25,8 +25,8 @@ from batiste.spmd import RulesFallback, with_logical_constraint
 
 from . import transforms
 from .module.context import context
-from .transforms.call import call_lifted
-from .transforms.target import Call, lift_target
+from .transforms.call import LiftedCall
+from .transforms.target import lift_target
 
 __all__ = [
     "AxisMetadata",
@@ -493,24 +493,18 @@ def remat(
         "policy": policy,
     }
     return lift_target(
-        _remat_call, remat, target, options, methods, prefix="Core_remat_static"
+        core_remat_static,
+        remat,
+        target,
+        options,
+        methods,
+        prefix="Core_remat_static",
+        call_type=_RematCall,
     )
 
 
-def _remat_call(**options: Any) -> Call:
-    def call(
-        fn: Callable[..., Any], module: Any, args: tuple, kwargs: Any, cls: Any
-    ) -> Any:
-        return call_lifted(
-            lambda body: core_remat_static(body, **options),
-            fn,
-            module,
-            args,
-            kwargs,
-            cls,
-        )
-
-    return call
+class _RematCall(LiftedCall):
+    transforms_kwargs = True
 
 
 def _as_tuple(value: int | Iterable[int]) -> tuple[int, ...]:

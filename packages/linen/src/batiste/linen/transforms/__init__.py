@@ -1,9 +1,9 @@
 """JAX's transformations for modules: of classes, of methods, and of functions."""
 
 from .autodiff import grad, jvp, linearize, value_and_grad, vjp
-from .control_flow import cond, switch
+from .control_flow import cond, switch, while_loop
 from .custom_rules import custom_jvp, custom_vjp
-from .jit import checkpoint, jit, remat
+from .jit import jit
 from .lift_transform import (
     decorator_lift_transform,
     lift_direct_transform,
@@ -12,7 +12,8 @@ from .lift_transform import (
 )
 from .named_call import named_call
 from .parallel import pmap, shard_map
-from .scan import remat_scan, scan, while_loop
+from .remat import checkpoint, remat, remat_scan
+from .scan import scan
 from .variables import add_metadata_axis, fold_rngs, map_variables
 from .vmap import vmap
 

@@ -2,51 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+from batiste.core import Scope
+from batiste.core.types import Function, Tree
 
 from ..module.state import ModuleBase, state_of
-from .module_map import ModuleMap, check_output
+from .module_map import ModuleMap, ModuleSlot, Rebuilt, check_output
 
-__all__ = ["LiftedBody", "call_lifted", "commit_cursors", "continues_names"]
-
-Lifter = Callable[[Callable[..., Any]], Callable[..., Any]]
+__all__ = ["LiftedBody", "LiftedCall", "commit_cursors", "continues_names"]
 
 
 class LiftedBody:
     """A function of modules as a function of scopes, to give to `batiste.core.lift`.
 
+    It keeps no scope alive, as JAX may keep it for long.
+
     Args:
       fn: the function; its first argument is a module.
-      module_map: the modules of the call.
+      module_map: the modules of the call, all of them added.
       target: the slot of the first argument, or a tree of slots.
       kwargs: keyword arguments that do not pass through the transform.
+
+    Attributes:
+      cursors: after a call, the numbers of the module's next unnamed submodules.
     """
 
     def __init__(
         self,
-        fn: Callable[..., Any],
+        fn: Function,
         module_map: ModuleMap,
-        target: Any,
-        kwargs: Mapping[str, Any] | None = None,
+        target: Tree,
+        kwargs: Mapping[str, Tree] | None = None,
     ):
-        self.fn = fn
-        self.module_map = module_map
-        self.target = target
-        self.kwargs = kwargs or {}
         self.cursors: dict[str, int] = {}
+        self._fn = fn
+        self._specs = module_map.specs
+        self._has_slots = module_map.has_slots
+        self._target = target
+        self._kwargs = kwargs
         self.__name__ = getattr(fn, "__name__", type(fn).__name__)
 
-    def __call__(self, scopes: Any, *args: Any, **kwargs: Any) -> Any:
-        rebuilt = self.module_map.rebuild(scopes)
+    def __call__(self, scopes: list[Scope], *args: Tree, **kwargs: Tree) -> Tree:
+        """Makes the modules on lifted scopes, and runs the function on them.
+
+        Raises:
+          TransformedMethodReturnValueError: it returns a module or variable.
+        """
+        rebuilt = Rebuilt(self._specs, scopes)
         try:
-            module = rebuilt.fill(self.target)
-            args = tuple([rebuilt.fill(arg) for arg in args])
-            kwargs = {
-                name: rebuilt.fill(value)
-                for name, value in {**self.kwargs, **kwargs}.items()
-            }
-            y = self.fn(module, *args, **kwargs)
+            target = self._target
+            if type(target) is ModuleSlot:
+                module = rebuilt.modules[target.index]
+            else:
+                module = rebuilt.fill(target)
+            if self._kwargs:
+                kwargs = {**self._kwargs, **kwargs}
+            if self._has_slots:
+                args = tuple([rebuilt.fill(arg) for arg in args])
+                kwargs = {name: rebuilt.fill(value) for name, value in kwargs.items()}
+            y = self._fn(module, *args, **kwargs)
             check_output(y, self.__name__)
             if isinstance(module, ModuleBase):
                 self.cursors = state_of(module).cursors
@@ -55,44 +71,78 @@ class LiftedBody:
             rebuilt.release()
 
 
-def call_lifted(
-    lifter: Lifter,
-    fn: Callable[..., Any],
-    module: Any,
-    args: tuple,
-    kwargs: Mapping[str, Any],
-    cls: type | None = None,
-    closed_kwargs: bool = False,
-) -> Any:
-    """Calls `fn(module, *args, **kwargs)` through a lifted transform.
+class LiftedCall:
+    """Runs functions of modules through a transform of functions of scopes.
 
     Args:
-      lifter: makes a lifted function of scopes of a function of scopes.
-      fn: the function.
-      module: a bound module, or a tree of them.
-      args: positional arguments; modules and variables among them are lifted too.
-      kwargs: keyword arguments, likewise.
-      cls: the class that the module has inside, by default its own.
-      closed_kwargs: whether keyword arguments go around the transform.
+      transform: the transform, one of `batiste.core.lift`.
+      options: its keyword arguments.
     """
-    module_map = ModuleMap(module, cls)
-    args = tuple([module_map.add(arg) for arg in args])
-    if kwargs:
-        kwargs = {name: module_map.add(value) for name, value in kwargs.items()}
-    target = module_map.add_target()
-    scopes = module_map.scopes
-    if closed_kwargs:
-        body = LiftedBody(fn, module_map, target, kwargs)
-        y = lifter(body)(scopes, *args)
-    else:
-        body = LiftedBody(fn, module_map, target)
-        y = lifter(body)(scopes, *args, **kwargs)
-    if continues_names(module):
-        commit_cursors(module, body.cursors)
-    return y
+
+    transforms_kwargs: ClassVar[bool] = False
+    """Whether keyword arguments pass through the transform, not around it."""
+
+    argnums: ClassVar[tuple[str, ...]] = ()
+    """The options that are positions of arguments, of which the module is number 0."""
+
+    def __init__(self, transform: Function, options: Mapping[str, Any]):
+        self.transform = transform
+        self.options = {
+            name: _without_module(option) if name in self.argnums else option
+            for name, option in options.items()
+        }
+
+    def __call__(
+        self,
+        fn: Function,
+        module: Tree,
+        args: tuple[Tree, ...],
+        kwargs: Mapping[str, Tree],
+        cls: type[ModuleBase] | None = None,
+    ) -> Tree:
+        """Returns `fn(module, *args, **kwargs)`, run through the transform.
+
+        Args:
+          fn: the function.
+          module: a bound module, or a tree of them.
+          args: positional arguments; modules and variables among them are lifted too.
+          kwargs: keyword arguments, likewise.
+          cls: the class that the module has inside, by default its own.
+
+        Raises:
+          CallCompactUnboundModuleError: the module is not bound.
+          TransformTargetError: it is no module.
+          TransformedMethodReturnValueError: `fn` returns a module or variable.
+        """
+        module_map = ModuleMap(module, cls)
+        args = module_map.add_args(args)
+        kwargs = module_map.add_kwargs(kwargs)
+        target = module_map.add_target()
+        if self.transforms_kwargs:
+            body = LiftedBody(fn, module_map, target)
+            lifted = self.transform(body, **self.options)
+            y = lifted(module_map.scopes, *args, **kwargs)
+        else:
+            body = LiftedBody(fn, module_map, target, kwargs)
+            lifted = self.transform(body, **self.options)
+            y = lifted(module_map.scopes, *args)
+        if continues_names(module):
+            commit_cursors(module, body.cursors)
+        return y
 
 
-def continues_names(module: Any) -> bool:
+def _without_module(argnums: int | Iterable[int]) -> tuple[int, ...]:
+    """Positions of arguments, counted without the module."""
+    argnums = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    if 0 in argnums:
+        raise ValueError(
+            "Argument 0 is the module, which is static by itself. The first argument "
+            f"after it is number 1, but static_argnums or donate_argnums is {argnums}."
+        )
+    return tuple([n - 1 if n > 0 else n for n in argnums])
+
+
+def continues_names(module: Tree) -> bool:
     """Whether unnamed submodules of `module` are being made around the call, too."""
     if not isinstance(module, ModuleBase):
         return False
@@ -100,6 +150,6 @@ def continues_names(module: Any) -> bool:
     return state.in_compact or state.in_setup
 
 
-def commit_cursors(module: Any, cursors: Mapping[str, int]) -> None:
+def commit_cursors(module: ModuleBase, cursors: Mapping[str, int]) -> None:
     """Lets the names that were given inside be followed by others outside."""
     state_of(module).cursors.update(cursors)

@@ -1,16 +1,17 @@
-"""Lifted `jax.lax.cond` and `jax.lax.switch`."""
+"""Lifted `jax.lax.cond`, `jax.lax.switch` and `jax.lax.while_loop`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from batiste.core import lift
+from batiste.core.frozen_dict import FrozenDict
 from batiste.core.scope import CollectionFilter, PRNGSequenceFilter
 
 from .direct_call import DirectCall
 
-__all__ = ["cond", "switch"]
+__all__ = ["cond", "switch", "while_loop"]
 
 
 def cond(
@@ -123,5 +124,64 @@ def switch(
         *call.args,
         variables=variables,
         rngs=rngs,
+    )
+    return call.finish(y)
+
+
+def while_loop(
+    cond_fn: Callable[..., Any],
+    body_fn: Callable[..., Any],
+    mdl: Any,
+    init: Any,
+    carry_variables: CollectionFilter = False,
+    broadcast_variables: CollectionFilter = True,
+    split_rngs: Mapping[Any, bool] = FrozenDict(),
+) -> Any:
+    """Lifted `jax.lax.while_loop`.
+
+    No variable can be initialized inside: under `init`, call `body_fn` instead.
+
+    Args:
+      cond_fn: `(module, carry) -> bool`, whether to go on.
+      body_fn: `(module, carry) -> carry`, one iteration.
+      mdl: the module.
+      init: the first carry; shapes and dtypes stay.
+      carry_variables: a filter that selects the collections that iterations change.
+      broadcast_variables: a filter that selects the collections that they read.
+      split_rngs: for each PRNG stream that is passed in, whether every iteration
+        gets a key of its own.
+
+    Returns:
+      The last carry.
+
+    Raises:
+      TransformTargetError: `mdl` is no module.
+      CallCompactUnboundModuleError: `mdl` is unbound.
+
+    >>> import jax, jax.numpy as jnp
+    >>> import batiste.linen as nn
+    >>> class Doubling(nn.Module):
+    ...     @nn.compact
+    ...     def __call__(self, x):
+    ...         count = self.variable("state", "count", lambda: 0)
+    ...         def body(mdl, x):
+    ...             mdl.put_variable("state", "count",
+    ...                              mdl.get_variable("state", "count") + 1)
+    ...             return 2 * x
+    ...         return nn.while_loop(lambda mdl, x: x < 100, body, self, x,
+    ...                              carry_variables="state")
+    >>> y, state = Doubling().apply({"state": {"count": 0}}, 3, mutable="state")
+    >>> int(y), int(state["state"]["count"])
+    (192, 6)
+    """
+    call = DirectCall(mdl, (init,))
+    y = lift.while_loop(
+        call.body(cond_fn),
+        call.body(body_fn),
+        call.scopes,
+        *call.args,
+        carry_variables=carry_variables,
+        broadcast_variables=broadcast_variables,
+        split_rngs=split_rngs,
     )
     return call.finish(y)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from batiste.core import Scope
+from batiste.core.types import Function, Path, Tree
 
 from ..module.methods import wrap_method_once
 from .call import LiftedBody, commit_cursors, continues_names
@@ -19,15 +17,17 @@ class _DirectBody(LiftedBody):
 
     def __init__(
         self,
-        fn: Callable[..., Any],
+        fn: Function,
         module_map: ModuleMap,
-        target: Any,
-        paths: list[tuple[str, ...]],
+        target: Tree,
+        paths: list[Path],
     ):
         super().__init__(fn, module_map, target)
         self._paths = paths
 
-    def __call__(self, scopes: Any, *args: Any, **kwargs: Any) -> Any:
+    def __call__(
+        self, scopes: Scope | list[Scope], *args: Tree, **kwargs: Tree
+    ) -> Tree:
         if isinstance(scopes, Scope):
             scopes = [_below(scopes, path) for path in self._paths]
         return super().__call__(scopes, *args, **kwargs)
@@ -46,27 +46,25 @@ class DirectCall:
       module_map: the modules.
     """
 
-    def __init__(self, module: Any, args: tuple = ()):
+    def __init__(self, module: Tree, args: tuple[Tree, ...] = ()):
         self.module = module
         self.module_map = ModuleMap(module)
-        self.args = tuple([self.module_map.add(arg) for arg in args])
+        self.args = self.module_map.add_args(args)
         self.target = self.module_map.add_target()
         self.scopes = self.module_map.scopes
-        # What JAX keeps of the functions must not keep the scopes.
-        self._detached_map = self.module_map.detach()
-        self._paths_in_own: list[tuple[str, ...]] = [()]
+        self._paths_in_own: list[Path] = [()]
         self._bodies: list[LiftedBody] = []
 
-    def body(self, fn: Callable[..., Any]) -> LiftedBody:
-        """A function of modules as a function of scopes."""
+    def body(self, fn: Function) -> LiftedBody:
+        """Returns a function of modules as a function of scopes."""
         body = _DirectBody(
-            wrap_method_once(fn), self._detached_map, self.target, self._paths_in_own
+            wrap_method_once(fn), self.module_map, self.target, self._paths_in_own
         )
         self._bodies.append(body)
         return body
 
-    def scope_tree(self) -> Any:
-        """What to lift where results follow the scopes: one scope, or a list of them.
+    def scope_tree(self) -> Scope | list[Scope]:
+        """Returns what to lift where results follow the scopes: one, or a list of them.
 
         It is one, the module's own, if that holds all the others.
         """
@@ -82,14 +80,14 @@ class DirectCall:
         self._paths_in_own[:] = paths
         return own
 
-    def own_scope(self, transform: str) -> Any:
-        """The module's scope, which must hold those of all modules of the call.
+    def own_scope(self, transform: str) -> Scope:
+        """Returns the module's scope, which must hold those of all modules of the call.
 
         Raises:
           ValueError: it does not.
         """
         tree = self.scope_tree()
-        if tree is self.scopes:
+        if not isinstance(tree, Scope):
             places = ", ".join(scope.path_text for scope in self.scopes)
             raise ValueError(
                 f"The lifted {transform} takes the variables of one module, but those "
@@ -99,15 +97,15 @@ class DirectCall:
             )
         return tree
 
-    def finish(self, y: Any) -> Any:
-        """To be called at the end, with the result."""
+    def finish(self, y: Tree) -> Tree:
+        """Returns the result `y`. To be called at the end."""
         if continues_names(self.module):
             for body in self._bodies:
                 commit_cursors(self.module, body.cursors)
         return y
 
 
-def _below(scope: Scope, path: tuple[str, ...]) -> Scope:
+def _below(scope: Scope, path: Path) -> Scope:
     for name in path:
         free = name not in scope.reservations
         child = scope.push(name, reuse=True)

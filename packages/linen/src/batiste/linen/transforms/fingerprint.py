@@ -18,7 +18,7 @@ _ARRAYS = (jax.Array, np.ndarray)
 
 
 def fingerprint(module_map: ModuleMap, target: Any) -> Any:
-    """A key that two calls share if their modules compute the same.
+    """Returns a key that two calls share if their modules compute the same.
 
     Modules are the same if their classes are, their constructor arguments, except
     for names, and which of them share a scope. Functions are compared by identity.
@@ -31,6 +31,7 @@ def fingerprint(module_map: ModuleMap, target: Any) -> Any:
         leaves, treedef = jax.tree.flatten(target)
         key = (
             treedef,
+            module_map.has_slots,
             tuple([_of_module(spec) for spec in module_map.specs]),
         )
         hash(key)
@@ -46,7 +47,7 @@ def _of_module(spec: ModuleSpec) -> Any:
         spec.in_compact,
         spec.in_setup,
         tuple(spec.cursors.items()),
-        spec.lifted_by,
+        spec.within,
         tuple(
             [
                 _of_value(value)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from .call import call_lifted
+from batiste.core.types import Function, Tree
+
+from .call import LiftedCall
 from .direct_call import DirectCall
-from .target import Call, lift_target
+from .target import Methods, Target, lift_target
 
 __all__ = [
     "decorator_lift_transform",
@@ -18,12 +20,12 @@ __all__ = [
 
 
 def lift_transform(
-    transform: Callable[..., Any],
-    target: Any,
+    transform: Function,
+    target: Target,
     *trafo_args: Any,
-    methods: Any = None,
+    methods: Methods = None,
     **trafo_kwargs: Any,
-) -> Any:
+) -> Target:
     """Makes a transform of functions of scopes one of module classes and functions.
 
     Args:
@@ -54,44 +56,54 @@ def lift_transform(
     True
     """
 
-    def make_call(**options: Any) -> Call:
-        def call(
-            fn: Callable[..., Any], module: Any, args: tuple, kwargs: Any, cls: Any
-        ) -> Any:
-            def lifter(body: Any) -> Callable[..., Any]:
-                return transform(body, *trafo_args, **options)
-
-            return call_lifted(lifter, fn, module, args, kwargs, cls)
-
-        return call
-
-    remake = _Remake(transform, trafo_args)
+    given = _GivenTransform(transform, trafo_args)
     prefix = getattr(transform, "__name__", "Lifted").capitalize()
-    return lift_target(make_call, remake, target, trafo_kwargs, methods, prefix)
+    return lift_target(
+        given.lift, given, target, trafo_kwargs, methods, prefix, _KeywordCall
+    )
 
 
-class _Remake:
-    """Makes a transformed class again."""
+class _KeywordCall(LiftedCall):
+    transforms_kwargs = True
+
+
+class _GivenTransform:
+    """A transform with its positional arguments."""
 
     # So that no class is kept for a transform that may be made anew for every call.
     __hash__ = None  # type: ignore[assignment]
 
-    def __init__(self, transform: Callable[..., Any], trafo_args: tuple[Any, ...]):
-        self._key = (transform, trafo_args)
+    def __init__(self, transform: Function, trafo_args: tuple[Any, ...]):
+        self._transform = transform
+        self._args = trafo_args
 
-    def __call__(self, target: Any, **options: Any) -> Any:
-        transform, trafo_args = self._key
-        return lift_transform(transform, target, *trafo_args, **options)
+    def lift(self, fn: Function, /, **options: Any) -> Function:
+        """The transform of functions of scopes."""
+        return self._transform(fn, *self._args, **options)
+
+    def __call__(self, target: Target, /, **options: Any) -> Target:
+        """The transform of modules, which makes a class again."""
+        return lift_transform(self._transform, target, *self._args, **options)
 
 
 def module_class_lift_transform(
-    transform: Callable[..., Any],
-    module_class: type,
+    transform: Function,
+    module_class: Target,
     *trafo_args: Any,
-    methods: Any = None,
+    methods: Methods = None,
     **trafo_kwargs: Any,
-) -> Any:
-    """:func:`lift_transform` of a module class.
+) -> Target:
+    """Does what `lift_transform` does, for a module class.
+
+    Args:
+      transform: as for `lift_transform`.
+      module_class: the class.
+      *trafo_args: passed on to `transform`.
+      methods: as for `lift_transform`.
+      **trafo_kwargs: passed on to `transform`.
+
+    Raises:
+      TransformTargetError: `module_class` is no module class.
 
     >>> import batiste.linen as nn
     >>> from batiste.core import lift
@@ -104,12 +116,21 @@ def module_class_lift_transform(
 
 
 def decorator_lift_transform(
-    transform: Callable[..., Any],
-    class_fn: Callable[..., Any],
+    transform: Function,
+    class_fn: Target,
     *trafo_args: Any,
     **trafo_kwargs: Any,
-) -> Any:
-    """:func:`lift_transform` of a function whose first argument is a module.
+) -> Target:
+    """Does what `lift_transform` does, for a function whose first argument is a module.
+
+    Args:
+      transform: as for `lift_transform`.
+      class_fn: the function, such as a method.
+      *trafo_args: passed on to `transform`.
+      **trafo_kwargs: passed on to `transform`.
+
+    Raises:
+      TransformTargetError: `class_fn` is no function.
 
     >>> import jax, jax.numpy as jnp
     >>> import batiste.linen as nn
@@ -126,13 +147,13 @@ def decorator_lift_transform(
 
 
 def lift_direct_transform(
-    transform: Callable[..., Any],
-    targets: Sequence[Callable[..., Any]],
-    mdl: Any,
-    *args: Any,
+    transform: Function,
+    targets: Sequence[Function],
+    mdl: Tree,
+    *args: Tree,
     multi_scope: bool = True,
     **kwargs: Any,
-) -> Any:
+) -> Tree:
     """Calls a transform that takes functions of scopes, with functions of a module.
 
     Args:

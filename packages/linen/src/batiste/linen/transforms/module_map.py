@@ -9,24 +9,43 @@ the slots are.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import enum
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
 from batiste.core import Scope, Variable
+from batiste.core.types import Tree
 
 from .. import errors
 from ..module.state import ModuleBase, state_of
-from ..module.submodules import contains_module, is_plain, map_modules
+from ..module.submodules import PLAIN_TYPES, contains_module, map_modules
 
-__all__ = ["ModuleMap", "check_output"]
+__all__ = [
+    "ModuleMap",
+    "ModuleSlot",
+    "ModuleSpec",
+    "Rebuilt",
+    "check_output",
+    "is_within",
+    "mark_within",
+]
+
+# In the dictionary of a module object: the transformed classes within whose transform
+# it is. Most modules never are.
+_WITHIN = "_within_transforms"
 
 
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class ModuleSlot:
-    """Stands for the module that the spec of this index describes."""
+    """Stands for the module that the spec of this index describes.
+
+    Attributes:
+      index: which of the specs.
+    """
 
     index: int
 
@@ -34,7 +53,14 @@ class ModuleSlot:
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class VariableSlot:
-    """Stands for a handle on a variable."""
+    """Stands for a handle on a variable.
+
+    Attributes:
+      place: index of its scope.
+      collection: its collection.
+      name: its name.
+      unbox: whether the handle hides the variable's box.
+    """
 
     place: int
     collection: str
@@ -50,23 +76,25 @@ class ModuleSpec:
       cls: its class.
       place: index of its scope.
       arguments: constructor arguments, submodules among them as slots.
+      slotted: names of the arguments that hold slots.
       in_compact: whether one of its compact methods is running.
       in_setup: whether its `setup` is running.
       cursors: numbers of its next unnamed submodules.
-      lifted_by: the transformed classes whose transform it is within already.
+      within: the transformed classes within whose transform it is already.
     """
 
-    cls: type
+    cls: Callable[..., ModuleBase]
     place: int
     arguments: dict[str, Any]
+    slotted: tuple[str, ...]
     in_compact: bool
     in_setup: bool
     cursors: dict[str, int]
-    lifted_by: tuple[type, ...]
+    within: tuple[type, ...]
 
 
 class ModuleMap:
-    """The modules of one lifted call: described outside, made again inside.
+    """The modules of one lifted call, described from outside.
 
     Args:
       target: the module that is transformed, or a tree of them.
@@ -74,23 +102,36 @@ class ModuleMap:
 
     Attributes:
       specs: the modules, each after those that are among its arguments.
-      scopes: the scopes to lift, in the order of the modules. Forgotten by `detach`.
+      scopes: the scopes to lift, in the order of the modules.
+      has_slots: whether there is any slot among the arguments that were added.
     """
 
-    def __init__(self, target: Any = None, cls: type | None = None) -> None:
+    def __init__(self, target: Tree, cls: type[ModuleBase] | None = None):
         self._target = target
         self._target_cls = cls
         self.scopes: list[Scope] = []
         self.specs: list[ModuleSpec] = []
+        self.has_slots = False
         self._places: dict[Scope, int] = {}
         self._module_slots: dict[int, ModuleSlot] = {}
         # The slots go by the identity of modules, which must live until the end.
-        self._modules: list[Any] = []
+        self._modules: list[ModuleBase] = []
 
-    # Outside.
+    def add_args(self, args: Iterable[Tree]) -> tuple[Tree, ...]:
+        """Returns arguments with slots in place of their modules and variables."""
+        return tuple([arg if _is_bare(arg) else self._add(arg) for arg in args])
 
-    def add_target(self) -> Any:
-        """The slot of the target, or the tree of slots. To be called last.
+    def add_kwargs(self, kwargs: Mapping[str, Tree]) -> Mapping[str, Tree]:
+        """Returns keyword arguments with slots, as `add_args`."""
+        if not kwargs:
+            return kwargs
+        return {
+            name: value if _is_bare(value) else self._add(value)
+            for name, value in kwargs.items()
+        }
+
+    def add_target(self) -> Tree:
+        """Returns the slot of the target, or the tree of slots. To be called last.
 
         Raises:
           CallCompactUnboundModuleError: the target is not bound.
@@ -104,39 +145,40 @@ class ModuleMap:
             raise errors.TransformTargetError(target)
         return slots
 
-    def add(self, tree: Any) -> Any:
-        """The tree with slots in place of its modules and variables."""
-        if is_plain(tree):
-            return tree
+    def _add(self, tree: Tree) -> Tree:
         return jax.tree.map(self._replace, tree, is_leaf=_has_scope)
-
-    def detach(self) -> ModuleMap:
-        """A copy that keeps no scope, nor any array, alive."""
-        new = ModuleMap()
-        new.specs = self.specs
-        return new
 
     def _replace_target(self, leaf: Any) -> Any:
         return self._add_module(leaf) if isinstance(leaf, ModuleBase) else leaf
 
     def _replace(self, leaf: Any) -> Any:
         if isinstance(leaf, ModuleBase):
-            # A detached module is no state: it is used as it is.
-            return leaf if leaf.scope is None else self._add_module(leaf)
+            if leaf.scope is None:
+                return leaf  # a detached module is no state: it is used as it is
+            self.has_slots = True
+            return self._add_module(leaf)
         if isinstance(leaf, Variable):
+            self.has_slots = True
             return VariableSlot(
                 self._place(leaf.scope), leaf.collection, leaf.name, leaf.unbox
             )
         return leaf
 
     def _place(self, scope: Scope) -> int:
-        place = self._places.get(scope)
+        scopes = self.scopes
+        if not scopes:
+            scopes.append(scope)  # most calls have no other
+            return 0
+        places = self._places
+        if not places:
+            places[scopes[0]] = 0
+        place = places.get(scope)
         if place is None:
-            place = self._places[scope] = len(self.scopes)
-            self.scopes.append(scope)
+            place = places[scope] = len(scopes)
+            scopes.append(scope)
         return place
 
-    def _add_module(self, module: Any) -> ModuleSlot:
+    def _add_module(self, module: ModuleBase) -> ModuleSlot:
         slot = self._module_slots.get(id(module))
         if slot is not None:
             return slot
@@ -147,12 +189,13 @@ class ModuleMap:
         if module is self._target and self._target_cls is not None:
             cls = self._target_cls
         attributes = vars(module)
-        own_fields = cls._own_fields
         arguments = {}
-        for name in own_fields:
+        slotted = []
+        for name in cls._own_fields:
             value = attributes[name]
-            if not is_plain(value) and contains_module(value):
+            if not _is_bare(value) and contains_module(value):
                 value = map_modules(self._add_field_module, value, name)
+                slotted.append(name)
             arguments[name] = value
         arguments["name"] = attributes["name"]
         state = state_of(module)
@@ -162,60 +205,53 @@ class ModuleMap:
                 cls,
                 self._place(scope),
                 arguments,
+                tuple(slotted),
                 state.in_compact,
                 state.in_setup,
                 dict(state.cursors),
-                attributes.get("_lifted_by", ()),
+                attributes.get(_WITHIN, ()),
             )
         )
         self._module_slots[id(module)] = slot
         self._modules.append(module)
         return slot
 
-    def _add_field_module(self, name: str, module: Any) -> Any:
+    def _add_field_module(self, name: str, module: ModuleBase) -> Any:
         return module if module.scope is None else self._add_module(module)
-
-    # Inside.
-
-    def rebuild(self, scopes: list[Scope]) -> Rebuilt:
-        """Makes the modules on the lifted scopes."""
-        return Rebuilt(self, scopes)
 
 
 class Rebuilt:
-    """The modules of a call, within the transform."""
+    """The modules of a call, made again on the lifted scopes.
 
-    def __init__(self, module_map: ModuleMap, scopes: list[Scope]):
+    Args:
+      specs: the modules, each after those that are among its arguments.
+      scopes: the lifted scopes.
+
+    Attributes:
+      modules: the modules, in the order of the specs.
+    """
+
+    def __init__(self, specs: Iterable[ModuleSpec], scopes: list[Scope]):
         self._scopes = scopes
-        self.modules: list[Any] = []
-        for spec in module_map.specs:
-            self.modules.append(self._make(spec))
+        self.modules: list[ModuleBase] = []
+        for spec in specs:
+            arguments = spec.arguments
+            if spec.slotted:
+                filled = {name: self.fill(arguments[name]) for name in spec.slotted}
+                arguments = {**arguments, **filled}
+            module = spec.cls(**arguments, parent=scopes[spec.place])
+            state = state_of(module)
+            state.in_compact = spec.in_compact
+            state.in_setup = spec.in_setup
+            state.cursors = dict(spec.cursors)
+            if spec.within:
+                vars(module)[_WITHIN] = spec.within
+            self.modules.append(module)
 
-    def _make(self, spec: ModuleSpec) -> Any:
-        arguments = spec.arguments
-        if self.modules:
-            arguments = {
-                name: value if is_plain(value) else _map_slots(self.module, value)
-                for name, value in arguments.items()
-            }
-        module: Any = spec.cls(**arguments, parent=self._scopes[spec.place])
-        state = state_of(module)
-        state.in_compact = spec.in_compact
-        state.in_setup = spec.in_setup
-        state.cursors = dict(spec.cursors)
-        if spec.lifted_by:
-            vars(module)["_lifted_by"] = spec.lifted_by
-        return module
-
-    def module(self, slot: ModuleSlot) -> Any:
-        return self.modules[slot.index]
-
-    def fill(self, tree: Any) -> Any:
-        """The tree with modules and variables in place of the slots."""
+    def fill(self, tree: Tree) -> Tree:
+        """Returns the tree with modules and variables in place of the slots."""
         if type(tree) is ModuleSlot:
             return self.modules[tree.index]
-        if is_plain(tree):
-            return tree
         return jax.tree.map(self._fill_leaf, tree, is_leaf=_is_slot)
 
     def _fill_leaf(self, leaf: Any) -> Any:
@@ -236,18 +272,6 @@ class Rebuilt:
             state.children = {}
 
 
-def _map_slots(fn: Callable[[ModuleSlot], Any], value: Any) -> Any:
-    if type(value) is ModuleSlot:
-        return fn(value)
-    if callable(value) and not isinstance(value, ModuleBase):
-        return value
-    leaves, treedef = jax.tree.flatten(value, is_leaf=_is_slot)
-    if not any(type(leaf) is ModuleSlot for leaf in leaves):
-        return value
-    leaves = [fn(leaf) if type(leaf) is ModuleSlot else leaf for leaf in leaves]
-    return jax.tree.unflatten(treedef, leaves)
-
-
 def _is_slot(value: Any) -> bool:
     return type(value) is ModuleSlot or type(value) is VariableSlot
 
@@ -256,13 +280,45 @@ def _has_scope(value: Any) -> bool:
     return isinstance(value, (ModuleBase, Variable))
 
 
-def check_output(y: Any, name: str) -> None:
+def _is_bare(tree: Tree) -> bool:
+    """Whether it is seen at a glance that a tree holds neither module nor variable."""
+    pending = [tree]
+    while pending:
+        node = pending.pop()
+        kind = type(node)
+        if kind is tuple or kind is list:
+            pending.extend(node)
+        elif kind is dict:
+            pending.extend(node.values())
+        elif kind not in PLAIN_TYPES and not isinstance(
+            node, (jax.Array, np.generic, enum.Enum, type, str)
+        ):
+            return False
+    return True
+
+
+def check_output(y: Tree, name: str) -> None:
     """Raises if a module or variable is among what a transformed function returns.
+
+    Args:
+      y: what it returns.
+      name: the function's name.
 
     Raises:
       TransformedMethodReturnValueError: there is one.
     """
-    if is_plain(y):
+    if _is_bare(y):
         return
     if any(map(_has_scope, jax.tree.leaves(y, is_leaf=_has_scope))):
         raise errors.TransformedMethodReturnValueError(name)
+
+
+def is_within(module: ModuleBase, cls: type) -> bool:
+    """Whether a module is within the transform of a transformed class."""
+    return cls in vars(module).get(_WITHIN, ())
+
+
+def mark_within(module: ModuleBase, cls: type) -> None:
+    """Says that a module is within the transform of a transformed class."""
+    attributes = vars(module)
+    attributes[_WITHIN] = (*attributes.get(_WITHIN, ()), cls)

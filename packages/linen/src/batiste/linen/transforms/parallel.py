@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from batiste.core import lift
 from batiste.core.frozen_dict import FrozenDict
 
-from .call import call_lifted
-from .target import Call, lift_target
+from .target import Methods, Target, lift_target
 
 __all__ = ["pmap", "shard_map"]
 
 
 def pmap(
-    target: Any,
+    target: Target,
     variable_axes: Mapping[Any, Any] = FrozenDict(),
     split_rngs: Mapping[Any, bool] = FrozenDict(),
     in_axes: Any = 0,
@@ -25,8 +24,8 @@ def pmap(
     devices: Any = None,
     backend: str | None = None,
     metadata_params: Mapping[Any, Any] = FrozenDict(),
-    methods: Any = None,
-) -> Any:
+    methods: Methods = None,
+) -> Target:
     """Lifted `jax.pmap`: as `vmap`, with each index on a device of its own.
 
     Args:
@@ -68,36 +67,19 @@ def pmap(
         "backend": backend,
         "metadata_params": metadata_params,
     }
-    return lift_target(_pmap_call, pmap, target, options, methods)
-
-
-def _pmap_call(**options: Any) -> Call:
-    def call(
-        fn: Callable[..., Any], module: Any, args: tuple, kwargs: Any, cls: Any
-    ) -> Any:
-        return call_lifted(
-            lambda body: lift.pmap(body, **options),
-            fn,
-            module,
-            args,
-            kwargs,
-            cls,
-            closed_kwargs=True,
-        )
-
-    return call
+    return lift_target(lift.pmap, pmap, target, options, methods)
 
 
 def shard_map(
-    target: Any,
+    target: Target,
     mesh: Any,
     variable_specs: Mapping[Any, Any],
     split_rngs: Mapping[Any, bool | str | Iterable[str]],
     in_specs: Any,
     out_specs: Any,
     check_vma: bool = True,
-    methods: Any = None,
-) -> Any:
+    methods: Methods = None,
+) -> Target:
     """Lifted `jax.shard_map`: each device runs a module on its part of the arrays.
 
     Args:
@@ -136,21 +118,4 @@ def shard_map(
         "out_specs": out_specs,
         "check_vma": check_vma,
     }
-    return lift_target(_shard_map_call, shard_map, target, options, methods)
-
-
-def _shard_map_call(**options: Any) -> Call:
-    def call(
-        fn: Callable[..., Any], module: Any, args: tuple, kwargs: Any, cls: Any
-    ) -> Any:
-        return call_lifted(
-            lambda body: lift.shard_map(body, **options),
-            fn,
-            module,
-            args,
-            kwargs,
-            cls,
-            closed_kwargs=True,
-        )
-
-    return call
+    return lift_target(lift.shard_map, shard_map, target, options, methods)

@@ -5,42 +5,59 @@ from __future__ import annotations
 import functools
 import types
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final, TypeVar, cast
 
 import jax
+
+from batiste.core.types import Function
 
 from .. import errors
 from ..module.methods import wrap_method_once
 from ..module.state import ModuleBase
+from .call import LiftedCall
+from .module_map import is_within, mark_within
 
-__all__ = ["Call", "lift_target"]
+__all__ = ["Methods", "Target", "lift_target"]
 
-# call(fn, module, args, kwargs, cls) runs fn through the transform.
-Call = Callable[..., Any]
+_MEMO_SIZE: Final = 128
 
-_MEMO_SIZE = 128
+Target = TypeVar("Target", bound=Function)
+"""A module class, or a function whose first argument is a module."""
+
+T = TypeVar("T")
+
+Methods = (
+    list[str]
+    | tuple[str, ...]
+    | set[str]
+    | frozenset[str]
+    | Mapping[str, Mapping[str, Any]]
+    | None
+)
+"""Names of methods, or a dict of them with options of their own."""
 
 
 def lift_target(
-    make_call: Callable[..., Call],
-    remake: Callable[..., Any],
-    target: Any,
+    transform: Function,
+    remake: Function,
+    target: Target,
     options: Mapping[str, Any],
-    methods: Any = None,
+    methods: Methods = None,
     prefix: str | None = None,
-) -> Any:
+    call_type: type[LiftedCall] = LiftedCall,
+) -> Target:
     """Transforms a module class, or a function whose first argument is a module.
 
     Args:
-      make_call: makes of the options of a transform the function that runs a call
-        through it, `call(fn, module, args, kwargs, cls)`.
+      transform: the transform of functions of scopes, one of `batiste.core.lift`.
       remake: the public transform, which names the class and makes it again when it
         is unpickled.
       target: what to transform.
-      options: the options.
+      options: the keyword arguments of both.
       methods: for a class, the names of the methods to transform, or a dict of them
         with options of their own. By default `__call__`.
       prefix: what the class's name starts with, by default the transform's name.
+      call_type: what runs the calls through the transform.
 
     Raises:
       AttributeError: the class has no method of one of the names.
@@ -49,20 +66,23 @@ def lift_target(
     """
     if isinstance(target, type) and issubclass(target, ModuleBase):
         prefix = prefix or remake.__name__.capitalize()
-        return _lift_class(make_call, remake, target, options, methods, prefix)
+        new = _lift_class(
+            transform, remake, target, options, methods, prefix, call_type
+        )
+        return cast(Target, new)
     if (
         not callable(target)
         or isinstance(target, ModuleBase)
         or isinstance(getattr(target, "__self__", None), ModuleBase)
     ):
         raise errors.TransformTargetError(target)
-    return _lift_function(make_call(**options), target)
+    return cast(Target, _lift_function(call_type(transform, options), target))
 
 
 # Functions.
 
 
-def _lift_function(call: Call, fn: Callable[..., Any]) -> Callable[..., Any]:
+def _lift_function(call: LiftedCall, fn: Function) -> Function:
     method = wrap_method_once(fn)
 
     @functools.wraps(fn)
@@ -71,18 +91,18 @@ def _lift_function(call: Call, fn: Callable[..., Any]) -> Callable[..., Any]:
         if not getattr(method, "compact", False) and _is_compact(wrapper):
             # Decorated with `compact` after it was transformed.
             method = _as_compact(fn, wrapper)
-        return call(method, module, args, kwargs, None)
+        return call(method, module, args, kwargs)
 
     # What happens around a method happens within the transform.
     wrapper.method_handler_wrapped = True  # type: ignore[attr-defined]
     return wrapper
 
 
-def _is_compact(fn: Any) -> bool:
+def _is_compact(fn: Function) -> bool:
     return getattr(fn, "compact", False) or getattr(fn, "compact_name_scope", False)
 
 
-def _as_compact(fn: Callable[..., Any], like: Any) -> Callable[..., Any]:
+def _as_compact(fn: Function, like: Function) -> Function:
     @functools.wraps(fn)
     def compact_fn(*args: Any, **kwargs: Any) -> Any:
         return fn(*args, **kwargs)
@@ -98,111 +118,113 @@ def _as_compact(fn: Callable[..., Any], like: Any) -> Callable[..., Any]:
 # Classes.
 
 
-def _method_options(
-    methods: Any, options: Mapping[str, Any], cls: type
-) -> dict[str, dict[str, Any]]:
-    if methods is None:
-        has_call = any("__call__" in base.__dict__ for base in cls.__mro__)
-        return {"__call__": dict(options)} if has_call else {}
-    if isinstance(methods, Mapping):
-        return {name: {**options, **own} for name, own in methods.items()}
-    if isinstance(methods, (list, tuple, set, frozenset)):
-        return {name: dict(options) for name in methods}
-    raise ValueError(
-        f"The methods to transform must be given as a list, tuple, set or dict of "
-        f"their names, but are {methods!r}."
-    )
-
-
 def _lift_class(
-    make_call: Callable[..., Call],
-    remake: Callable[..., Any],
-    cls: type,
+    transform: Function,
+    remake: Function,
+    cls: type[ModuleBase],
     options: Mapping[str, Any],
-    methods: Any,
+    methods: Methods,
     prefix: str,
-) -> type:
-    try:
-        key = (remake, _static_key(options), _static_key(methods))
-        hash(key)
-    except TypeError:
-        # It may hold values of a running call, which must not outlive it.
-        return _make_class(make_call, remake, cls, options, methods, prefix)
-    memo = cls.__dict__.get("_transformed_classes")
-    if memo is None:
-        memo = {}
-        type.__setattr__(cls, "_transformed_classes", memo)
-    new = memo.get(key)
-    if new is None:
-        if len(memo) >= _MEMO_SIZE:
-            memo.pop(next(iter(memo)))
-        new = memo[key] = _make_class(make_call, remake, cls, options, methods, prefix)
-    return new
-
-
-def _make_class(
-    make_call: Callable[..., Call],
-    remake: Callable[..., Any],
-    cls: type,
-    options: Mapping[str, Any],
-    methods: Any,
-    prefix: str,
-) -> type:
+    call_type: type[LiftedCall],
+) -> type[ModuleBase]:
+    memo, key = _memo(cls), _memo_key(remake, options, methods)
+    if key in memo:
+        return memo[key]
     name = prefix + cls.__name__
-    new: type
+    given = {} if methods is None else {"methods": methods}
+    again = functools.partial(remake, cls, **options, **given)
+
+    def reduce_ex(self: Any, protocol: Any) -> tuple[Any, ...]:
+        return _unpickle, (again,), dict(vars(self))
+
     namespace: dict[str, Any] = {
         "__module__": cls.__module__,
         "__qualname__": name,
         "__doc__": cls.__doc__,
         # It has no fields or methods to process.
         "_is_transformed_class": True,
-        "_remake": functools.partial(remake, cls, **options, **_given(methods)),
-        "__reduce_ex__": _reduce,
+        "__reduce_ex__": reduce_ex,
     }
+    new: type[ModuleBase]
 
-    def lift_method(method_name: str, call: Call) -> Callable[..., Any]:
+    def lift_method(method_name: str, call: LiftedCall) -> Function:
         @functools.wraps(getattr(cls, method_name))
         def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
             fn = getattr(cls, method_name)
-            if new in vars(self).get("_lifted_by", ()):
+            if is_within(self, new):
                 return fn(self, *args, **kwargs)
             if type(self) is new:
                 return call(fn, self, args, kwargs, cls)
             # A subclass: its own methods are to be found inside, too.
-            return call(_marking(fn, new), self, args, kwargs, None)
+            return call(_marking(fn, new), self, args, kwargs)
 
         wrapper.method_handler_wrapped = True  # type: ignore[attr-defined]
         return wrapper
 
     for method_name, own_options in _method_options(methods, options, cls).items():
-        namespace[method_name] = lift_method(method_name, make_call(**own_options))
-    new = type(cls)(name, (cls,), namespace)
+        call = call_type(transform, own_options)
+        namespace[method_name] = lift_method(method_name, call)
+    metaclass = cast(Function, type(cls))
+    new = metaclass(name, (cls,), namespace)
+    if key is not None:
+        if len(memo) >= _MEMO_SIZE:
+            memo.pop(next(iter(memo)))
+        memo[key] = new
     return new
 
 
-def _given(methods: Any) -> dict[str, Any]:
-    return {} if methods is None else {"methods": methods}
+def _method_options(
+    methods: Methods, options: Mapping[str, Any], cls: type
+) -> dict[str, Mapping[str, Any]]:
+    if methods is None:
+        has_call = any("__call__" in base.__dict__ for base in cls.__mro__)
+        return {"__call__": options} if has_call else {}
+    if isinstance(methods, Mapping):
+        return {name: {**options, **own} for name, own in methods.items()}
+    if isinstance(methods, (list, tuple, set, frozenset)):
+        return dict.fromkeys(methods, options)
+    raise ValueError(
+        f"The methods to transform must be given as a list, tuple, set or dict of "
+        f"their names, but are {methods!r}."
+    )
 
 
 @functools.lru_cache(maxsize=256)
-def _marking(fn: Callable[..., Any], cls: type) -> Callable[..., Any]:
+def _marking(fn: Function, cls: type) -> Function:
     """`fn` on a module that is marked to be within the transform of `cls`."""
 
     @functools.wraps(fn)
     def marking(self: Any, *args: Any, **kwargs: Any) -> Any:
-        attributes = vars(self)
-        attributes["_lifted_by"] = (*attributes.get("_lifted_by", ()), cls)
+        mark_within(self, cls)
         return fn(self, *args, **kwargs)
 
     return marking
 
 
-def _reduce(self: Any, protocol: Any) -> tuple[Any, ...]:
-    return _unpickle, (type(self)._remake,), dict(vars(self))
+def _unpickle(again: Callable[[], type[T]]) -> T:
+    return object.__new__(again())
 
 
-def _unpickle(remake: Callable[[], type]) -> Any:
-    return object.__new__(remake())
+def _memo(cls: type) -> dict[Any, type[ModuleBase]]:
+    """The classes that were made of a class, kept as long as it is."""
+    memo = cls.__dict__.get("_transformed_classes")
+    if memo is None:
+        memo = {}
+        type.__setattr__(cls, "_transformed_classes", memo)
+    return memo
+
+
+def _memo_key(remake: Function, options: Mapping[str, Any], methods: Methods) -> Any:
+    """A key for a transformed class, or None if there is none.
+
+    There is none for what may hold values of a running call, which must not outlive it.
+    """
+    try:
+        key = (remake, _static_key(options), _static_key(methods))
+        hash(key)
+    except TypeError:
+        return None
+    return key
 
 
 def _static_key(value: Any) -> Any:

@@ -8,9 +8,9 @@ from typing import Any
 from batiste.core import lift
 from batiste.core.frozen_dict import FrozenDict
 from batiste.core.scope import CollectionFilter, PRNGSequenceFilter
+from batiste.core.types import Function
 
-from .call import call_lifted
-from .target import Call, lift_target
+from .target import Methods, Target, lift_target
 
 __all__ = ["add_metadata_axis", "fold_rngs", "map_variables"]
 
@@ -20,7 +20,7 @@ def _identity(variables: Any) -> Any:
 
 
 def map_variables(
-    target: Any,
+    target: Target,
     mapped_collections: CollectionFilter = True,
     trans_in_fn: Callable[[Any], Any] = _identity,
     trans_out_fn: Callable[[Any], Any] = _identity,
@@ -28,8 +28,8 @@ def map_variables(
     mutable: bool = False,
     rngs: PRNGSequenceFilter = True,
     variables: CollectionFilter = True,
-    methods: Any = None,
-) -> Any:
+    methods: Methods = None,
+) -> Target:
     """Changes the variables on their way into a module, and out of it.
 
     For example to mask, normalize or transpose weights, without a change of the layer.
@@ -77,33 +77,23 @@ def map_variables(
         "rngs": rngs,
         "variables": variables,
     }
-    return lift_target(_map_variables_call, map_variables, target, options, methods)
+    return lift_target(_lift_map_variables, map_variables, target, options, methods)
 
 
-def _map_variables_call(
-    mapped_collections: CollectionFilter,
-    trans_in_fn: Callable[[Any], Any],
-    trans_out_fn: Callable[[Any], Any],
-    **options: Any,
-) -> Call:
-    def call(
-        fn: Callable[..., Any], module: Any, args: tuple, kwargs: Any, cls: Any
-    ) -> Any:
-        def lifter(body: Callable[..., Any]) -> Callable[..., Any]:
-            return lift.map_variables(
-                body, mapped_collections, trans_in_fn, trans_out_fn, **options
-            )
-
-        return call_lifted(lifter, fn, module, args, kwargs, cls, closed_kwargs=True)
-
-    return call
+def _lift_map_variables(
+    fn: Function, trans_in_fn: Function, trans_out_fn: Function, **options: Any
+) -> Function:
+    """`lift.map_variables`, whose functions have other names."""
+    return lift.map_variables(
+        fn, map_in_fn=trans_in_fn, map_out_fn=trans_out_fn, **options
+    )
 
 
 def add_metadata_axis(
-    target: Any,
+    target: Target,
     variable_axes: Mapping[Any, int | None] = FrozenDict(),
     metadata_params: Mapping[Any, Any] = FrozenDict(),
-) -> Any:
+) -> Target:
     """Tells the boxes of variables of an axis that they do not have inside.
 
     As `vmap` and `scan` do, but without the axis: for a module whose variables are
@@ -133,7 +123,7 @@ def add_metadata_axis(
         return target
     # A class has the name that `map_variables`, applied for each axis, gives it.
     return lift_target(
-        _metadata_axis_call,
+        lift.add_metadata_axis,
         add_metadata_axis,
         target,
         {"variable_axes": axes, "metadata_params": metadata_params},
@@ -141,29 +131,12 @@ def add_metadata_axis(
     )
 
 
-def _metadata_axis_call(**options: Any) -> Call:
-    def call(
-        fn: Callable[..., Any], module: Any, args: tuple, kwargs: Any, cls: Any
-    ) -> Any:
-        return call_lifted(
-            lambda body: lift.add_metadata_axis(body, **options),
-            fn,
-            module,
-            args,
-            kwargs,
-            cls,
-            closed_kwargs=True,
-        )
-
-    return call
-
-
 def fold_rngs(
-    target: Any,
+    target: Target,
     variables: CollectionFilter = True,
     rngs: PRNGSequenceFilter = True,
-    methods: Any = None,
-) -> Any:
+    methods: Methods = None,
+) -> Target:
     """Gives a module PRNG streams with base keys of their own.
 
     What was to be folded into the keys, the path and the number of keys drawn, is
@@ -186,21 +159,4 @@ def fold_rngs(
     (2, 3)
     """
     options = {"variables": variables, "rngs": rngs}
-    return lift_target(_fold_rngs_call, fold_rngs, target, options, methods)
-
-
-def _fold_rngs_call(**options: Any) -> Call:
-    def call(
-        fn: Callable[..., Any], module: Any, args: tuple, kwargs: Any, cls: Any
-    ) -> Any:
-        return call_lifted(
-            lambda body: lift.fold_rngs(body, **options),
-            fn,
-            module,
-            args,
-            kwargs,
-            cls,
-            closed_kwargs=True,
-        )
-
-    return call
+    return lift_target(lift.fold_rngs, fold_rngs, target, options, methods)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from batiste.core import lift
 from batiste.core.frozen_dict import FrozenDict
 
-from .call import call_lifted
-from .target import Call, lift_target
+from .target import Methods, Target, lift_target
 
 __all__ = ["vmap"]
 
 
 def vmap(
-    target: Any,
+    target: Target,
     variable_axes: Mapping[Any, Any] = FrozenDict(),
     split_rngs: Mapping[Any, bool] = FrozenDict(),
     in_axes: Any = 0,
@@ -24,8 +23,8 @@ def vmap(
     axis_name: Any = None,
     spmd_axis_name: Any = None,
     metadata_params: Mapping[Any, Any] = FrozenDict(),
-    methods: Any = None,
-) -> Any:
+    methods: Methods = None,
+) -> Target:
     """Lifted `jax.vmap`: gives a module class, or a function of a module, a batch axis.
 
     Args:
@@ -69,21 +68,4 @@ def vmap(
         "spmd_axis_name": spmd_axis_name,
         "metadata_params": metadata_params,
     }
-    return lift_target(_vmap_call, vmap, target, options, methods)
-
-
-def _vmap_call(**options: Any) -> Call:
-    def call(
-        fn: Callable[..., Any], module: Any, args: tuple, kwargs: Any, cls: Any
-    ) -> Any:
-        return call_lifted(
-            lambda body: lift.vmap(body, **options),
-            fn,
-            module,
-            args,
-            kwargs,
-            cls,
-            closed_kwargs=True,
-        )
-
-    return call
+    return lift_target(lift.vmap, vmap, target, options, methods)
