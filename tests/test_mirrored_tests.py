@@ -26,6 +26,7 @@ ELSEWHERE = {
     },
     # Names for annotations; the type checker is their test.
     "core": {"types.py": None},
+    "serialization": {"types.py": None},
     "linen": {"types.py": None},
 }
 

@@ -80,11 +80,18 @@ def mutated(rng, data):
     return bytes(data)
 
 
+def attempt(function, *arguments):
+    """What a function returns, and None; or None and the error it refuses with."""
+    try:
+        return function(*arguments), None
+    except SerializationError as error:
+        return None, error
+
+
 def examine(data):
     """Whether the bytes are read; whatever is read must be whole."""
-    try:
-        tree = msgpack_restore(data)
-    except SerializationError as error:
+    tree, error = attempt(msgpack_restore, data)
+    if error is not None:
         assert error.path is not None
         assert error.offset is not None
         assert 0 <= error.offset <= len(data)
@@ -92,10 +99,8 @@ def examine(data):
         return False
     again = msgpack_serialize(tree, in_place=True)
     assert msgpack_serialize(msgpack_restore(again), in_place=True) == again
-    try:
-        from_bytes(TARGET, data)
-    except SerializationError as error:
-        assert error.path is not None
+    _, error = attempt(from_bytes, TARGET, data)
+    assert error is None or error.path is not None
     return True
 
 

@@ -8,6 +8,9 @@ import sys
 from .errors import SerializationError
 from .listing import Row, human_size, render, rows, totals
 
+__all__ = ["main"]
+
+
 _RICH_DEPTH = 16  # beyond it, lines and indents leave no room for names
 
 
@@ -19,6 +22,16 @@ def main(arguments: list[str] | None = None) -> int:
 
     Returns:
       The exit status: 0, or 1 after a message about a file that cannot be read.
+
+    >>> import pathlib, tempfile
+    >>> from batiste.serialization import serialize
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = pathlib.Path(folder, "state.msgpack")
+    ...     size = serialize({"step": 7}, file)
+    ...     status = main([str(file), "--plain", "--path", "step"])
+    name                                                         type ...
+    >>> status
+    0
     """
     parser = argparse.ArgumentParser(
         prog="python -m batiste.serialization",

@@ -10,13 +10,14 @@ import math
 import struct
 import sys
 from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
 
 from .dtypes import dtype_from_name
 from .encode import CHUNKED, EXT_ARRAY, EXT_COMPLEX, EXT_SCALAR, MAX_DEPTH
 from .errors import SerializationError, join_path, listed, nearest
+from .types import Leaf, Shape, Tree
 
 __all__ = [
     "BINARY",
@@ -26,6 +27,7 @@ __all__ = [
     "SCALAR",
     "TEXT",
     "Leaves",
+    "Token",
     "Views",
     "decode",
     "read_token",
@@ -76,27 +78,91 @@ _CONSTANTS: Final = {0xC0: None, 0xC2: False, 0xC3: True}
 _MAX_DIMENSIONS: Final = 64  # of NumPy
 
 
+Token: TypeAlias = tuple[int, Any, int]
+"""A kind; a value, a count or a length; and the position behind."""
+
+
 class Leaves(Protocol):
-    """Makes the leaves whose data may be large from where the data lies."""
+    r"""Makes the leaves whose data may be large from where the data lies.
 
-    def array(self, shape: tuple[int, ...], dtype: str, start: int, size: int) -> Any:
-        """An array of `size` bytes that begin at `start`."""
+    >>> class Sizes:
+    ...     def array(self, shape, dtype, start, size):
+    ...         return size
+    ...     def joined(self, chunks, shape):
+    ...         return sum(chunks)
+    ...     def binary(self, start, size):
+    ...         return size
+    >>> decode(memoryview(b"\x81\xa4data\xc4\x02ab"), Sizes())
+    {'data': 2}
+    """
 
-    def joined(self, chunks: Sequence[Any], shape: tuple[int, ...]) -> Any:
-        """The array that flat arrays of one dtype make together."""
+    def array(self, shape: Shape, dtype: str, start: int, size: int) -> Leaf:
+        """Makes an array.
 
-    def binary(self, start: int, size: int) -> Any:
-        """A bytes value of `size` bytes that begin at `start`."""
+        Args:
+          shape: its shape.
+          dtype: the name of its dtype.
+          start: where in the input its elements begin, in C order.
+          size: how many bytes they have.
+
+        Returns:
+          The array, or what stands for it.
+        """
+
+    def joined(self, chunks: Sequence[Any], shape: Shape) -> Leaf:
+        """Makes one array of the flat arrays that it was written as.
+
+        Args:
+          chunks: what `array` made of them, in their order.
+          shape: the shape of the whole.
+
+        Returns:
+          The array, or what stands for it.
+        """
+
+    def binary(self, start: int, size: int) -> Leaf:
+        """Makes a bytes value.
+
+        Args:
+          start: where in the input it begins.
+          size: how many bytes it has.
+
+        Returns:
+          The value, or what stands for it.
+        """
 
 
 class Views:
-    """Leaves that are views of the input; `copy` makes them arrays of their own."""
+    r"""Leaves that are views of the input.
+
+    Args:
+      data: the input.
+      copy: makes arrays of their own, which can be written to.
+
+    >>> views = Views(memoryview(b"\x01\x00\x02\x00"))
+    >>> views.array((2,), "int16", 0, 4)
+    array([1, 2], dtype=int16)
+    """
 
     def __init__(self, data: memoryview, copy: bool = False) -> None:
         self.data = data
         self.copy = copy
 
-    def array(self, shape: tuple[int, ...], dtype: str, start: int, size: int) -> Any:
+    def array(self, shape: Shape, dtype: str, start: int, size: int) -> np.ndarray:
+        """Makes an array whose elements are where they lie in the input.
+
+        Args:
+          shape: its shape.
+          dtype: the name of its dtype.
+          start: where in the input its elements begin, in C order.
+          size: how many bytes they have.
+
+        Returns:
+          The array, of the shape `shape`.
+
+        Raises:
+          SerializationError: the bytes do not make up such an array.
+        """
         element = dtype_from_name(dtype)
         if math.prod(shape) * element.itemsize != size:
             raise SerializationError(
@@ -119,7 +185,19 @@ class Views:
                 )
         return found.copy() if self.copy else found
 
-    def joined(self, chunks: Sequence[Any], shape: tuple[int, ...]) -> Any:
+    def joined(self, chunks: Sequence[np.ndarray], shape: Shape) -> np.ndarray:
+        """Copies flat arrays into one.
+
+        Args:
+          chunks: the arrays, in their order.
+          shape: the shape of the whole.
+
+        Returns:
+          The array, of the shape `shape`.
+
+        Raises:
+          SerializationError: the arrays do not make up such an array.
+        """
         if len({chunk.dtype for chunk in chunks}) > 1:
             raise SerializationError("The pieces of an array differ in their dtype.")
         if sum(chunk.size for chunk in chunks) != math.prod(shape):
@@ -138,6 +216,7 @@ class Views:
             ) from None
 
     def binary(self, start: int, size: int) -> bytes:
+        """Copies `size` bytes from `start` on."""
         return bytes(self.data[start : start + size])
 
 
@@ -157,16 +236,25 @@ class _Open:
 
 def decode(
     data: memoryview, leaves: Leaves | None = None, path: Sequence[str] = ()
-) -> Any:
-    """The tree in the bytes of one message, or the part of it at a path.
+) -> Tree:
+    r"""Reads the tree in the bytes of one message, or the part of it at a path.
 
     Args:
       data: the whole message and nothing else.
       leaves: makes arrays and bytes; `Views(data)` if None.
       path: keys from the root; what lies beside them is skipped.
 
+    Returns:
+      Dicts and lists, with leaves of numbers, strings, None, and what `leaves` makes.
+
     Raises:
       SerializationError: the bytes are not such a message, or the path is not in it.
+
+    >>> message = memoryview(b"\x82\xa1a\x01\xa1b\x92\x02\x03")
+    >>> decode(message)
+    {'a': 1, 'b': [2, 3]}
+    >>> decode(message, path=("b", "1"))
+    3
     """
     reader = _Reader(data, leaves or Views(data))
     start = 0
@@ -189,7 +277,7 @@ class _Reader:
         self.data = data
         self.leaves = leaves
 
-    def read(self, start: int, path: Sequence[str]) -> tuple[Any, int]:
+    def read(self, start: int, path: Sequence[str]) -> tuple[Tree, int]:
         """The value that begins at `start`, and where it ends."""
         data, end, position = self.data, len(self.data), start
         stack: list[_Open] = []
@@ -221,7 +309,7 @@ class _Reader:
                         )
                     is_map = kind == MAP
                     if is_map and stack and stack[-1].is_map and not stack[-1].has_key:
-                        raise SerializationError(_BAD_KEY.format("dict"))
+                        raise _not_a_key(dict)
                     stack.append(_Open(is_map, found * (1 + is_map), item))
                     continue
                 while stack:
@@ -293,7 +381,7 @@ class _Reader:
             entry.has_key = False
         else:
             if not _is_key(value):
-                raise SerializationError(_BAD_KEY.format(type(value).__name__))
+                raise _not_a_key(type(value))
             if value in entry.value:
                 raise SerializationError(
                     f"The key {join_path((value,))!r} appears twice in one dict: the "
@@ -311,7 +399,7 @@ class _Reader:
                 f"This string is not UTF-8 ({error.reason}): the data is damaged."
             ) from None
 
-    def _ext(self, code: int, start: int, size: int) -> Any:
+    def _ext(self, code: int, start: int, size: int) -> Leaf:
         if code == EXT_ARRAY:
             return self.leaves.array(*self._array_fields(start, size))
         if code == EXT_SCALAR:
@@ -331,9 +419,7 @@ class _Reader:
             "data is damaged, or was not written by Flax or Batiste."
         )
 
-    def _array_fields(
-        self, start: int, size: int
-    ) -> tuple[tuple[int, ...], str, int, int]:
+    def _array_fields(self, start: int, size: int) -> tuple[Shape, str, int, int]:
         fields = self._fields(start, size, 3, "array")
         (shape_kind, count, position), name, elements = fields
         if shape_kind != LIST or count > _MAX_DIMENSIONS:
@@ -351,9 +437,7 @@ class _Reader:
         dtype = self._text(name[2], name[1])
         return tuple(shape), dtype, elements[2], elements[1]
 
-    def _fields(
-        self, start: int, size: int, count: int, what: str
-    ) -> list[tuple[int, Any, int]]:
+    def _fields(self, start: int, size: int, count: int, what: str) -> list[Token]:
         """The tokens of a list of `count` items inside an extension; lists may nest."""
         end = start + size
         kind, found, position = read_token(self.data, start, end)
@@ -376,7 +460,7 @@ class _Reader:
             )
         return fields
 
-    def _join(self, parts: dict[Any, Any]) -> Any:
+    def _join(self, parts: dict[Any, Any]) -> Leaf:
         shape, chunks = parts.get("shape"), parts.get("chunks")
         lengths, arrays = _numbered(shape), _numbered(chunks)
         if (
@@ -394,20 +478,36 @@ class _Reader:
         return self.leaves.joined(arrays, tuple(lengths))
 
 
-_BAD_KEY: Final = (
-    "A key of a dict here is of type {!r}, which no key can be: the data is damaged."
-)
+def _not_a_key(kind: type) -> SerializationError:
+    return SerializationError(
+        f"A key of a dict here is of type {kind.__name__!r}, which no key can be: the "
+        "data is damaged."
+    )
 
 
-def read_token(data: memoryview, start: int, end: int) -> tuple[int, Any, int]:
-    """What begins at `start`: kind; value, count or length; and where that begins.
+def read_token(data: memoryview, start: int, end: int) -> Token:
+    r"""Reads the head of an item.
 
     The length of text, binary and extension data has been compared with `end`. A count
     is at most the number of bytes that are left. The code of an extension is the byte
     before its data.
+
+    Args:
+      data: the message.
+      start: where the item begins.
+      end: where the message, or what the item is in, ends.
+
+    Returns:
+      A kind; a value, a count or a length; and the position behind.
+
+    Raises:
+      SerializationError: no item begins here, or its data goes beyond `end`.
+
+    >>> read_token(memoryview(b"\xa3abc"), 0, 4) == (TEXT, 3, 1)
+    True
     """
     if start >= end:
-        raise SerializationError(_ENDS.format(1), None, start)
+        raise _cut_short(1, start)
     byte = data[start]
     position = start + 1
     if byte < 0x80:
@@ -425,14 +525,14 @@ def read_token(data: memoryview, start: int, end: int) -> tuple[int, Any, int]:
     elif (fixed := _FIXED.get(byte)) is not None:
         if position + fixed.size > end:
             missing = position + fixed.size - end
-            raise SerializationError(_ENDS.format(missing), None, start)
+            raise _cut_short(missing, start)
         return SCALAR, fixed.unpack_from(data, position)[0], position + fixed.size
     elif 0xD4 <= byte <= 0xD8:
         kind, length = EXT, 1 << (byte - 0xD4)
     elif (sized := _SIZED.get(byte)) is not None:
         kind, width = sized
         if position + width > end:
-            raise SerializationError(_ENDS.format(position + width - end), None, start)
+            raise _cut_short(position + width - end, start)
         length = int.from_bytes(data[position : position + width], "big")
         position += width
     else:
@@ -443,14 +543,17 @@ def read_token(data: memoryview, start: int, end: int) -> tuple[int, Any, int]:
         position += 1
     needed = length * 2 if kind == MAP else length
     if position + needed > end:
-        raise SerializationError(_ENDS.format(position + needed - end), None, start)
+        raise _cut_short(position + needed - end, start)
     return kind, length, position
 
 
-_ENDS: Final = (
-    "The data ends inside this item (bytes missing: at least {}): it was cut short, or "
-    "is still being written."
-)
+def _cut_short(missing: int, start: int) -> SerializationError:
+    return SerializationError(
+        f"The data ends inside this item (bytes missing: at least {missing}): it was "
+        "cut short, or is still being written.",
+        None,
+        start,
+    )
 
 
 def _is_key(value: Any) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import Any
 
 import numpy as np
 
@@ -30,12 +29,15 @@ _SIZED_CODES = {"str": ("U", 32), "bytes": ("S", 8), "void": ("V", 8)}
 
 
 @functools.lru_cache(maxsize=256)
-def dtype_name(dtype: np.dtype[Any]) -> str:
-    """The name under which arrays of a dtype are written.
+def dtype_name(dtype: np.dtype) -> str:
+    """Gives the name under which arrays of a dtype are written.
 
     Raises:
       SerializationError: the name would not lead back to the dtype, as for objects,
         records and variable-width strings.
+
+    >>> dtype_name(np.dtype("<f4"))
+    'float32'
     """
     name = dtype.name
     try:
@@ -52,12 +54,15 @@ def dtype_name(dtype: np.dtype[Any]) -> str:
 
 
 @functools.lru_cache(maxsize=256)
-def dtype_from_name(name: str) -> np.dtype[Any]:
-    """The dtype that a name stands for; ml_dtypes is imported for its own names.
+def dtype_from_name(name: str) -> np.dtype:
+    """Gives the dtype that a name stands for; imports ml_dtypes for its own names.
 
     Raises:
       SerializationError: no dtype of plain data has that name, or it is one of
         ml_dtypes, which is not installed.
+
+    >>> dtype_from_name("float32")
+    dtype('float32')
     """
     if sized := _SIZED_NAME.fullmatch(name):
         code, bits = _SIZED_CODES[sized[1]]
@@ -78,7 +83,7 @@ def dtype_from_name(name: str) -> np.dtype[Any]:
     )
 
 
-def _ml_dtype(name: str) -> np.dtype[Any]:
+def _ml_dtype(name: str) -> np.dtype:
     try:
         import ml_dtypes
     except ImportError:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgpack
 import numpy as np
@@ -23,6 +23,10 @@ import numpy as np
 from .dtypes import dtype_name
 from .errors import SerializationError, UnserializableTypeError, join_path
 from .jax_leaves import host_blocks, is_jax_array, local_array
+from .types import Leaf, Tree
+
+if TYPE_CHECKING:  # Who has no JAX has none of its arrays.
+    import jax
 
 __all__ = [
     "CHUNKED",
@@ -52,16 +56,12 @@ _COPY_SIZE: Final = 2**23
 _MAX_EXT: Final = 2**32 - 1
 _MAX_ARRAY: Final = _MAX_EXT - 4096  # leaves room for shape and dtype
 _SCALARS: Final = (str, int, float, bool, type(None), bytes)
-_MASKED_ARRAY: Final = (
-    "A masked array cannot be serialized: its mask would be lost. Save its data and "
-    "its mask as two arrays."
-)
 
 
 def encode(
-    tree: Any, *, sort_keys: bool = False, max_chunk_size: int | None = None
+    tree: Tree, *, sort_keys: bool = False, max_chunk_size: int | None = None
 ) -> Iterator[bytes | memoryview]:
-    """The msgpack message of a tree, part by part.
+    r"""Writes the msgpack message of a tree, part by part.
 
     Array elements are handed out as views where the array is contiguous; a part may be
     reused or freed once the next one is asked for, so use it before.
@@ -71,8 +71,15 @@ def encode(
       sort_keys: writes the items of dicts in the order of their keys.
       max_chunk_size: bytes; `MAX_CHUNK_SIZE` if None.
 
+    Yields:
+      The parts.
+
     Raises:
       SerializationError: a value or a key has no place in the format.
+      ValueError: `max_chunk_size` is below 1.
+
+    >>> b"".join(encode({"step": 7}))
+    b'\x81\xa4step\x07'
     """
     limit = MAX_CHUNK_SIZE if max_chunk_size is None else max_chunk_size
     if limit < 1:
@@ -147,7 +154,9 @@ def _key(packer: msgpack.Packer, key: Any) -> bytes:
     )
 
 
-def _leaf(packer: Any, value: Any, limit: int) -> Iterator[bytes | memoryview]:
+def _leaf(
+    packer: msgpack.Packer, value: Leaf, limit: int
+) -> Iterator[bytes | memoryview]:
     kind = type(value)
     if kind in (bytes, bytearray, memoryview):
         yield from _binary(memoryview(value))
@@ -167,7 +176,10 @@ def _leaf(packer: Any, value: Any, limit: int) -> Iterator[bytes | memoryview]:
         yield array.tobytes()
     elif isinstance(value, np.ndarray):
         if isinstance(value, np.ma.MaskedArray):
-            raise UnserializableTypeError(_MASKED_ARRAY)
+            raise UnserializableTypeError(
+                "A masked array cannot be serialized: its mask would be lost. Save its "
+                "data and its mask as two arrays."
+            )
         array = _native(np.asarray(value))
         yield from _array(packer, array, _elements(array), limit)
     elif is_jax_array(value):
@@ -184,7 +196,10 @@ def _leaf(packer: Any, value: Any, limit: int) -> Iterator[bytes | memoryview]:
 
 
 def _array(
-    packer: Any, array: Any, parts: Iterator[memoryview], limit: int
+    packer: msgpack.Packer,
+    array: np.ndarray | jax.Array,
+    parts: Iterator[memoryview],
+    limit: int,
 ) -> Iterator[bytes | memoryview]:
     dtype, size = np.dtype(array.dtype), array.size
     nbytes = size * dtype.itemsize
@@ -232,7 +247,11 @@ def _elements(array: np.ndarray) -> Iterator[memoryview]:
 
 
 def _array_header(
-    packer: Any, code: int, dtype: np.dtype, shape: Iterable[int], nbytes: int
+    packer: msgpack.Packer,
+    code: int,
+    dtype: np.dtype,
+    shape: Iterable[int],
+    nbytes: int,
 ) -> bytes:
     inner = packer.pack_array_header(3)
     inner += packer.pack(list(shape))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import Any
 
 __all__ = [
     "LISTED",
@@ -22,7 +21,7 @@ LISTED: int = 20  # names of one kind in a message; a hostile map may hold milli
 
 
 class SerializationError(ValueError):
-    """Bytes, a state dict or a value that cannot be saved or restored.
+    r"""Bytes, a state dict or a value that cannot be saved or restored.
 
     Everything in this package that refuses its input raises this, whether the bytes
     are damaged, the keys of a state dict do not fit their target, or a value has no
@@ -38,7 +37,7 @@ class SerializationError(ValueError):
 
     >>> from batiste.serialization import SerializationError, msgpack_restore
     >>> try:
-    ...     msgpack_restore(b"\\x81\\xa4bias\\xcb\\x00")
+    ...     msgpack_restore(b"\x81\xa4bias\xcb\x00")
     ... except SerializationError as error:
     ...     print(error.path, error.offset)
     ...     print(error)
@@ -63,7 +62,9 @@ class SerializationError(ValueError):
             place.append(f"byte {self.offset}")
         return f"{self.reason} ({', '.join(place)})" if place else self.reason
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(
+        self,
+    ) -> tuple[type[SerializationError], tuple[str, str | None, int | None]]:
         return type(self), (self.reason, self.path, self.offset)
 
 
@@ -84,20 +85,39 @@ class UnserializableTypeError(SerializationError, TypeError):
     """
 
 
-def join_path(keys: Iterable[Any]) -> str:
-    """Branch names as one path: `('params', 'Dense_0')` is `params/Dense_0`."""
+def join_path(keys: Iterable[object]) -> str:
+    """Writes branch names as one path.
+
+    >>> join_path(("params", "Dense_0", 1))
+    'params/Dense_0/1'
+    """
     return "/".join(_cut(k if isinstance(k, str) else repr(k)) for k in keys)
 
 
-def listed(names: Iterable[Any]) -> str:
-    """Names for a message, quoted and in order, at most `LISTED` of them."""
+def listed(names: Iterable[object]) -> str:
+    """Lists names for a message, quoted and in order, at most `LISTED` of them.
+
+    >>> listed(["kernel", "bias", 1])
+    "'kernel', 'bias', 1"
+    """
     shown = [_cut(repr(name)) for name in names]
     rest = len(shown) - LISTED
     return ", ".join(shown[:LISTED]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def nearest(name: str, names: Iterable[Any]) -> str:
-    """A hint with the names that resemble `name`, or an empty string."""
+def nearest(name: str, names: Iterable[object]) -> str:
+    """Makes a hint out of the names that resemble one.
+
+    Args:
+      name: the name that was not found.
+      names: those that are there.
+
+    Returns:
+      The end of a sentence; an empty string if none of them do.
+
+    >>> nearest("kernal", ["kernel", "bias"])
+    "; the nearest to 'kernal': 'kernel'"
+    """
     candidates = [n for n in names if isinstance(n, str) and n != name][:1000]
     close = difflib.get_close_matches(name[:200], candidates, NEAREST, cutoff=0.6)
     return f"; the nearest to {name!r}: {listed(close)}" if close else ""

@@ -6,11 +6,15 @@ import itertools
 import math
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
 from .errors import SerializationError
+from .types import Shape
+
+if TYPE_CHECKING:  # Who has no JAX has none of its arrays.
+    import jax
 
 __all__ = [
     "host_blocks",
@@ -22,32 +26,49 @@ __all__ = [
 ]
 
 
-def is_jax_array(value: Any) -> bool:
-    """Whether a value is a `jax.Array`, a typed PRNG key included."""
+def is_jax_array(value: object) -> TypeGuard[jax.Array]:
+    """Tells whether a value is a `jax.Array`, a typed PRNG key included.
+
+    >>> is_jax_array(np.zeros(3))
+    False
+    """
     # A module that is still being imported lacks its names.
     array = getattr(sys.modules.get("jax"), "Array", None)
     return array is not None and isinstance(value, array)
 
 
-def is_prng_key(value: Any) -> bool:
-    """Whether a value is an array of typed keys, as `jax.random.key` makes."""
+def is_prng_key(value: object) -> TypeGuard[jax.Array]:
+    """Tells whether a value is an array of typed keys, as `jax.random.key` makes.
+
+    >>> is_prng_key(np.zeros(2, np.uint32))
+    False
+    """
     if not is_jax_array(value):
         return False
     jax = sys.modules["jax"]
     return jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key)
 
 
-def is_jax_partial(value: Any) -> bool:
-    """Whether a value is a `jax.tree_util.Partial`."""
+def is_jax_partial(value: object) -> bool:
+    """Tells whether a value is a `jax.tree_util.Partial`.
+
+    >>> import functools
+    >>> is_jax_partial(functools.partial(print))
+    False
+    """
     tree_util = getattr(sys.modules.get("jax"), "tree_util", None)
     return tree_util is not None and isinstance(value, tree_util.Partial)
 
 
-def local_array(value: Any) -> Any:
-    """The array of this process that holds all elements of a `jax.Array`.
+def local_array(value: jax.Array) -> jax.Array:
+    """Finds the array of this process that holds all elements of a `jax.Array`.
 
-    Typed keys give the integers they are made of: `uint32[..., 2]` for the default
-    generator.
+    Args:
+      value: the array. Typed keys give the integers they are made of: `uint32[..., 2]`
+        for the default generator.
+
+    Returns:
+      The array, all of whose elements this process can read.
 
     Raises:
       SerializationError: the array is being traced, has been deleted or donated, or
@@ -76,16 +97,19 @@ def local_array(value: Any) -> Any:
     return value if value.is_fully_addressable else value.addressable_data(0)
 
 
-def host_blocks(array: Any, size: int) -> Iterator[np.ndarray[Any, Any]]:
-    """The elements of a local array, in C order, block by block, in host memory.
+def host_blocks(array: jax.Array, size: int) -> Iterator[np.ndarray]:
+    """Copies the elements of a local array to host memory, block by block.
 
     Args:
       array: a `jax.Array` that `local_array` returned.
       size: bytes that a block has at most; an array on one CPU device is handed out
         whole, without a copy.
+
+    Yields:
+      The blocks. Flat, one after the other, they are the array in C order.
     """
     shards = [shard for shard in array.addressable_shards if shard.replica_id == 0]
-    on_cpu = all(_on_cpu(shard.device) for shard in shards)
+    on_cpu = all(shard.device.platform == "cpu" for shard in shards)
     if on_cpu and len(shards) == 1:
         yield np.asarray(shards[0].data)
         return
@@ -114,13 +138,7 @@ def host_blocks(array: Any, size: int) -> Iterator[np.ndarray[Any, Any]]:
         yield block
 
 
-def _on_cpu(device: Any) -> bool:
-    return device.platform == "cpu"
-
-
-def _regions(
-    shape: tuple[int, ...], itemsize: int, size: int
-) -> Iterator[list[tuple[int, int]]]:
+def _regions(shape: Shape, itemsize: int, size: int) -> Iterator[list[tuple[int, int]]]:
     """Cuts an array into boxes that follow one another in C order.
 
     Each has at most `size` bytes, or one element. A box is a start and an end for each
@@ -147,13 +165,16 @@ def _regions(
             ]
 
 
-def restore_key(target: Any, state: Any) -> Any:
-    """The typed keys that integers read from a file stand for.
+def restore_key(target: jax.Array, state: Any) -> jax.Array:
+    """Makes the typed keys that integers read from a file stand for.
 
     Args:
       target: keys of the same shape, whose generator is used.
       state: the integers, `uint32`, with the words of each key in the last axis; typed
         keys are returned as they are.
+
+    Returns:
+      The keys.
 
     Raises:
       SerializationError: the integers are not keys of that generator.

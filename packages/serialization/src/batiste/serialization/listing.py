@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .decode import decode
 from .dtypes import dtype_from_name
 from .errors import SerializationError
 from .stream import File, mapped, split_path
+from .types import Leaf, Shape, Tree
 
 __all__ = [
     "ArrayEntry",
@@ -25,27 +26,36 @@ _NAME_WIDTH = 60
 
 
 class ArrayEntry(NamedTuple):
-    """An array, or bytes, of which only the description was read."""
+    """An array, or bytes, of which only the description was read.
 
-    shape: tuple[int, ...]
+    Attributes:
+      shape: the array's shape; the length of bytes.
+      dtype: the name of its dtype, or `bytes`.
+      nbytes: how many bytes its elements have.
+
+    >>> ArrayEntry((2, 3), "float32", 24).size
+    6
+    """
+
+    shape: Shape
     dtype: str
     nbytes: int
 
     @property
     def ndim(self) -> int:
+        """The number of axes."""
         return len(self.shape)
 
     @property
     def size(self) -> int:
+        """The number of elements."""
         return math.prod(self.shape)
 
 
 class _Entries:
     """Leaves that describe themselves."""
 
-    def array(
-        self, shape: tuple[int, ...], dtype: str, start: int, size: int
-    ) -> ArrayEntry:
+    def array(self, shape: Shape, dtype: str, start: int, size: int) -> ArrayEntry:
         try:
             itemsize = dtype_from_name(dtype).itemsize
         except SerializationError:
@@ -58,9 +68,7 @@ class _Entries:
                 )
         return ArrayEntry(shape, dtype, size)
 
-    def joined(
-        self, chunks: Sequence[ArrayEntry], shape: tuple[int, ...]
-    ) -> ArrayEntry:
+    def joined(self, chunks: Sequence[ArrayEntry], shape: Shape) -> ArrayEntry:
         size = sum(chunk.size for chunk in chunks)
         if size != math.prod(shape) or len({chunk.dtype for chunk in chunks}) > 1:
             raise SerializationError(
@@ -74,7 +82,19 @@ class _Entries:
 
 
 class Row(NamedTuple):
-    """One node of a tree; a container counts what all nodes below it hold."""
+    """One node of a tree; a container counts what all nodes below it hold.
+
+    Attributes:
+      depth: how many containers it is in.
+      name: its name in the container.
+      kind: `dict`, `list`, dtype and shape, or a value.
+      arrays: the number of arrays.
+      elements: the number of their elements.
+      nbytes: the number of bytes of these, and of bytes values.
+
+    >>> Row(1, "bias", "float32[3]", arrays=1, elements=3, nbytes=12).nbytes
+    12
+    """
 
     depth: int
     name: str
@@ -85,7 +105,7 @@ class Row(NamedTuple):
 
 
 def rows(file: File, path: str | Sequence[str] = ()) -> list[Row]:
-    """The tree in a file, or the part of it at a path, a row for each node.
+    """Lists the tree in a file, or the part of it at a path, a row for each node.
 
     Args:
       file: a path, or a file open for reading bytes.
@@ -115,7 +135,7 @@ def rows(file: File, path: str | Sequence[str] = ()) -> list[Row]:
     found: list[Row] = []
     root = _printable("/".join(names)) or "."
     # Depth first, without recursion; totals are added when a container is left.
-    stack: list[Iterator[tuple[str, Any]]] = [iter([(root, tree)])]
+    stack: list[Iterator[tuple[str, Tree]]] = [iter([(root, tree)])]
     opened: list[int] = []
     while stack:
         item = next(stack[-1], None)
@@ -140,7 +160,11 @@ def rows(file: File, path: str | Sequence[str] = ()) -> list[Row]:
 
 
 def render(table: list[Row]) -> str:
-    """Rows as plain text, with a line of totals."""
+    """Writes rows as plain text, with a line of totals.
+
+    >>> print(render([Row(0, "step", "7")]).splitlines()[-1])
+    arrays: 0, elements: 0, size: 0 B
+    """
     lines = [_columns("name", "type", "elements", "size")]
     for row in table:
         elements = f"{row.elements:,}" if row.arrays else ""
@@ -150,7 +174,11 @@ def render(table: list[Row]) -> str:
 
 
 def totals(table: list[Row]) -> str:
-    """One line: how many arrays, elements and bytes rows have."""
+    """Writes one line: how many arrays, elements and bytes rows have.
+
+    >>> totals([Row(0, ".", "dict", arrays=2, elements=2048, nbytes=4096)])
+    'arrays: 2, elements: 2,048, size: 4.0 KiB'
+    """
     root = table[0]
     return (
         f"arrays: {root.arrays:,}, elements: {root.elements:,}, "
@@ -159,7 +187,7 @@ def totals(table: list[Row]) -> str:
 
 
 def human_size(nbytes: int) -> str:
-    """Bytes in units of 1024.
+    """Writes a number of bytes in units of 1024.
 
     >>> from batiste.serialization.listing import human_size
     >>> human_size(12), human_size(2**20 + 2**19)
@@ -172,12 +200,12 @@ def human_size(nbytes: int) -> str:
     return f"{size:,.0f} B" if units[0] == "B" else f"{size:,.1f} {units[0]}"
 
 
-def _children(value: dict[Any, Any] | list[Any]) -> Iterator[tuple[str, Any]]:
+def _children(value: dict[Leaf, Tree] | list[Tree]) -> Iterator[tuple[str, Tree]]:
     pairs = value.items() if isinstance(value, dict) else enumerate(value)
     return ((_printable(k if isinstance(k, str) else repr(k)), v) for k, v in pairs)
 
 
-def _leaf_row(depth: int, name: str, value: Any) -> Row:
+def _leaf_row(depth: int, name: str, value: Leaf) -> Row:
     if isinstance(value, ArrayEntry):
         kind = _printable(f"{value.dtype}[{', '.join(map(str, value.shape))}]")
         if value.dtype == "bytes":

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from .decode import decode
 from .encode import encode
 from .state_dict import from_state_dict, to_state_dict
+from .types import Buffer, Tree
 
 __all__ = [
     "from_bytes",
@@ -18,9 +17,9 @@ __all__ = [
 
 
 def msgpack_serialize(
-    pytree: Any, in_place: bool = False, *, max_chunk_size: int | None = None
+    pytree: Tree, in_place: bool = False, *, max_chunk_size: int | None = None
 ) -> bytes:
-    """A tree of plain containers as msgpack bytes.
+    r"""Writes a tree of plain containers as msgpack bytes.
 
     Low-level: custom objects need `to_bytes`. Lists stay lists and keys that are not
     strings stay what they are; tuples are read back as lists. Arrays of more than
@@ -42,14 +41,14 @@ def msgpack_serialize(
 
     >>> from batiste.serialization import msgpack_restore, msgpack_serialize
     >>> msgpack_serialize({"b": [1, 2], "a": 0.5})
-    b'\\x82\\xa1a\\xcb?\\xe0\\x00\\x00\\x00\\x00\\x00\\x00\\xa1b\\x92\\x01\\x02'
+    b'\x82\xa1a\xcb?\xe0\x00\x00\x00\x00\x00\x00\xa1b\x92\x01\x02'
     """
     parts = encode(pytree, sort_keys=not in_place, max_chunk_size=max_chunk_size)
     return b"".join(parts)
 
 
-def msgpack_restore(encoded_pytree: bytes | bytearray | memoryview) -> Any:
-    """The tree that msgpack bytes hold.
+def msgpack_restore(encoded_pytree: Buffer) -> Tree:
+    """Reads the tree that msgpack bytes hold.
 
     Low-level: returns plain dicts and lists; `from_bytes` gives objects their state
     back. Nothing in the bytes is run, and what is allocated is bounded by their length.
@@ -74,8 +73,8 @@ def msgpack_restore(encoded_pytree: bytes | bytearray | memoryview) -> Any:
     return decode(frozen_view(encoded_pytree))
 
 
-def to_bytes(target: Any, *, max_chunk_size: int | None = None) -> bytes:
-    """The state of an object as msgpack bytes.
+def to_bytes(target: Tree, *, max_chunk_size: int | None = None) -> bytes:
+    r"""Writes the state of an object as msgpack bytes.
 
     Args:
       target: an object that `to_state_dict` takes, such as parameters, a struct
@@ -93,13 +92,13 @@ def to_bytes(target: Any, *, max_chunk_size: int | None = None) -> bytes:
 
     >>> from batiste.serialization import to_bytes
     >>> to_bytes({"step": 7, "done": (True, None)})
-    b'\\x82\\xa4step\\x07\\xa4done\\x82\\xa10\\xc3\\xa11\\xc0'
+    b'\x82\xa4step\x07\xa4done\x82\xa10\xc3\xa11\xc0'
     """
     return b"".join(encode(to_state_dict(target), max_chunk_size=max_chunk_size))
 
 
-def from_bytes(target: Any, encoded_bytes: bytes | bytearray | memoryview) -> Any:
-    """A copy of an object with the values of the bytes that `to_bytes` made.
+def from_bytes(target: Tree, encoded_bytes: Buffer) -> Tree:
+    """Makes a copy of an object with the values of the bytes that `to_bytes` made.
 
     Args:
       target: an object with the structure of the saved one; its values are not used.
@@ -122,8 +121,15 @@ def from_bytes(target: Any, encoded_bytes: bytes | bytearray | memoryview) -> An
     return from_state_dict(target, msgpack_restore(encoded_bytes))
 
 
-def frozen_view(data: bytes | bytearray | memoryview) -> memoryview:
-    """A view of bytes that will not change; copies those that could."""
+def frozen_view(data: Buffer) -> memoryview:
+    """Gives a view of bytes that will not change; copies those that could.
+
+    >>> source = bytearray(b"ab")
+    >>> view = frozen_view(source)
+    >>> source.clear()
+    >>> bytes(view)
+    b'ab'
+    """
     view = memoryview(data)
     if not view.contiguous or not isinstance(view.obj, bytes):
         view = memoryview(view.tobytes())

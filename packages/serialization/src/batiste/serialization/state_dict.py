@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Final
 
 from .errors import SerializationError, join_path
 from .jax_leaves import is_prng_key, restore_key
 from .registry import Registered, check_names, handler_of
+from .types import Tree
 
 __all__ = [
     "current_path",
     "from_state_dict",
     "to_state_dict",
 ]
-
-
-_TOO_DEEP: Final = (
-    "The tree is nested deeper than Python's recursion limit, or contains itself."
-)
 
 
 class _Place(threading.local):
@@ -30,7 +25,7 @@ _PLACE = _Place()
 
 
 def current_path() -> str:
-    """Where in the tree `from_state_dict` is at this moment, for messages.
+    """Tells where in the tree `from_state_dict` is at this moment, for messages.
 
     Meant for functions given to `register_serialization_state`. Each thread has its
     own.
@@ -46,8 +41,8 @@ def current_path() -> str:
     return "/".join(_PLACE.names)
 
 
-def to_state_dict(target: Any) -> Any:
-    """The state of an object as nested dicts with string keys.
+def to_state_dict(target: Tree) -> Tree:
+    """Gives the state of an object as nested dicts with string keys.
 
     Dicts, lists, tuples, named tuples, registered types and types with the methods
     `__to_state_dict__` and `__from_state_dict__` become dicts; keys that are not
@@ -75,10 +70,10 @@ def to_state_dict(target: Any) -> Any:
         error.path = error.path or ""
         raise
     except RecursionError:
-        raise SerializationError(_TOO_DEEP) from None
+        raise _too_deep() from None
 
 
-def _to_state(target: Any) -> Any:
+def _to_state(target: Tree) -> Tree:
     handler = handler_of(target)
     if handler is None:
         return target
@@ -98,8 +93,8 @@ def _to_state(target: Any) -> Any:
     return state
 
 
-def from_state_dict(target: Any, state: Any, name: str = ".") -> Any:
-    """A copy of an object with the values of a state dict.
+def from_state_dict(target: Tree, state: Tree, name: str = ".") -> Tree:
+    """Makes a copy of an object with the values of a state dict.
 
     The target says what to build: its structure, its types, and whatever of it is not
     part of the state. The values of its leaves are not looked at, nor are shapes and
@@ -152,6 +147,12 @@ def from_state_dict(target: Any, state: Any, name: str = ".") -> Any:
     except RecursionError:
         if len(names) > 1:
             raise
-        raise SerializationError(_TOO_DEEP) from None
+        raise _too_deep() from None
     finally:
         names.pop()
+
+
+def _too_deep() -> SerializationError:
+    return SerializationError(
+        "The tree is nested deeper than Python's recursion limit, or contains itself."
+    )

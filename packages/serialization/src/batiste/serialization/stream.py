@@ -8,12 +8,13 @@ import mmap
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, BinaryIO, Final, TypeAlias
+from typing import BinaryIO, Final, TypeAlias
 
 from .decode import Leaves, Views, decode
 from .encode import encode
 from .msgpack_codec import frozen_view
 from .state_dict import from_state_dict, to_state_dict
+from .types import Tree
 
 __all__ = [
     "File",
@@ -25,13 +26,14 @@ __all__ = [
 
 
 File: TypeAlias = str | os.PathLike[str] | BinaryIO | io.RawIOBase
+"""A path, or a file that is open for bytes."""
 
 # Parts smaller than this are gathered, up to this many bytes, before they are written.
 _GATHER: Final = 2**18
 
 
 def serialize(
-    target: Any,
+    target: Tree,
     file: File,
     *,
     max_chunk_size: int | None = None,
@@ -101,11 +103,11 @@ def serialize(
 
 def restore(
     file: File,
-    target: Any = None,
+    target: Tree = None,
     *,
     path: str | Sequence[str] = (),
     copy: bool = False,
-) -> Any:
+) -> Tree:
     """Reads back what `serialize` or `to_bytes` wrote, from a file that it maps.
 
     Arrays are views of the mapped file: what they hold is read from the disk when it is
@@ -158,16 +160,29 @@ def restore(
 
 
 def split_path(path: str | Sequence[str]) -> tuple[str, ...]:
-    """Names from the root, given as such or joined with `/`."""
+    """Splits a path into names from the root, given as such or joined with `/`.
+
+    >>> split_path("params/Dense_0/")
+    ('params', 'Dense_0')
+    >>> split_path(["a/b", ""])
+    ('a/b', '')
+    """
     names = path.strip("/").split("/") if isinstance(path, str) else path
     return tuple(name for name in names if name or not isinstance(path, str))
 
 
 @contextlib.contextmanager
 def mapped(file: File) -> Iterator[memoryview]:
-    """The bytes of a file, mapped where that is possible.
+    """Gives the bytes of a file, mapped where that is possible.
 
     The mapping outlives the context for as long as arrays are views of it.
+
+    Raises:
+      OSError: the file cannot be read.
+
+    >>> with mapped(io.BytesIO(b"abc")) as data:
+    ...     print(bytes(data))
+    b'abc'
     """
     if isinstance(file, (str, os.PathLike)):
         with open(file, "rb") as opened:
