@@ -59,7 +59,8 @@ def test_classes_of_another_process():
     run = subprocess.run([sys.executable, "-c", MAIN], capture_output=True, check=False)
     assert run.returncode == 0, run.stderr.decode()
     model, cls, variables, y = pickle.loads(run.stdout)
-    assert isinstance(model, cls) and model == cls(5, act=model.act)
+    assert isinstance(model, cls)
+    assert model == cls(5, act=model.act)
     assert (model.apply(variables, X) == y).all()
     assert (jax.jit(model.apply)(variables, X) == y).all()
     assert model.doubled == 10
@@ -81,7 +82,8 @@ def test_classes_of_functions():
     model = make()(3)
     variables = model.init(KEY, X)
     again = pickle.loads(cloudpickle.dumps(model))
-    assert again == model and hash(again) == hash(model)
+    assert again == model
+    assert hash(again) == hash(model)
     assert (again.apply(variables, X) == model.apply(variables, X)).all()
     unbound, same = model.bind(variables).unbind()
     again, variables = pickle.loads(cloudpickle.dumps((unbound, same)))

@@ -56,7 +56,8 @@ def module(name):
     spec = importlib.util.spec_from_file_location(
         f"spmd_{name}", EXAMPLE / f"{name}.py"
     )
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     loaded = importlib.util.module_from_spec(spec)
     # A dataclass looks its module up.
     sys.modules[spec.name] = loaded
@@ -210,7 +211,8 @@ def test_plan_tells_what_does_not_divide(tmp_path):
             f"does not divide: blocks/attention/{name}/kernel has 8 in dimension 2, "
             "for 16 parts"
         )
-        assert shown in result.stdout and shown in README
+        assert shown in result.stdout
+        assert shown in README
 
 
 def test_readme_shows_the_layout_as_it_is():
@@ -266,7 +268,8 @@ def test_bad_layouts_say_which_file(tmp_path, text):
 
 def test_text_is_of_a_size_to_learn_from():
     text = module("data").text()
-    assert len(text) > 100_000 and text.dtype == np.uint8
+    assert len(text) > 100_000
+    assert text.dtype == np.uint8
     assert b"statement" in bytes(text)
 
 

@@ -26,7 +26,8 @@ def _parity(name: str) -> Any:
     """A table of cases of the parity tests; this also runs as a part of a script."""
     path = FOLDER.parent / "parity" / f"{name}.py"
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

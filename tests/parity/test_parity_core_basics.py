@@ -41,7 +41,8 @@ def test_frozen_dict(tree, other):
     assert repr(ours.unfreeze(tree)) == repr(theirs.unfreeze(tree))
     assert repr(a.copy(other)) == repr(b.copy(other))
     assert repr(ours.copy(tree, other)) == repr(theirs.copy(tree, other))
-    assert list(a) == list(b) and len(a) == len(b)
+    assert list(a) == list(b)
+    assert len(a) == len(b)
     assert repr(a.keys()) == repr(b.keys())
     assert repr(a.values()) == repr(b.values())
     assert repr(list(a.items())) == repr(list(b.items()))
@@ -49,9 +50,11 @@ def test_frozen_dict(tree, other):
     for key in tree:
         assert repr(a.pop(key)) == repr(b.pop(key))
         assert repr(ours.pop(tree, key)) == repr(theirs.pop(tree, key))
-        assert repr(a[key]) == repr(b[key]) and repr(a.get(key)) == repr(b.get(key))
+        assert repr(a[key]) == repr(b[key])
+        assert repr(a.get(key)) == repr(b.get(key))
     assert ours.pretty_repr(tree) == theirs.pretty_repr(tree)
-    assert (a == tree) and (a == ours.freeze(other)) == (b == theirs.freeze(other))
+    assert a == tree
+    assert (a == ours.freeze(other)) == (b == theirs.freeze(other))
 
 
 @many
@@ -118,7 +121,8 @@ def test_struct(i):
     assert repr(a) == repr(b)
     flat_a, structure_a = jax.tree_util.tree_flatten_with_path(a)
     flat_b, structure_b = jax.tree_util.tree_flatten_with_path(b)
-    assert flat_a == flat_b and str(structure_a) == str(structure_b)
+    assert flat_a == flat_b
+    assert str(structure_a) == str(structure_b)
     assert repr(jax.tree.map(str, a)) == repr(jax.tree.map(str, b))
     assert list(a.__to_state_dict__()) == list(their_serialization.to_state_dict(b))
     for name in args[i]:

@@ -368,4 +368,5 @@ def test_errors_are_of_the_same_type(name):
         run_or_error(lambda nn=nn: ERRORS[name](nn).init({"params": key}, x))
         for nn in (theirs, ours)
     )
-    assert isinstance(a, type) and a.__name__ == b.__name__
+    assert isinstance(a, type)
+    assert a.__name__ == b.__name__

@@ -23,7 +23,8 @@ flax_core = pytest.importorskip("flax.core", reason="compares with the released 
 _SPEC = importlib.util.spec_from_file_location(
     "cases_layers_b", pathlib.Path(__file__).with_name("cases_layers_b.py")
 )
-assert _SPEC is not None and _SPEC.loader is not None
+assert _SPEC is not None
+assert _SPEC.loader is not None
 cases = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(cases)
 

@@ -44,7 +44,8 @@ def assert_same_tree(found, expected):
         for one, other in zip(found, expected, strict=True):
             assert_same_tree(one, other)
     elif isinstance(expected, (np.ndarray, np.generic)):
-        assert found.dtype == expected.dtype and found.shape == expected.shape
+        assert found.dtype == expected.dtype
+        assert found.shape == expected.shape
         assert found.tobytes() == expected.tobytes()
     else:
         assert repr(found) == repr(expected)
@@ -159,7 +160,9 @@ def test_containers_of_linen():
     data = theirs.to_bytes({"s": Theirs([jnp.ones(2)], np.float32(1))})
     assert ours.to_bytes({"s": Ours([jnp.ones(2)], np.float32(1))}) == data
     found = ours.from_bytes({"s": Ours([0], 0, name="mine")}, data)["s"]
-    assert type(found) is Ours and found.name == "mine" and found.a == 1
+    assert type(found) is Ours
+    assert found.name == "mine"
+    assert found.a == 1
 
     box = flax_linen.Partitioned(jnp.ones((2, 2)), ("x", None))
     data = theirs.to_bytes({"w": box})
@@ -197,7 +200,8 @@ def test_partials():
     assert_same_tree(ours.to_state_dict(partial), state)
     new = {"args": {"0": 5}, "keywords": {"key": 6}}
     found, expected = (m.from_state_dict(partial, new) for m in (ours, theirs))
-    assert type(found) is type(expected) and found.func is max
+    assert type(found) is type(expected)
+    assert found.func is max
     assert (found.args, found.keywords) == (expected.args, expected.keywords)
 
 

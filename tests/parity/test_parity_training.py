@@ -64,7 +64,8 @@ def same(ours: Any, theirs: Any):
     assert len(ours) == len(theirs)
     for a, b in zip(ours, theirs, strict=True):
         a, b = np.asarray(a), np.asarray(b)
-        assert a.dtype == b.dtype and a.shape == b.shape
+        assert a.dtype == b.dtype
+        assert a.shape == b.shape
         assert a.tobytes() == b.tobytes()
 
 

@@ -108,7 +108,8 @@ def test_frozen_dicts(xs):
     ):
         same(call)
     kept = ours.ModelParamTraversal(lambda *_: True).update(lambda x: x, frozen)
-    assert type(kept) is FrozenDict and kept == frozen
+    assert type(kept) is FrozenDict
+    assert kept == frozen
 
 
 @given(trees(keys), st.booleans())
@@ -124,7 +125,8 @@ def test_unflatten_dict_with_sep(flat, sep):
     result, error = outcome(lambda: ours.unflatten_dict(flat, sep))
     expected, their_error = outcome(lambda: theirs.unflatten_dict(flat, sep))
     if error is None:
-        assert their_error is None and result == expected
+        assert their_error is None
+        assert result == expected
     else:
         # Theirs goes wrong too, or it has lost a value.
         assert isinstance(error, ours.PathConflictError)
@@ -245,7 +247,8 @@ def compare(our_call, their_call, missing):
             assert result == expected
             assert type(result) is type(expected)
         else:
-            assert missing and isinstance(error, ours.TraverseItemError)
+            assert missing
+            assert isinstance(error, ours.TraverseItemError)
     elif str(their_error) not in REFUSES:
         assert isinstance(error, type(their_error)), f"{error!r}, not {their_error!r}"
 

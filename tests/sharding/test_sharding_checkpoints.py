@@ -242,7 +242,8 @@ def test_a_target_without_shardings_stays_in_host_memory(tmp_path, saved, put_by
     assert not put_bytes
     # Raw, a box is a dictionary with its value only: names are not saved.
     kernel = raw["params"]["ScanBlock_0"]["Dense_0"]["kernel"]
-    assert list(kernel) == ["value"] and isinstance(kernel["value"], np.ndarray)
+    assert list(kernel) == ["value"]
+    assert isinstance(kernel["value"], np.ndarray)
 
 
 @pytest.mark.parametrize("shape", [(4, 2), (1, 1)], ids=["4x2", "1x1"])

@@ -228,7 +228,9 @@ def test_constraints_leave_the_rest_alone(enter_mesh, mesh):
     with enter_mesh(mesh), nn.logical_axis_rules(RULES):
         assert nn.with_logical_constraint(3, ()) == 3
         eager = nn.with_logical_constraint(tree, names)
-        assert eager["x"] is tree["x"] and eager["key"] is key and eager["step"] == 3
+        assert eager["x"] is tree["x"]
+        assert eager["key"] is key
+        assert eager["step"] == 3
         staged = jax.jit(lambda tree: nn.with_logical_constraint(tree, names))(tree)
         split = jax.jit(
             lambda key: nn.with_logical_constraint(
@@ -238,7 +240,8 @@ def test_constraints_leave_the_rest_alone(enter_mesh, mesh):
     assert staged["x"].sharding.is_equivalent_to(
         NamedSharding(mesh, PartitionSpec("data")), 2
     )
-    assert split.shape == (8,) and jnp.issubdtype(split.dtype, jax.dtypes.prng_key)
+    assert split.shape == (8,)
+    assert jnp.issubdtype(split.dtype, jax.dtypes.prng_key)
     np.testing.assert_array_equal(
         jax.random.key_data(split), jax.random.key_data(jax.random.split(key, 8))
     )

@@ -57,7 +57,8 @@ def kernel_init(wrong, **kwargs):
 def check(info, wrong, path="params/encoder/Dense_0/kernel"):
     *_, kind, words = WRONG[wrong]
     error = info.value
-    assert type(error) is kind and isinstance(error, ValueError)
+    assert type(error) is kind
+    assert isinstance(error, ValueError)
     assert error.path == path
     text = str(error)
     assert text.startswith(f'In "{path}": ')

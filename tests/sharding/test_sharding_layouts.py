@@ -159,7 +159,8 @@ class Program:
         """The bytes that each kind of collective exchanges along each mesh axis."""
         total = Counter()
         for each in spmd.collectives(self.compiled, mesh=self.mesh):
-            assert each.times is not None and each.axes is not None
+            assert each.times is not None
+            assert each.axes is not None
             total[each.kind, *each.axes] += each.total_bytes
         return dict(total)
 

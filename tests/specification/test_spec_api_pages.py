@@ -28,7 +28,8 @@ def test_config():
     config.update("flax_return_frozendict", False)
     try:
         variables = nn.Dense(1).init(random.PRNGKey(0), x)
-        assert type(variables) is dict and type(variables["params"]) is dict
+        assert type(variables) is dict
+        assert type(variables["params"]) is dict
     finally:
         config.update("flax_return_frozendict", True)
     assert isinstance(nn.Dense(1).init(random.PRNGKey(0), x), FrozenDict)
@@ -38,13 +39,16 @@ def test_frozen_dicts():
     for variables in ({"params": {"a": 1}, "state": 2}, freeze({"params": {"a": 1}})):
         if isinstance(variables, FrozenDict):
             state, params = variables.pop("params")
-            assert params == {"a": 1} and "params" not in state
+            assert params == {"a": 1}
+            assert "params" not in state
         new_variables = copy(variables, {"additional_entries": 1})
         assert type(new_variables) is type(variables)
         assert new_variables["additional_entries"] == 1
         state, params = pop(variables, "params")
-        assert "params" not in state and params["a"] == 1
-        assert "additional_entries" not in variables and "params" in variables
+        assert "params" not in state
+        assert params["a"] == 1
+        assert "additional_entries" not in variables
+        assert "params" in variables
 
 
 class DataclassAsClass(struct.PyTreeNode):
@@ -82,7 +86,8 @@ def test_struct(Model):
         return (model.params**2).sum()
 
     model_grad = jax.grad(some_loss_fn)(model)
-    assert isinstance(model_grad, Model) and model_grad.apply_fn is apply_fn
+    assert isinstance(model_grad, Model)
+    assert model_grad.apply_fn is apply_fn
     np.testing.assert_array_equal(model_grad.params, 2 * params)
 
 
@@ -186,7 +191,8 @@ def test_train_state():
         grads = grad_fn(state.params, batch)
         state = state.apply_gradients(grads=grads)
         losses.append(float(loss_fn(state.params, x)))
-    assert state.step == 2 and losses == sorted(losses, reverse=True)
+    assert state.step == 2
+    assert losses == sorted(losses, reverse=True)
 
 
 def test_early_stopping():

@@ -109,7 +109,8 @@ def test_training_without_batch_norm():
         return {"accuracy": jnp.mean(jnp.argmax(logits, -1) == batch["label"])}
 
     state, metrics = train_step(state, data())
-    assert state.step == 1 and metrics["accuracy"] == 1.0
+    assert state.step == 1
+    assert metrics["accuracy"] == 1.0
     assert eval_step(state, data())["accuracy"] == 1.0
 
 
@@ -155,9 +156,11 @@ def test_training_with_batch_norm():
 
     before = eval_step(state, data())
     state, metrics = train_step(state, data())
-    assert state.step == 1 and np.isfinite(metrics["loss"])
+    assert state.step == 1
+    assert np.isfinite(metrics["loss"])
     stats = state.batch_stats["BatchNorm_0"]
-    assert np.any(stats["mean"]) and not np.array_equal(stats["var"], np.ones(4))
+    assert np.any(stats["mean"])
+    assert not np.array_equal(stats["var"], np.ones(4))
     # Evaluation reads the statistics that training moved.
     assert not np.array_equal(eval_step(state, data()), before)
 

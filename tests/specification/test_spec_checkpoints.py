@@ -99,7 +99,8 @@ def check_restored(check_printed):
     def check(tree, model, step=1):
         check_printed(tree["data"][0], DATA)
         restored = tree["model"]
-        assert type(restored) is model and restored.step == step
+        assert type(restored) is model
+        assert restored.step == step
         assert isinstance(restored.params, FrozenDict)
         check_printed(restored.params["bias"], BIAS)
         check_printed(restored.params["kernel"], KERNEL)

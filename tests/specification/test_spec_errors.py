@@ -198,7 +198,8 @@ def test_changing_what_is_not_mutable():
     v = MyModule().init(random.PRNGKey(0), batch)
     with pytest.raises(core_errors.ModifyScopeVariableError) as info:
         MyModule().apply(v, batch)
-    assert "batch_stats" in str(info.value) and "mean" in str(info.value)
+    assert "batch_stats" in str(info.value)
+    assert "mean" in str(info.value)
     logits, state = MyModule().apply(v, batch, mutable=["batch_stats"])
     assert state["batch_stats"]["mean"] == v["batch_stats"]["mean"] + 1
 
@@ -300,7 +301,8 @@ def test_a_parameter_of_another_name():
     with pytest.raises(core_errors.ScopeParamNotFoundError) as info:
         model.apply(variables, jnp.ones((5, 5, 1)), "embed")
     # What is missing, and what was found in its place.
-    assert "embed" in str(info.value) and "embedding" in str(info.value)
+    assert "embed" in str(info.value)
+    assert "embedding" in str(info.value)
 
 
 def test_a_parameter_of_another_shape():
@@ -316,7 +318,9 @@ def test_a_parameter_of_another_shape():
     with pytest.raises(core_errors.ScopeParamShapeError) as info:
         NoBiasDense().apply(variables, jnp.ones((5, 5)))
     message = str(info.value)
-    assert "kernel" in message and "(1, 8)" in message and "(5, 8)" in message
+    assert "kernel" in message
+    assert "(1, 8)" in message
+    assert "(5, 8)" in message
 
 
 def test_assigning_to_a_frozen_module():

@@ -138,7 +138,8 @@ def test_the_loss_with_optax_is_the_documented_one(trained, check_printed):
 def test_the_trained_parameters_are_the_documented_ones(trained, check_printed):
     _, params = trained
     state = serialization.to_state_dict(params)
-    assert list(state) == ["params"] and list(state["params"]) == ["bias", "kernel"]
+    assert list(state) == ["params"]
+    assert list(state["params"]) == ["bias", "kernel"]
     check_printed(state["params"]["bias"], BIAS, relative=1e-5)
     check_printed(state["params"]["kernel"], KERNEL, roundings=8)
 

@@ -86,7 +86,8 @@ def test_padding_by_hand(devices, model):
         preds = unshard(get_preds(variables, shard(padded_images)))[:n]
         total += n
         correct += int((batch["label"] == preds.argmax(axis=-1)).sum())
-    assert total == SIZE and correct == expected(model, variables)
+    assert total == SIZE
+    assert correct == expected(model, variables)
 
 
 def test_pad_shard_unpad(model, eight_devices):
@@ -106,7 +107,8 @@ def test_pad_shard_unpad(model, eight_devices):
         assert preds.shape == (len(batch["image"]), 5)
         total += len(batch["image"])
         correct += int((batch["label"] == preds.argmax(axis=-1)).sum())
-    assert total == SIZE and correct == expected(model, variables)
+    assert total == SIZE
+    assert correct == expected(model, variables)
     # All batches have one shape, so that nothing is compiled again.
     assert set(shapes) == {(jax.local_device_count(), PER_DEVICE, 2, 2, 1)}
 
@@ -178,4 +180,5 @@ def test_infinite_padding(devices, model):
         preds = get_preds(variables, batch["image"]).argmax(axis=-1)
         total += n
         correct += int(count_correct_p(batch["label"], preds, batch["mask"])[0])
-    assert total == SIZE and correct == expected(model, variables)
+    assert total == SIZE
+    assert correct == expected(model, variables)

@@ -76,10 +76,13 @@ def test_sow_appends_for_each_call():
 
     x = batch()
     variables = init(jax.random.PRNGKey(0), x)
-    assert list(variables) == ["params"] and list(variables["params"]) == ["SowCNN"]
+    assert list(variables) == ["params"]
+    assert list(variables["params"]) == ["SowCNN"]
     preds, feats = predict(variables, x)
-    assert isinstance(feats, tuple) and len(feats) == 2
-    assert preds.shape == (1, 10) and feats[0].shape == (1, 3136)
+    assert isinstance(feats, tuple)
+    assert len(feats) == 2
+    assert preds.shape == (1, 10)
+    assert feats[0].shape == (1, 3136)
     np.testing.assert_array_equal(feats[0], feats[1])
 
 
@@ -303,7 +306,8 @@ def test_gradients_of_intermediate_values():
     variables = model.init(jax.random.PRNGKey(1), x)
     params, perturbations = variables["params"], variables["perturbations"]
     assert perturbations["hidden"].shape == (1, 8)
-    assert not np.any(perturbations["hidden"]) and not np.any(perturbations["logits"])
+    assert not np.any(perturbations["hidden"])
+    assert not np.any(perturbations["logits"])
 
     def loss_fn(params, perturbations, x, y):
         y_pred = model.apply({"params": params, "perturbations": perturbations}, x)

@@ -81,7 +81,8 @@ def test_init_is_apply():
     np.testing.assert_array_equal(y, same_y)
     # The same arguments, the same outputs; and the module is as it was.
     np.testing.assert_array_equal(y, mlp.apply(variables, x))
-    assert mlp.scope is None and not hasattr(mlp, "hidden")
+    assert mlp.scope is None
+    assert not hasattr(mlp, "hidden")
 
 
 def test_compact_modules():
@@ -122,7 +123,8 @@ def test_control_flow_and_names():
 
     encoder = CorrectModule().init(random.PRNGKey(0), x, "encode")["params"]
     decoder = CorrectModule().init(random.PRNGKey(0), x, "decode")["params"]
-    assert list(encoder) == ["Dense_0"] and list(decoder) == ["Dense_1"]
+    assert list(encoder) == ["Dense_0"]
+    assert list(decoder) == ["Dense_1"]
     both = {"params": {**encoder, **decoder}}
     assert CorrectModule().apply(both, x, "encode").shape == (1, 8)
     assert CorrectModule().apply(both, x, "decode").shape == (1, 4)

@@ -112,7 +112,8 @@ def test_training_with_a_schedule():
         state, metrics = train_epoch(state, train_ds, 8, learning_rate_fn, input_rng)
         rates.append(metrics["learning_rate"])
         losses.append(metrics["loss"])
-    assert state.step == 12 and losses[-1] < losses[0]
+    assert state.step == 12
+    assert losses[-1] < losses[0]
     # Rising in the first epoch, then half a cosine over eight steps.
     cosine = 0.05 * (1 + np.cos(np.pi * np.arange(8) / 8))
     expected = [
@@ -126,4 +127,5 @@ def test_training_with_a_schedule():
 def test_training_without_a_schedule():
     state = create_train_state(jax.random.PRNGKey(0), CONFIG, CONFIG.learning_rate)
     state, metrics = train_epoch(state, data(), 8, None, jax.random.PRNGKey(1))
-    assert state.step == 4 and sorted(metrics) == ["accuracy", "loss"]
+    assert state.step == 4
+    assert sorted(metrics) == ["accuracy", "loss"]

@@ -68,7 +68,8 @@ def test_parameters_and_state_are_split_and_updated():
     model = BiasAdderWithRunningMean()
     variables = model.init(random.PRNGKey(0), dummy_input)
     state, params = variables.pop("params")
-    assert isinstance(state, FrozenDict) and list(state) == ["batch_stats"]
+    assert isinstance(state, FrozenDict)
+    assert list(state) == ["batch_stats"]
     assert not np.any(state["batch_stats"]["mean"])
     opt_state = tx.init(params)
     for _ in range(3):

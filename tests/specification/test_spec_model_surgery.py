@@ -217,4 +217,5 @@ def test_transfer_learning():
         state = state.apply_gradients(grads=jax.grad(loss)(state.params))
     assert isinstance(state.params, FrozenDict)
     jax.tree.map(np.testing.assert_array_equal, state.params["backbone"], pretrained)
-    assert np.any(state.params["head"]["kernel"]) and loss(state.params) < before
+    assert np.any(state.params["head"]["kernel"])
+    assert loss(state.params) < before

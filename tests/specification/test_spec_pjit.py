@@ -204,19 +204,23 @@ def test_initialization_training_and_inference(mesh):
     names = {"W1": (None, None, "model"), "W2": (None, "model", None)}
     for name, box in shapes["ScanDotReluDot_0"].items():
         assert isinstance(box, nn.Partitioned)
-        assert box.value == (LAYERS, DEPTH, DEPTH) and box.names == names[name]
+        assert box.value == (LAYERS, DEPTH, DEPTH)
+        assert box.names == names[name]
         assert box.mesh is None
     W1 = initialized_state.params["ScanDotReluDot_0"]["W1"]
-    assert isinstance(W1, nn.Partitioned) and isinstance(W1.value, jax.Array)
+    assert isinstance(W1, nn.Partitioned)
+    assert isinstance(W1.value, jax.Array)
     assert W1.value.sharding == NamedSharding(mesh, SPECS["W1"])
 
     # Arithmetic on boxes is arithmetic on what is in them.
     layer = initialized_state.params["ScanDotReluDot_0"]
     diff = jax.tree.map(lambda a, b: a - b, layer, layer)
-    assert isinstance(diff, FrozenDict) and isinstance(diff["W1"], nn.Partitioned)
+    assert isinstance(diff, FrozenDict)
+    assert isinstance(diff["W1"], nn.Partitioned)
     with mesh:
         diff_array = diff["W1"].unbox()
-    assert diff_array.shape == (LAYERS, DEPTH, DEPTH) and not np.any(diff_array)
+    assert diff_array.shape == (LAYERS, DEPTH, DEPTH)
+    assert not np.any(diff_array)
 
     def train_step(state, x):
         def loss_unrolled(params):
@@ -244,7 +248,8 @@ def test_initialization_training_and_inference(mesh):
     with mesh:
         y = pjit_apply_fn(new_state, x)
         before = pjit_apply_fn(initialized_state, x)
-    assert y.dtype == jnp.float32 and y.shape == (BATCH, DEPTH)
+    assert y.dtype == jnp.float32
+    assert y.shape == (BATCH, DEPTH)
     assert y.sharding == x_sharding
     assert y.sum() < before.sum()
 
@@ -342,7 +347,8 @@ def test_the_partitioned_page(mesh):
             mlp.apply, in_shardings=(shardings, x_sharding), out_shardings=x_sharding
         )
         y = apply_fn(variables, x)
-    assert y.shape == x.shape and y.sharding == x_sharding
+    assert y.shape == x.shape
+    assert y.sharding == x_sharding
     kernel = variables["params"]["Dense_0"]["kernel"]
     assert kernel.value.sharding.spec == PartitionSpec("data", "model")
 
@@ -360,7 +366,8 @@ def test_initializers_with_names():
         partitioned_dense = nn.Dense(features, kernel_init=kernel_init)
         variables = partitioned_dense.init(random.PRNGKey(0), jnp.ones((1, 2)))
         kernel = variables["params"]["kernel"]
-        assert isinstance(kernel, nn.Partitioned) and kernel.names == (None, "data")
+        assert isinstance(kernel, nn.Partitioned)
+        assert kernel.names == (None, "data")
         plain = nn.Dense(features).init(random.PRNGKey(0), jnp.ones((1, 2)))
         np.testing.assert_array_equal(kernel.value, plain["params"]["kernel"])
 

@@ -332,7 +332,8 @@ def legacy():
 
 def assert_restored(restored):
     number, entries, numbers = restored
-    assert number == 12 and list(numbers) == [1, 4, 10]
+    assert number == 12
+    assert list(numbers) == [1, 4, 10]
     assert entries["foo"] == "str"
     np.testing.assert_array_equal(entries["bar"], [2, 3])
 
@@ -380,7 +381,8 @@ def test_single_checkpoints(tmp_path, legacy):
     assert_restored(restored)
     # With no target a list is a dictionary of its indices.
     raw = checkpoints.restore_checkpoint(directory, target=None)
-    assert raw["0"] == 12 and raw["2"] == {"0": 1, "1": 4, "2": 10}
+    assert raw["0"] == 12
+    assert raw["2"] == {"0": 1, "1": 4, "2": 10}
 
     ckptr = orbax_checkpoint.Checkpointer(orbax_checkpoint.PyTreeCheckpointHandler())
     save_args = orbax_utils.save_args_from_target(CKPT_PYTREE)
