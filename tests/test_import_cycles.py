@@ -25,6 +25,7 @@ KNOWN = {
         "module.running",
         "module.running_methods",
         "summary",
+        "summary.rows",
         "summary.table",
     },
 }

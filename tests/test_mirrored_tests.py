@@ -45,8 +45,6 @@ MISSING = {
         "meta.py",
         "module/state.py",
         "spmd.py",
-        "summary/costs.py",
-        "summary/text.py",
     },
     "serialization": set(),
     "spmd": set(),
