@@ -27,8 +27,8 @@ from .errors import (
 )
 
 __all__ = [
-    "A",
     "PARTITION_NAME",
+    "A",
     "Partitioned",
     "get_partition_spec",
     "get_sharding",
