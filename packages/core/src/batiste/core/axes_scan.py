@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -11,8 +11,9 @@ from jax import lax
 from jax import numpy as jnp
 
 from .partial_eval import Staged
+from .types import Array, Function, Tree
 
-__all__ = ["broadcast", "scan"]
+__all__ = ["Loop", "broadcast", "depends_on_loop", "scan"]
 
 
 class _Broadcast:
@@ -25,15 +26,15 @@ broadcast = _Broadcast()
 
 
 def scan(
-    fn: Callable[..., Any],
-    in_axes: Any,
-    out_axes: Any,
+    fn: Function,
+    in_axes: Tree,
+    out_axes: Tree,
     length: int | None = None,
     reverse: bool = False,
     unroll: int = 1,
     _split_transpose: bool = False,
     check_constancy_invariants: bool = True,
-) -> Callable[..., Any]:
+) -> Function:
     """Makes a loop of a function, with axes as in `jax.vmap`.
 
     Args:
@@ -66,160 +67,99 @@ def scan(
     >>> print(total, ys)
     [33.] [[11. 22. 33.]]
     """
-    loop = Loop(
-        in_axes,
-        out_axes,
-        length=length,
-        reverse=reverse,
-        unroll=unroll,
-        _split_transpose=_split_transpose,
-    )
 
-    def scan_fn(broadcast_in: Any, init: Any, *args: Any) -> Any:
-        return loop(fn, broadcast_in, init, args, probe=check_constancy_invariants)
+    def scan_fn(broadcast_in: Tree, init: Tree, *args: Tree) -> tuple[Tree, Tree, Tree]:
+        loop = Loop(in_axes, out_axes, args, length, reverse, unroll, _split_transpose)
+        constant_ys: list[Any] = []
+        if check_constancy_invariants:
+            probe = loop.probe(fn, broadcast_in, init)
+            unknown = [probe.name(place) for place in probe.unknown_outputs()]
+            if unknown:
+                raise depends_on_loop(
+                    f'the output "{name.partition("/")[2]}"' for name in unknown
+                )
+            broadcast_in, constant_ys, _ = probe.evaluate()
+        carry, ys = loop.run(fn, broadcast_in, init, constant_ys)
+        return broadcast_in, carry, ys
 
     return scan_fn
 
 
+def depends_on_loop(names: Iterable[str]) -> ValueError:
+    """Returns the error about broadcast outputs that depend on the loop.
+
+    >>> print(depends_on_loop(['the output "0"']).args[0].partition(", but ")[2][:49])
+    depending on the carry or on scanned values is th
+    """
+    return ValueError(
+        "What is broadcast in a scan must be the same in each iteration, but "
+        f"depending on the carry or on scanned values is {' and '.join(names)}. Carry "
+        "or scan it, or compute it from what does not change in the loop."
+    )
+
+
 class Loop:
-    """The settings of a scan; see `scan`."""
+    """One scan: its arguments in slices, and its outputs put together.
+
+    The steps are to be taken in this order: `probe` (if at all), `peel` (if at all),
+    `run`. The body is as in `scan`.
+
+    Args:
+      in_axes: as in `scan`.
+      out_axes: as in `scan`.
+      args: the arguments of the loop.
+      length: as in `scan`.
+      reverse: as in `scan`.
+      unroll: as in `scan`.
+      _split_transpose: as in `scan`.
+
+    Attributes:
+      length: the number of iterations that are to be run.
+
+    Raises:
+      ValueError: the arguments' sizes differ, or there are none and no length.
+
+    >>> loop = Loop((0,), 0, (jnp.arange(3),), None, False, 1, False)
+    >>> body = lambda broadcast, carry, x: (broadcast, carry + x, 2 * x)
+    >>> carry = loop.peel(body, None, 0)
+    >>> carry, ys = loop.run(body, None, carry)
+    >>> int(carry), ys.tolist()
+    (3, [0, 2, 4])
+    """
 
     def __init__(
         self,
-        in_axes: Any,
-        out_axes: Any,
+        in_axes: Tree,
+        out_axes: Tree,
+        args: tuple[Tree, ...],
         length: int | None,
         reverse: bool,
         unroll: int,
         _split_transpose: bool,
     ):
-        self.in_axes = in_axes
-        self.out_axes = out_axes
-        self.length = length
-        self.reverse = reverse
-        self.options: dict[str, Any] = {"reverse": reverse, "unroll": unroll}
+        self._out_axes = out_axes
+        self._reverse = reverse
+        self._options: dict[str, Any] = {"reverse": reverse, "unroll": unroll}
         if _split_transpose:
-            self.options["_split_transpose"] = True
-
-    def __call__(
-        self,
-        fn: Callable[..., Any],
-        broadcast_in: Any,
-        init: Any,
-        args: tuple[Any, ...],
-        probe: bool = True,
-        needs_first: Callable[[], bool] = lambda: False,
-        describe: Callable[[str], str] = lambda output: f'the output "{output[2:]}"',
-    ) -> Any:
-        """Runs the loop.
-
-        With `probe`, the body is traced once before. If `needs_first` then says so,
-        the first iteration is made outside of the loop, and may give the carry
-        another structure than it has at first. `describe` gives the name for people
-        of a broadcast output that depends on the loop, from its path in the pair of
-        the two kinds of broadcast outputs.
-        """
-        slices = _Slices(self.in_axes, args, self.length)
-        const_ys: list[Any] = []
-        if probe:
-            broadcast_in, const_ys = self._constants(
-                fn, broadcast_in, init, slices, describe
-            )
-        carry, head = init, None
-        if slices.length and needs_first():
-            index = slices.length - 1 if self.reverse else 0
-            _, carry, ys = fn(broadcast_in, init, *slices.at(index))
-            head = self._split_ys(ys)[0]
-            slices.drop(index)
-        ys_info: Any = None
-
-        def body(carry: Any, xs: list[Any]) -> Any:
-            nonlocal ys_info
-            _, carry, ys = fn(broadcast_in, carry, *slices.fill(xs))
-            stacked, _, *ys_info = self._split_ys(ys)
-            return carry, stacked
-
-        carry, ys = lax.scan(
-            body, carry, slices.scanned, length=slices.length, **self.options
-        )
-        axes, treedef = ys_info
-        if head is not None:
-            pairs = zip(head, ys, strict=True)
-            ys = [_prepend(x, y, at_end=self.reverse) for x, y in pairs]
-        stacked, constants = iter(ys), iter(const_ys)
-        leaves = [
-            next(constants) if axis is broadcast else _move_axis(next(stacked), 0, axis)
-            for axis in axes
-        ]
-        return broadcast_in, carry, jax.tree.unflatten(treedef, leaves)
-
-    def _split_ys(self, ys: Any) -> tuple[list[Any], list[Any], list[Any], Any]:
-        """The outputs to stack, the broadcast ones, the axes of all, their treedef."""
-        leaves, treedef = jax.tree.flatten(ys)
-        axes = _flat_axes(self.out_axes, ys, "out_axes", "the outputs of the body")
-        pairs = list(zip(leaves, axes, strict=True))
-        stacked = [leaf for leaf, axis in pairs if axis is not broadcast]
-        constant = [leaf for leaf, axis in pairs if axis is broadcast]
-        return stacked, constant, axes, treedef
-
-    def _constants(
-        self,
-        fn: Callable[..., Any],
-        broadcast_in: Any,
-        init: Any,
-        slices: _Slices,
-        describe: Callable[[str], str],
-    ) -> tuple[Any, list[Any]]:
-        """The broadcast outputs, which must not depend on the loop."""
-        leaves, treedef = jax.tree.flatten(init)
-
-        def first(carry: list[Any], xs: list[Any]) -> Any:
-            carry = jax.tree.unflatten(treedef, carry)
-            xs = [lax.index_in_dim(x, 0, keepdims=False) for x in xs]
-            constant, _, ys = fn(broadcast_in, carry, *slices.fill(xs))
-            return constant, self._split_ys(ys)[1]
-
-        inputs = slices.scanned if slices.length else slices.as_if_one()
-        staged = Staged(first, leaves, inputs)
-        unknown = staged.unknown_outputs()
-        if unknown:
-            names = " and ".join(describe(staged.name(place)) for place in unknown)
-            raise ValueError(
-                "What is broadcast in a scan must be the same in each iteration, but "
-                f"depending on the carry or on scanned values is {names}. Carry or "
-                "scan it, or compute it from what does not change in the loop."
-            )
-        return staged.evaluate()
-
-
-def _move_axis(x: Any, source: int, target: int) -> jax.Array:
-    # Nothing is traced for an axis that stays where it is.
-    return jnp.asarray(x) if source == target else jnp.moveaxis(x, source, target)
-
-
-def _prepend(head: Any, tail: jax.Array, at_end: bool) -> jax.Array:
-    head = jnp.asarray(head)[None]
-    return jnp.concatenate([tail, head] if at_end else [head, tail])
-
-
-class _Slices:
-    """The arguments of a loop: what is scanned over, with its axis in front."""
-
-    def __init__(self, in_axes: Any, args: tuple[Any, ...], length: int | None):
+            self._options["_split_transpose"] = True
+        # The leaves of the arguments, in which those that are scanned over have their
+        # axis in front.
         leaves, self._treedef = jax.tree.flatten(args)
         axes = _flat_axes(in_axes, args, "in_axes", "the arguments")
-        self._leaves = leaves
-        self._is_scanned = [axis is not broadcast for axis in axes]
+        self._leaves: list[Any] = leaves
+        self._places: list[int] = []
         sizes = set() if length is None else {length}
-        for leaf, axis in zip(leaves, axes, strict=True):
-            if axis is not broadcast:
-                shape = np.shape(leaf)
-                if not -len(shape) <= axis < len(shape):
-                    raise ValueError(
-                        f"Cannot scan over axis {axis} of an array of shape {shape}. "
-                        "Give its axis, or `broadcast`, in in_axes."
-                    )
-                sizes.add(shape[axis])
+        for place, axis in enumerate(axes):
+            if axis is broadcast:
+                continue
+            shape = np.shape(leaves[place])
+            if not -len(shape) <= axis < len(shape):
+                raise ValueError(
+                    f"Cannot scan over axis {axis} of an array of shape {shape}. "
+                    "Give its axis, or `broadcast`, in in_axes."
+                )
+            sizes.add(shape[axis])
+            self._places.append(place)
         if not sizes:
             raise ValueError(
                 "A scan without arguments to scan over needs length=... to tell how "
@@ -231,46 +171,141 @@ class _Slices:
                 f"and that of length if given, but the sizes are {sorted(sizes)}."
             )
         (self.length,) = sizes
-        self.scanned = [
-            _move_axis(leaf, axis, 0)
-            for leaf, axis in zip(leaves, axes, strict=True)
-            if axis is not broadcast
+        self._scanned = [
+            _move_axis(leaves[place], axes[place], 0) for place in self._places
         ]
+        # The first outputs, where the first iteration is run outside of the loop.
+        self._head: list[Any] | None = None
 
-    def fill(self, xs: list[Any]) -> tuple[Any, ...]:
+    def probe(self, fn: Function, broadcast_in: Tree, init: Tree) -> Staged:
+        """Traces the body on the first slice, to learn what it makes.
+
+        Args:
+          fn: the body.
+          broadcast_in: as in `scan`.
+          init: the first carry.
+
+        Returns:
+          The traced outputs: what is broadcast, of which none may depend on the loop
+          (`broadcast_out`, and a list of the outputs `ys` with `broadcast` for an
+          axis), and the structure of the carry.
+        """
+        leaves, treedef = jax.tree.flatten(init)
+
+        def first(carry: list[Any], xs: list[Any]) -> tuple[Tree, list[Any], Any]:
+            xs = [lax.index_in_dim(x, 0, keepdims=False) for x in xs]
+            carry = jax.tree.unflatten(treedef, carry)
+            constant, carry, ys = fn(broadcast_in, carry, *self._fill(xs))
+            return constant, self._split(ys)[1], jax.tree.structure(carry)
+
+        xs: list[Any] = self._scanned
+        if not self.length:  # as if there were one iteration
+            xs = [jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype) for x in xs]
+        return Staged(first, leaves, xs)
+
+    def peel(self, fn: Function, broadcast_in: Tree, init: Tree) -> Tree:
+        """Runs the first iteration by itself, and leaves the others to `run`.
+
+        It may give the carry another structure than it has at first.
+
+        Args:
+          fn: the body.
+          broadcast_in: as in `scan`.
+          init: the first carry.
+
+        Returns:
+          The carry after it.
+        """
+        index = self.length - 1 if self._reverse else 0
+        xs = [x[index] for x in self._scanned]
+        _, carry, ys = fn(broadcast_in, init, *self._fill(xs))
+        self._head, _ = self._split(ys)
+        self.length -= 1
+        self._scanned = [x[:-1] if self._reverse else x[1:] for x in self._scanned]
+        return carry
+
+    def run(
+        self,
+        fn: Function,
+        broadcast_in: Tree,
+        init: Tree,
+        constant_ys: Sequence[Any] = (),
+    ) -> tuple[Tree, Tree]:
+        """Runs the iterations that are left.
+
+        Args:
+          fn: the body.
+          broadcast_in: as in `scan`.
+          init: the first carry.
+          constant_ys: the outputs with `broadcast` for an axis, from `probe`.
+
+        Returns:
+          The last carry, and the outputs of all iterations.
+        """
+
+        def body(carry: Tree, xs: list[Any]) -> tuple[Tree, list[Any]]:
+            _, carry, ys = fn(broadcast_in, carry, *self._fill(xs))
+            return carry, self._split(ys)[0]
+
+        carry, stacked = lax.scan(
+            body, init, self._scanned, length=self.length, **self._options
+        )
+        if self._head is not None:
+            pairs = zip(self._head, stacked, strict=True)
+            stacked = [_prepend(x, ys, at_end=self._reverse) for x, ys in pairs]
+        return carry, self._join(stacked, constant_ys)
+
+    def _fill(self, xs: list[Any]) -> tuple[Any, ...]:
         """The arguments, with `xs` in place of what is scanned over."""
-        values = iter(xs)
-        leaves = [
-            next(values) if is_scanned else leaf
-            for leaf, is_scanned in zip(self._leaves, self._is_scanned, strict=True)
-        ]
+        leaves = list(self._leaves)
+        for place, x in zip(self._places, xs, strict=True):
+            leaves[place] = x
         return jax.tree.unflatten(self._treedef, leaves)
 
-    def at(self, index: int) -> tuple[Any, ...]:
-        return self.fill([x[index] for x in self.scanned])
+    def _split(self, ys: Tree) -> tuple[list[Any], list[Any]]:
+        """The outputs to stack, and the broadcast ones. Notes how to `_join` them."""
+        leaves, self._ys_treedef = jax.tree.flatten(ys)
+        what = "the outputs of the body"
+        self._ys_axes = _flat_axes(self._out_axes, ys, "out_axes", what)
+        stacked: list[Any] = []
+        constant: list[Any] = []
+        for leaf, axis in zip(leaves, self._ys_axes, strict=True):
+            (constant if axis is broadcast else stacked).append(leaf)
+        return stacked, constant
 
-    def drop(self, index: int) -> None:
-        """Leaves out the first or the last iteration."""
-        self.length -= 1
-        self.scanned = [x[1:] if index == 0 else x[:-1] for x in self.scanned]
+    def _join(self, stacked: Sequence[Any], constant: Sequence[Any]) -> Tree:
+        """The outputs of the loop, as the body's, with their axes."""
+        stacked_leaves, constant_leaves = iter(stacked), iter(constant)
+        leaves = []
+        for axis in self._ys_axes:
+            if axis is broadcast:
+                leaves.append(next(constant_leaves))
+            else:
+                leaves.append(_move_axis(next(stacked_leaves), 0, axis))
+        return jax.tree.unflatten(self._ys_treedef, leaves)
 
-    def as_if_one(self) -> list[jax.ShapeDtypeStruct]:
-        """What would be scanned over if there were one iteration."""
-        return [jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype) for x in self.scanned]
+
+def _move_axis(x: Any, source: int, target: int) -> Array:
+    # Nothing is traced for an axis that stays where it is.
+    return jnp.asarray(x) if source == target else jnp.moveaxis(x, source, target)
 
 
-def _flat_axes(axes: Any, tree: Any, name: str, what: str) -> list[Any]:
+def _prepend(head: Any, tail: Array, at_end: bool) -> Array:
+    head = jnp.asarray(head)[None]
+    return jnp.concatenate([tail, head] if at_end else [head, tail])
+
+
+def _flat_axes(axes: Tree, tree: Tree, name: str, what: str) -> list[Any]:
     """For each leaf of the tree its axis, from a prefix of the tree."""
     flat: list[Any] = []
-
-    def add(axis: Any, subtree: Any) -> None:
-        flat.extend([axis] * len(jax.tree.leaves(subtree)))
-
+    axes_leaves, prefix = jax.tree.flatten(axes)
     try:
-        jax.tree.map(add, axes, tree)
+        subtrees = prefix.flatten_up_to(tree)
     except ValueError as error:
         raise ValueError(
             f"The {name} of a scan, {axes!r}, must be an axis, `broadcast`, or a "
             f"prefix of the structure of {what}, {jax.tree.structure(tree)}."
         ) from error
+    for axis, subtree in zip(axes_leaves, subtrees, strict=True):
+        flat += [axis] * jax.tree.structure(subtree).num_leaves
     return flat

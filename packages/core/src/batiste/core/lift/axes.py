@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
 
 import jax
 import numpy as np
@@ -12,9 +12,9 @@ import numpy as np
 from .. import errors, meta
 from ..partial_eval import path_name
 from ..scope.filters import Filter
-
-if TYPE_CHECKING:
-    from ..scope.scope import Scope
+from ..scope.scope import Scope
+from ..types import Axis, Tree
+from .pack import VariableGroup, VariableGroups
 
 __all__ = ["In", "Out", "VariableAxes", "axis_sizes"]
 
@@ -49,97 +49,145 @@ class VariableAxes:
     Args:
       variable_axes: from filters to axes, or `In` or `Out` of axes.
       metadata_params: what boxes are told when they gain or lose an axis.
+
+    Attributes:
+      in_filters: what collections go in.
+      out_filters: what collections come out.
+      in_axes: for each of `in_filters` its axis.
+      out_axes: for each of `out_filters` its axis.
+
+    >>> axes = VariableAxes({"params": 0, "state": Out(1)}, {})
+    >>> axes.in_filters, axes.out_filters, axes.out_axes
+    (('params',), ('params', 'state'), (0, 1))
     """
+
+    in_filters: tuple[Filter, ...]
+    out_filters: tuple[Filter, ...]
+    in_axes: tuple[Any, ...]
+    out_axes: tuple[Any, ...]
 
     def __init__(
         self, variable_axes: Mapping[Any, Any], metadata_params: Mapping[Any, Any]
     ):
-        ins = {f: a for f, a in variable_axes.items() if not isinstance(a, Out)}
-        outs = {f: a for f, a in variable_axes.items() if not isinstance(a, In)}
-        self.in_filters: tuple[Filter, ...] = tuple(ins)
-        self.out_filters: tuple[Filter, ...] = tuple(outs)
-        self.in_axes: tuple[Any, ...] = tuple(map(_axis, ins.values()))
-        self.out_axes: tuple[Any, ...] = tuple(map(_axis, outs.values()))
+        ins: list[tuple[Filter, Any]] = []
+        outs: list[tuple[Filter, Any]] = []
+        for col_filter, axis in variable_axes.items():
+            if isinstance(axis, In):
+                ins.append((col_filter, axis.axis))
+            elif isinstance(axis, Out):
+                outs.append((col_filter, axis.axis))
+            else:
+                ins.append((col_filter, axis))
+                outs.append((col_filter, axis))
+        self.in_filters, self.in_axes = zip(*ins, strict=True) if ins else ((), ())
+        self.out_filters, self.out_axes = zip(*outs, strict=True) if outs else ((), ())
         self._params = metadata_params
 
-    def enter(self, groups: Sequence[Any], roots: Sequence[Scope]) -> tuple[Any, ...]:
+    def enter(
+        self, groups: Sequence[VariableGroup], roots: Sequence[Scope]
+    ) -> VariableGroups:
         """Takes the axis out of what the boxes of the groups say.
 
         Args:
           groups: for each filter, for each scope, a dict of collections.
           roots: the scopes, for the paths in errors.
+
+        Raises:
+          AxisMetadataError: a box cannot lose the axis.
         """
         return self._tell(meta.remove_axis, groups, self.in_axes, roots)
 
-    def leave(self, groups: Sequence[Any], roots: Sequence[Scope]) -> tuple[Any, ...]:
-        """Puts the axis into what the boxes of the groups say; as `enter`."""
+    def leave(
+        self, groups: Sequence[VariableGroup], roots: Sequence[Scope]
+    ) -> VariableGroups:
+        """Puts the axis into what the boxes of the groups say.
+
+        Args:
+          groups: for each filter, for each scope, a dict of collections.
+          roots: the scopes, for the paths in errors.
+
+        Raises:
+          AxisMetadataError: a box cannot gain the axis.
+        """
         return self._tell(meta.add_axis, groups, self.out_axes, roots)
 
     def _tell(
         self,
         change: Callable[[Any, int, Mapping[Any, Any]], Any],
-        groups: Sequence[Any],
-        axes: Sequence[Any],
+        groups: Sequence[VariableGroup],
+        axes: Sequence[Axis],
         roots: Sequence[Scope],
-    ) -> tuple[Any, ...]:
-        def told(group: Any, axis: int) -> Any:
-            try:
-                return change(group, axis, self._params)
-            except errors.AxisMetadataError as error:
-                raise _with_path(
-                    error, lambda box: change(box, axis, self._params), group, roots
-                ) from None
+    ) -> VariableGroups:
+        told = []
+        for group, axis in zip(groups, axes, strict=True):
+            if axis is None:
+                told.append(group)
+            elif _is_boxless(group):
+                # What the walk over the boxes would return, without the walk.
+                leaves, treedef = jax.tree.flatten(group)
+                told.append(jax.tree.unflatten(treedef, leaves))
+            else:
+                try:
+                    told.append(change(group, axis, self._params))
+                except errors.AxisMetadataError as error:
+                    raise self._placed(error, change, group, axis, roots) from None
+        return tuple(told)
 
-        return tuple(
-            group if axis is None else told(group, axis)
-            for group, axis in zip(groups, axes, strict=True)
-        )
+    def _placed(
+        self,
+        error: errors.AxisMetadataError,
+        change: Callable[[Any, int, Mapping[Any, Any]], Any],
+        group: VariableGroup,
+        axis: int,
+        roots: Sequence[Scope],
+    ) -> errors.AxisMetadataError:
+        """The error with the path of the first box for which `change` raises it.
+
+        Paths are looked for afterwards, because a walk with them takes longer.
+        """
+        for root, collections in zip(roots, group, strict=True):
+            leaves = jax.tree_util.tree_leaves_with_path(
+                collections, is_leaf=meta.is_axis_metadata
+            )
+            for path, leaf in leaves:
+                try:
+                    change(leaf, axis, self._params)
+                except errors.AxisMetadataError:
+                    col, *names = (path_name((key,)) for key in path)
+                    return error.at("/".join((col, *root.path, *names)))
+        return error
 
 
-def _with_path(
-    error: errors.AxisMetadataError,
-    change: Callable[[Any], Any],
-    group: Any,
-    roots: Sequence[Scope],
-) -> errors.AxisMetadataError:
-    """The error with the path of the first box for which `change` raises it.
-
-    Paths are looked for afterwards, because a walk with them takes longer.
-    """
-    for root, collections in zip(roots, group, strict=True):
-        leaves = jax.tree_util.tree_leaves_with_path(
-            collections, is_leaf=meta.is_axis_metadata
-        )
-        for path, leaf in leaves:
-            try:
-                change(leaf)
-            except errors.AxisMetadataError:
-                col, *names = (path_name((key,)) for key in path)
-                return error.at("/".join((col, *root.path, *names)))
-    return error
+def _is_boxless(group: VariableGroup) -> bool:
+    """Whether it is seen at once that there are but nested dicts of arrays."""
+    pending: list[Mapping[str, Any]] = list(group)
+    for part in pending:
+        for value in part.values():
+            if type(value) is dict:
+                pending.append(value)
+            elif not isinstance(value, (jax.Array, np.ndarray)):
+                return False
+    return True
 
 
-def _axis(axis: Any) -> Any:
-    return axis.axis if isinstance(axis, (In, Out)) else axis
-
-
-def axis_sizes(axes: Any, tree: Any, unmapped: Any = None) -> Iterable[int]:
-    """The sizes of the arrays of a tree along their axes.
+def axis_sizes(axes: Tree, tree: Tree, unmapped: Any = None) -> list[int]:
+    """Returns the sizes of the arrays of a tree along their axes.
 
     Args:
       axes: a prefix of the tree, with an axis, or `unmapped`, for its leaves.
       tree: a pytree of arrays.
       unmapped: says that arrays have no axis.
+
+    >>> axis_sizes((0, None), (np.ones((3, 2)), np.ones(5)))
+    [3]
     """
-    sizes: list[int] = []
-
-    def add(axis: Any, subtree: Any) -> None:
-        if axis is not unmapped:
-            sizes.extend(
-                np.shape(leaf)[axis]
-                for leaf in jax.tree.leaves(subtree)
-                if -np.ndim(leaf) <= axis < np.ndim(leaf)
-            )
-
-    jax.tree.map(add, axes, tree, is_leaf=lambda x: x is None or x is unmapped)
+    flat_axes, prefix = jax.tree.flatten(axes, is_leaf=lambda x: x is None)
+    sizes = []
+    for axis, subtree in zip(flat_axes, prefix.flatten_up_to(tree), strict=True):
+        if axis is unmapped:
+            continue
+        for leaf in jax.tree.leaves(subtree):
+            shape = np.shape(leaf)
+            if -len(shape) <= axis < len(shape):
+                sizes.append(shape[axis])
     return sizes

@@ -6,29 +6,25 @@ import dataclasses
 import functools
 import threading
 import weakref
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from ..scope.filters import DenyList, Filter
-from ..scope.keys import (
-    LazyRng,
-    RequestedPrefix,
-    RngCounters,
-    SuffixRequests,
-    suffix_hash,
-)
+from ..scope.keys import LazyRng, RngCounters
+from ..types import Array, Key, Tree
 from .pack import Lifted, pack
+from .requested_keys import Draws, RequestedRng, StreamId, WordRequests, counted
 
 __all__ = ["jit"]
 
 # The compiled function gets its own arguments before those of the user's function.
 _OWN_ARGS = 4
-# How many hashes for keys a program takes at first. Most jitted functions are layers;
+# How many words for keys a program takes at first. Most jitted functions are layers;
 # one that draws more keys is traced again with room for them.
-_FEW_HASHES = 32
+_FEW_WORDS = 32
 
 
 def jit(
@@ -102,27 +98,26 @@ def jit(
         call = _Call(fn, scope_fn, repack_fn)
         key = _static_key(scope_fn, rng_groups)
         keys = tuple(
-            {stream: lazy.rng for stream, lazy in streams.items()}
-            for streams in rng_groups[0]
+            [
+                {stream: lazy.rng for stream, lazy in streams.items()}
+                for streams in rng_groups[0]
+            ]
         )
-        hashes = np.zeros(0, np.uint32)
+        words = np.zeros(0, np.uint32)
         with _calls.push(call):
             if any(keys):
                 # Tracing tells what keys are drawn, and it is remembered by JAX.
-                hashes = _find_hashes(
-                    lambda hashes: compiled.eval_shape(
-                        key, hashes, variable_groups, keys, *args, **kwargs
+                words = _find_words(
+                    lambda words: compiled.eval_shape(
+                        key, words, variable_groups, keys, *args, **kwargs
                     )[2],
-                    scope_fn,
                     rng_groups[0],
+                    scope_fn.counters,
                 )
             y, out_groups, draws = compiled(
-                key, hashes, variable_groups, keys, *args, **kwargs
+                key, words, variable_groups, keys, *args, **kwargs
             )
-        for scope, drawn in zip(scope_fn.roots, draws.counts, strict=True):
-            for path, stream, count in drawn:
-                counts = scope._rng_state.at(path).counts
-                counts[stream] = counts.get(stream, 0) + count
+        draws.count(scope_fn.counters)
         return y, out_groups
 
     return pack(
@@ -159,86 +154,49 @@ class _Calls(threading.local):
 _calls = _Calls()
 
 
-@jax.tree_util.register_static
-@dataclasses.dataclass(frozen=True)
-class _Draws:
-    """The keys that a program draws: static data among its results.
-
-    Attributes:
-      requests: for each hash the root scope's index, the stream, the path below the
-        root, and the count from where the call began.
-      counts: for each root scope how many keys are drawn: path, stream and number.
-    """
-
-    requests: tuple[tuple[Any, ...], ...]
-    counts: tuple[tuple[tuple[tuple[str, ...], str, int], ...], ...]
-
-
 def _run(
     key: Hashable,
-    hashes: jax.Array,
-    variable_groups: Any,
-    keys: Any,
+    words: Array,
+    variable_groups: Tree,
+    keys: tuple[dict[str, Key], ...],
     *args: Any,
     **kwargs: Any,
-) -> Any:
+) -> tuple[Any, Any, Draws]:
     """The program. What it takes from the call is the same wherever it is used."""
     call = _calls.stack[-1]
-    requests = SuffixRequests(hashes)
-    has_no_prefix = _empty_prefixes(key)
+    requests = WordRequests(words)
+    at_root = _at_root(key)
     streams = tuple(
-        {
-            stream: LazyRng(
-                rng,
-                (RequestedPrefix(requests, (i, stream), (i, stream) in has_no_prefix),),
-            )
-            for stream, rng in root.items()
-        }
-        for i, root in enumerate(keys)
+        [
+            {
+                name: RequestedRng(rng, requests, stream, stream in at_root)
+                for name, rng in root.items()
+                for stream in [StreamId(i, name)]
+            }
+            for i, root in enumerate(keys)
+        ]
     )
     lifted = call.scope_fn
-    outer_counters = lifted.counters
-    lifted.counters = [RngCounters() for _ in lifted.roots]
-    try:
+    with lifted.counting_on([RngCounters() for _ in lifted.roots]) as counters:
         scope = lifted(variable_groups, (streams,))
         y = call.fn(scope, *args, **kwargs)
-        counts = tuple(tuple(_walk(state)) for state in lifted.counters)
+        counts = tuple([tuple(counted(state)) for state in counters])
         out_groups = call.repack_fn(scope)
-    finally:
-        lifted.counters = outer_counters
-    return y, out_groups, _Draws(tuple(requests.index), counts)
+    return y, out_groups, Draws(tuple(requests.index), counts)
 
 
-def _walk(state: RngCounters, path: tuple[str, ...] = ()) -> Iterable[Any]:
-    for stream, count in state.counts.items():
-        yield path, stream, count
-    for name, child in state.children.items():
-        yield from _walk(child, (*path, name))
-
-
-def _find_hashes(
-    trace: Callable[[np.ndarray], _Draws],
-    lifted: Lifted,
-    rngs: tuple[dict[str, LazyRng], ...],
-) -> Any:
-    """The hashes that the keys of this call are to be folded with."""
-    size = _FEW_HASHES
-    while True:
-        requests = trace(np.zeros(size, np.uint32)).requests
-        if len(requests) <= size:
-            break
-        size = 2 ** (len(requests) - 1).bit_length()
-    hashes: list[Any] = []
-    for (root, stream), path, count in requests:
-        if count is not None:
-            names = tuple(name for name in path if isinstance(name, str))
-            before = lifted.roots[root]._rng_state.at(names).counts
-            count += before.get(stream, 0)
-        hashes.append(suffix_hash((*rngs[root][stream].suffix, *path), count))
-    hashes += [np.uint32(0)] * (size - len(hashes))
-    if all(type(value) is np.uint32 for value in hashes):
-        return np.array(hashes, np.uint32)
-    return jax.numpy.stack(hashes)  # some stem from a jit around this one
+def _find_words(
+    trace: Callable[[np.ndarray], Draws],
+    rngs: Sequence[Mapping[str, LazyRng]],
+    counters: Sequence[RngCounters],
+) -> np.ndarray | Array:
+    """The words that are to be folded into the keys of this call."""
+    size = _FEW_WORDS
+    draws = trace(np.zeros(size, np.uint32))
+    while len(draws.requests) > size:
+        size = 2 ** (len(draws.requests) - 1).bit_length()
+        draws = trace(np.zeros(size, np.uint32))
+    return draws.words(rngs, counters, size)
 
 
 def _static_key(lifted: Lifted, rng_groups: tuple[Any, ...]) -> Hashable:
@@ -247,15 +205,16 @@ def _static_key(lifted: Lifted, rng_groups: tuple[Any, ...]) -> Hashable:
         (
             _hashable_filter(scope.mutable),
             _hashable_flags(scope.flags),
-            tuple(s for s, lazy in streams.items() if not lazy.suffix),
+            tuple([name for name, lazy in streams.items() if lazy.folds_nothing]),
         )
         for scope, streams in zip(lifted.roots, rng_groups[0], strict=True)
     )
     return scopes, lifted.per_scope
 
 
-def _empty_prefixes(key: Any) -> set[tuple[int, str]]:
-    return {(i, stream) for i, scope in enumerate(key[0]) for stream in scope[2]}
+def _at_root(key: Any) -> set[StreamId]:
+    """The streams whose base keys are the keys themselves, from the static data."""
+    return {StreamId(i, name) for i, scope in enumerate(key[0]) for name in scope[2]}
 
 
 def _hashable_filter(filter_like: Filter) -> Hashable:

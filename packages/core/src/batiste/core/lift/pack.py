@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import operator
 import weakref
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import jax
 import numpy as np
 
 from ..partial_eval import path_name
-from ..scope.filters import (
-    Filter,
-    group_collections,
-    in_filter,
-    intersect_filters,
-    is_filter_empty,
-    union_filters,
-)
-from ..scope.keys import RngCounters
+from ..scope.filters import Filter, NameSet, group_by_names
+from ..scope.keys import LazyRng, RngCounters
 from ..scope.nested_dicts import snapshot
 from ..scope.scope import Scope
+from ..scope.tree import Tree as ScopeTree
+from ..types import Collection, Function, Key, Path, Tree
 
 __all__ = [
     "Lifted",
+    "PackFilters",
     "PerScope",
+    "RngGroups",
+    "VariableGroup",
+    "VariableGroups",
     "pack",
+    "split_keys",
     "tree_map_rngs",
     "update_groups",
     "variable_names",
@@ -34,11 +36,17 @@ __all__ = [
 
 T = TypeVar("T")
 
-# For each filter, for each lifted root scope, its part of the collections.
-VariableGroups = tuple[tuple[dict[str, Any], ...], ...]
+VariableGroup: TypeAlias = tuple[dict[str, Any], ...]
+"""For each lifted root scope, its part of the collections that a filter selects."""
+
+VariableGroups: TypeAlias = tuple[VariableGroup, ...]
+"""For each filter its group."""
+
+RngGroups: TypeAlias = tuple[tuple[dict[str, LazyRng], ...], ...]
+"""For each filter, for each lifted root scope, its PRNG streams."""
 
 
-def tree_map_rngs(fn: Callable[[Any], Any], tree: T) -> T:
+def tree_map_rngs(fn: Callable[[Key], Any], tree: T) -> T:
     """Applies `fn` to the base key of every PRNG stream in a tree.
 
     Suffixes stay as they are, so that the keys that are drawn from a stream go on
@@ -51,6 +59,33 @@ def tree_map_rngs(fn: Callable[[Any], Any], tree: T) -> T:
     ('encoder',)
     """
     return jax.tree.map(fn, tree)
+
+
+def split_keys(
+    rng_groups: RngGroups, splits: Iterable[bool], size: int
+) -> tuple[tuple[Any, ...], ...]:
+    """Returns groups of PRNG streams in which some have a key for each of many.
+
+    Args:
+      rng_groups: the groups.
+      splits: for each of them whether its keys are split.
+      size: into how many.
+
+    Returns:
+      The groups; keys that are split have a first axis of this size.
+
+    >>> from batiste.core.scope import LazyRng
+    >>> groups = (({"dropout": LazyRng(jax.random.key(0))},),)
+    >>> split_keys(groups, [True], 3)[0][0]["dropout"].rng.shape
+    (3,)
+    """
+    split = functools.partial(jax.random.split, num=size)
+    return tuple(
+        [
+            tree_map_rngs(split, group) if is_split else group
+            for group, is_split in zip(rng_groups, splits, strict=True)
+        ]
+    )
 
 
 def pack(
@@ -106,12 +141,7 @@ def pack(
     >>> print(init(model)(jax.random.key(0))[0])
     [-1. -1.]
     """
-    in_filters = tuple(in_variable_filters)
-    out_filters = tuple(out_variable_filters)
-    rng_filters = tuple(rng_filters)
-    mutable = functools.reduce(union_filters, out_filters, False)
-    for filter_like in (*in_filters, *out_filters, *rng_filters):
-        is_filter_empty(filter_like)  # raises if it is no filter
+    filters = PackFilters.of(in_variable_filters, out_variable_filters, rng_filters)
 
     def wrapper(scope_tree: Any, *args: Any, **kwargs: Any) -> Any:
         if kwargs and not enable_kwargs:
@@ -119,14 +149,14 @@ def pack(
                 f"The lifted {name or 'function'} takes no keyword arguments, but was "
                 f"given {sorted(kwargs)}. Pass them by position."
             )
-        lifted = Lifted(scope_tree, mutable, out_filters, name)
+        lifted = Lifted(scope_tree, filters, name)
         lifted.suspend_outside(1)
         try:
             y, out_groups = fn(
                 lifted,
                 lifted.repack,
-                lifted.variable_groups(in_filters),
-                lifted.rng_groups(rng_filters),
+                lifted.variable_groups(),
+                lifted.rng_groups(),
                 *args,
                 **kwargs,
             )
@@ -142,22 +172,85 @@ def pack(
     return wrapper
 
 
+class PackFilters(NamedTuple):
+    """The filters of a lifted function.
+
+    Attributes:
+      ins: what collections go in, by groups.
+      outs: what collections come out, by groups.
+      rngs: what PRNG streams go in, by groups.
+      mutable: what collections may be changed inside: those that come out.
+
+    >>> filters = PackFilters.of([True], ["state", "cache"], [])
+    >>> "cache" in filters.mutable, "params" in filters.mutable
+    (True, False)
+    """
+
+    ins: tuple[NameSet, ...]
+    outs: tuple[NameSet, ...]
+    rngs: tuple[NameSet, ...]
+    mutable: NameSet
+
+    @classmethod
+    def of(
+        cls, ins: Sequence[Filter], outs: Sequence[Filter], rngs: Sequence[Filter]
+    ) -> PackFilters:
+        """Makes sets of names of the filters, which is remembered for simple ones.
+
+        Raises:
+          InvalidFilterError: a filter is none.
+        """
+        if _REMEMBERED.issuperset(map(type, (*ins, *outs, *rngs))):
+            return _remembered_sets(tuple(ins), tuple(outs), tuple(rngs))
+        return _sets(ins, outs, rngs)
+
+
+# Filters of these types are equal only if they select the same names for good.
+_REMEMBERED = frozenset({bool, str, tuple})
+
+
+def _sets(
+    ins: Sequence[Filter], outs: Sequence[Filter], rngs: Sequence[Filter]
+) -> PackFilters:
+    in_sets, out_sets, rng_sets = (
+        tuple(map(NameSet.of, filters)) for filters in (ins, outs, rngs)
+    )
+    mutable = functools.reduce(operator.or_, out_sets, NameSet.of(False))
+    return PackFilters(in_sets, out_sets, rng_sets, mutable)
+
+
+_remembered_sets = functools.lru_cache(maxsize=1024)(_sets)
+
+
+class _Root(NamedTuple):
+    """What an inner scope takes from the outer one.
+
+    A transform may make inner scopes after the call, when the outer scopes are gone.
+    """
+
+    name: str | None
+    mutable: Filter
+    path: Path
+    debug_path: Path
+    flags: Mapping[str, Any]
+
+
 class Lifted:
     """The scopes of one call of a lifted function; calling it makes the inner scopes.
+
+    Args:
+      scope_tree: the scopes from outside, a pytree.
+      filters: what is lifted.
+      name: the transform's name, for debug paths and messages.
 
     Attributes:
       roots: the scopes given from outside that lie in none of the others.
       counters: for each root, the counters that inner scopes share. They are those of
         the outer scopes, unless a transform puts others in their place for a while.
+      per_scope: translates between values for the roots and for all scopes.
     """
 
-    def __init__(
-        self,
-        scope_tree: Any,
-        mutable: Filter,
-        out_filters: tuple[Filter, ...],
-        name: str | None,
-    ):
+    def __init__(self, scope_tree: Tree, filters: PackFilters, name: str | None):
         scopes, self._treedef = jax.tree.flatten(scope_tree)
         if not scopes:
             raise TypeError("A lifted function needs at least one scope, but got none.")
@@ -168,45 +261,45 @@ class Lifted:
                     f"scope or a pytree of scopes, but holds a {type(scope).__name__}. "
                     "Pass arrays as further arguments."
                 )
-            scope._check_usable()
-        self._mutable = mutable
-        self._out_filters = out_filters
+            scope.check_usable()
+        self._filters = filters
         self._name = name
         self.roots, places = _deduplicate(scopes)
-        self.per_scope = PerScope(self._treedef, tuple(places))
-        # All that inner scopes take from the outer ones. A transform may make them
-        # after the call, when the outer scopes are gone.
-        self._static = [
-            (scope.name, scope.mutable, scope.path, scope.debug_path, scope.flags)
-            for scope in self.roots
-        ]
-        self.counters = [scope._rng_state for scope in self.roots]
-        self._saved = [
-            state.copy() if scope.rngs else RngCounters()
-            for scope, state in zip(self.roots, self.counters, strict=True)
-        ]
+        self.per_scope = PerScope(self._treedef, places)
+        self._outside: list[_Root] = []
+        self.counters: list[RngCounters] = []
+        # What there is to draw keys from can be drawn back; elsewhere nothing is drawn.
+        self._saved: list[RngCounters | None] = []
+        for root in self.roots:
+            counters = root.counters
+            self.counters.append(counters)
+            self._saved.append(counters.copy() if root.rngs else None)
+            self._outside.append(
+                _Root(root.name, root.mutable, root.path, root.debug_path, root.flags)
+            )
         # Weakly, as the variables of inner scopes belong to a JAX trace that must not
         # be kept alive.
-        self._trees: list[weakref.ref[Any]] = []
+        self._trees: list[weakref.ref[ScopeTree]] = []
 
     # Stage 2: groups.
 
-    def variable_groups(self, filters: tuple[Filter, ...]) -> VariableGroups:
-        # What may change is copied: the groups are as it was when the call began.
-        per_root = [
-            group_collections(
-                {
-                    col: snapshot(part) if scope.is_mutable_collection(col) else part
-                    for col, part in scope._own_variables().items()
-                },
-                filters,
-            )
-            for scope in self.roots
-        ]
+    def variable_groups(self) -> VariableGroups:
+        """Returns the collections of the roots, by the filters of what goes in."""
+        per_root = []
+        for root in self.roots:
+            parts = root.collections()
+            for col, part in parts.items():
+                # What may change is copied: the groups are as it was at the start.
+                if root.is_mutable_collection(col):
+                    parts[col] = snapshot(part)
+            per_root.append(group_by_names(parts, self._filters.ins))
         return tuple(zip(*per_root, strict=True))
 
-    def rng_groups(self, filters: tuple[Filter, ...]) -> tuple[Any, ...]:
-        per_root = [group_collections(scope.rngs, filters) for scope in self.roots]
+    def rng_groups(self) -> RngGroups:
+        """Returns the PRNG streams of the roots, by their filters."""
+        per_root = [
+            group_by_names(root.rngs, self._filters.rngs) for root in self.roots
+        ]
         return tuple(zip(*per_root, strict=True))
 
     # Stage 4: scopes inside.
@@ -214,102 +307,107 @@ class Lifted:
     def __call__(
         self,
         variable_groups: Sequence[Sequence[Mapping[str, Any]]],
-        rng_groups: Sequence[Sequence[Mapping[str, Any]]],
+        rng_groups: Sequence[Sequence[Mapping[str, LazyRng]]],
         mutable_filter: Filter = True,
         rename: Callable[[Filter], Filter] | None = None,
     ) -> Any:
-        """The inner scopes, in the pytree of the outer ones.
+        """Makes the inner scopes.
 
-        `rename` maps the filter of what is mutable outside to that inside, for a
-        transform that renames collections.
+        Args:
+          variable_groups: their variables, as `variable_groups` returns them.
+          rng_groups: their PRNG streams, as `rng_groups` returns them.
+          mutable_filter: what may be changed, of what may be changed outside.
+          rename: maps the filter of what is mutable outside to that inside, for a
+            transform that renames collections.
+
+        Returns:
+          The scopes, in the pytree of the outer ones.
         """
         roots = []
-        for i, (name, mutable, path, debug_path, flags) in enumerate(self._static):
-            if rename is not None:
-                mutable = rename(mutable)
-            mutable = intersect_filters(mutable, self._mutable)
-            mutable = intersect_filters(mutable, mutable_filter)
-            variables = {
-                col: snapshot(part) if in_filter(mutable, col) else part
-                for group in variable_groups
-                for col, part in group[i].items()
-            }
-            rngs = {k: v for group in rng_groups for k, v in group[i].items()}
+        for index, outside in enumerate(self._outside):
+            mutable = outside.mutable if rename is None else rename(outside.mutable)
+            mutable = NameSet.of(mutable) & self._filters.mutable
+            if mutable_filter is not True:
+                mutable = mutable & NameSet.of(mutable_filter)
+            variables: dict[str, Any] = {}
+            for group in variable_groups:
+                for col, part in group[index].items():
+                    variables[col] = snapshot(part) if col in mutable else part
+            rngs: dict[str, LazyRng] = {}
+            for streams in rng_groups:
+                rngs.update(streams[index])
+            debug_path = outside.debug_path
+            if self._name is not None:
+                *above, last = debug_path or ("",)
+                debug_path = (*above, f"{self._name}({last})")
             inner = Scope(
                 variables,
                 rngs=rngs,
-                name=name,
-                mutable=mutable,
-                path=path,
-                debug_path=self._debug_path(debug_path),
-                flags=flags,
+                name=outside.name,
+                mutable=mutable.as_filter() if mutable else False,
+                path=outside.path,
+                debug_path=debug_path,
+                flags=outside.flags,
             )
-            inner._rng_state = self.counters[i]
-            self._trees.append(weakref.ref(inner._tree))
+            inner.count_on(self.counters[index])
+            self._trees.append(weakref.ref(inner.tree))
             roots.append(inner)
         scopes = []
         for index, path in self.per_scope.places:
             scope = roots[index]
             for name in path:
-                scope = scope._below(name)
+                scope = scope.below(name)
             scopes.append(scope)
         return jax.tree.unflatten(self._treedef, scopes)
 
-    def _debug_path(self, path: tuple[str, ...]) -> tuple[str, ...]:
-        if self._name is None:
-            return path
-        return (*path[:-1], f"{self._name}({''.join(path[-1:])})")
-
     # Stage 5: variables out of the inner scopes.
 
-    def repack(self, scope_tree: Any) -> VariableGroups:
+    def repack(self, scope_tree: Tree) -> VariableGroups:
+        """Returns the mutable collections, by the filters of what comes out."""
         scopes = self._treedef.flatten_up_to(scope_tree)
-        per_root = [
-            group_collections(
-                {
-                    col: part
-                    for col, part in scope._own_variables().items()
-                    if scope.is_mutable_collection(col)
-                },
-                self._out_filters,
-            )
-            for scope in self.per_scope.only_roots(scopes)
-        ]
+        per_root = []
+        for scope in self.per_scope.only_roots(scopes):
+            parts = {}
+            for col, part in scope.collections().items():
+                if scope.is_mutable_collection(col):
+                    parts[col] = part
+            per_root.append(group_by_names(parts, self._filters.outs))
         return tuple(zip(*per_root, strict=True))
 
-    def only_mutable(self, groups: VariableGroups) -> VariableGroups:
-        """Groups without the collections that the outer scopes may not change."""
-        return tuple(
-            tuple(
-                {c: p for c, p in part.items() if scope.is_mutable_collection(c)}
-                for scope, part in zip(self.roots, group, strict=True)
-            )
-            for group in groups
-        )
+    def only_mutable(self, groups: Sequence[VariableGroup]) -> VariableGroups:
+        """Returns groups without the collections that the roots may not change."""
+        if not any(map(any, groups)):
+            return tuple(groups)
+        kept = []
+        for group in groups:
+            parts = []
+            for root, part in zip(self.roots, group, strict=True):
+                is_mutable = root.is_mutable_collection
+                parts.append({col: p for col, p in part.items() if is_mutable(col)})
+            kept.append(tuple(parts))
+        return tuple(kept)
 
-    def can_change(self, filter_like: Filter) -> bool:
-        """Whether any collection that the filter selects may be changed inside."""
-        return not all(
-            is_filter_empty(intersect_filters(scope.mutable, filter_like))
-            for scope in self.roots
-        )
+    def can_change(self, names: NameSet) -> bool:
+        """Returns whether any collection of the set may be changed inside."""
+        return any(NameSet.of(root.mutable) & names for root in self.roots)
 
     # Stage 6: variables into the outer scopes.
 
     def commit(self, out_groups: Sequence[Sequence[Mapping[str, Any]]]) -> None:
+        """Puts what came out of the transform into the roots."""
         for group in out_groups:
-            for scope, collections in zip(self.roots, group, strict=True):
-                for col, part in collections.items():
+            for root, parts in zip(self.roots, group, strict=True):
+                for col, part in parts.items():
                     for name, value in part.items():
-                        scope.put_variable(col, name, value)
+                        root.put_variable(col, name, value)
 
     def suspend_outside(self, change: int) -> None:
         """Counts the lifted functions that run on the outer scopes' trees.
 
         Meanwhile, who uses an outer scope has closed over it, and is told so.
         """
-        for scope in self.roots:
-            scope._tree.lifted += change
+        for root in self.roots:
+            root.tree.lifted += change
 
     def close(self) -> None:
         """Ends the life of all inner scopes, and lets go of the outer ones."""
@@ -323,97 +421,128 @@ class Lifted:
 
     def restore_counters(self) -> None:
         """Undoes what inner scopes have drawn."""
-        for scope, saved in zip(self.roots, self._saved, strict=True):
-            scope._rng_state.assign(saved)
+        for root, saved in zip(self.roots, self._saved, strict=True):
+            if saved is not None:
+                root.counters.assign(saved)
 
-    def from_start(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+    @contextlib.contextmanager
+    def counting_on(self, counters: list[RngCounters]) -> Iterator[list[RngCounters]]:
+        """Gives other counters to the inner scopes that a `with` block makes."""
+        before = self.counters
+        self.counters = counters
+        try:
+            yield counters
+        finally:
+            self.counters = before
+
+    def from_start(self, fn: Function) -> Function:
         """Lets `fn` draw the keys that a first user of the scopes would draw.
 
         For a function that is one of several of which only one is run, or that JAX
         may call at any time. The outer scopes count on from the highest counts.
         """
-        saved = self._saved
+        saved = [state or RngCounters() for state in self._saved]
 
         @functools.wraps(fn)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
-            before = self.counters
-            self.counters = [state.copy() for state in saved]
-            try:
+            with self.counting_on([state.copy() for state in saved]) as counters:
                 result = fn(*args, **kwargs)
                 # None are left if JAX calls it after the end of the lifted call.
-                for scope, state in zip(self.roots, self.counters, strict=False):
-                    scope._rng_state.raise_to(state)
+                for root, state in zip(self.roots, counters, strict=False):
+                    root.counters.raise_to(state)
                 return result
-            finally:
-                self.counters = before
 
         return wrapper
 
     # Checks.
 
-    def has_new(self, before: Any, after: Any) -> bool:
-        """Whether a group of variables has others than it had."""
-        return jax.tree.structure(before) != jax.tree.structure(after)
+    def check_unchanged(
+        self, transform: str, before: VariableGroup, after: VariableGroup
+    ) -> None:
+        """Raises if the variables of a group changed in their names or shapes.
 
-    def check_unchanged(self, transform: str, before: Any, after: Any) -> None:
-        """Raises if the variables of a group changed in their names or shapes."""
-        for scope, old, new in zip(self.roots, before, after, strict=True):
-            old, new = _flat(old), _flat(new)
+        Raises:
+          TypeError: they did.
+        """
+        old_leaves, old_def = jax.tree.flatten(before)
+        new_leaves, new_def = jax.tree.flatten(after)
+        if old_def == new_def:
+            if list(map(np.shape, old_leaves)) == list(map(np.shape, new_leaves)):
+                return
+        for root, old_part, new_part in zip(self.roots, before, after, strict=True):
+            old, new = _by_name(old_part), _by_name(new_part)
             for name in sorted({*old} ^ {*new}):
                 what = "makes" if name in new else "drops"
                 raise TypeError(
-                    f'The body of the {transform} of scope "{scope.path_text}" {what} '
+                    f'The body of the {transform} of scope "{root.path_text}" {what} '
                     f'the variable "{name}", but variables that are carried must be '
                     "there from the start to the end. Make it before the loop."
                 )
             for name, leaf in new.items():
                 if np.shape(leaf) != np.shape(old[name]):
                     raise TypeError(
-                        f'The body of the {transform} of scope "{scope.path_text}" '
+                        f'The body of the {transform} of scope "{root.path_text}" '
                         f'changes the shape of the variable "{name}" from '
                         f"{np.shape(old[name])} to {np.shape(leaf)}, but variables "
                         "that are carried must keep theirs."
                     )
 
-    @property
-    def path_text(self) -> str:
-        """The paths of the outer scopes, for messages."""
-        return ", ".join(scope.path_text for scope in self.roots)
+
+def update_groups(
+    old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]
+) -> VariableGroup:
+    """Returns a group with the collections of `new` in place of those of `old`.
+
+    >>> update_groups(({"params": 1, "state": 2},), ({"state": 3},))
+    ({'params': 1, 'state': 3},)
+    """
+    return tuple([{**a, **b} for a, b in zip(old, new, strict=True)])
 
 
-def update_groups(old: Any, new: Any) -> tuple[dict[str, Any], ...]:
-    """A group of variables with the collections of `new` in place of those of `old`."""
-    return tuple({**a, **b} for a, b in zip(old, new, strict=True))
+def variable_names(collections: Collection) -> set[str]:
+    """Returns the names of all variables, as `params/layer/kernel`.
+
+    >>> variable_names({"params": {"layer": {"kernel": 1}}})
+    {'params/layer/kernel'}
+    """
+    return set(_by_name(collections))
 
 
-def variable_names(collections: Mapping[str, Any]) -> set[str]:
-    """The names of all variables, as `params/layer/kernel`."""
-    return set(_flat(collections))
-
-
-def _flat(collections: Mapping[str, Any]) -> dict[str, Any]:
-    leaves = jax.tree_util.tree_flatten_with_path(collections)[0]
+def _by_name(collections: Collection) -> dict[str, Any]:
+    leaves = jax.tree_util.tree_leaves_with_path(collections)
     return {path_name(path): leaf for path, leaf in leaves}
 
 
 class PerScope:
     """Translates between values for root scopes and a pytree like that of all scopes.
 
+    It is static data of what `vjp` returns, equal for equal pytrees and places.
+
     Attributes:
+      treedef: the structure of the pytree.
       places: for each scope the index of its root, and the path from there.
+
+    >>> per_scope = PerScope(jax.tree.structure((1, 2)), ((0, ()), (0, ("layer",))))
+    >>> per_scope.unpack([{"params": {"layer": {"w": 1}}}])
+    ({'params': {'layer': {'w': 1}}}, {'params': {'w': 1}})
     """
 
-    def __init__(self, treedef: Any, places: tuple[tuple[int, tuple[str, ...]], ...]):
+    def __init__(
+        self, treedef: jax.tree_util.PyTreeDef, places: tuple[tuple[int, Path], ...]
+    ):
         self.treedef = treedef
         self.places = places
 
-    def only_roots(self, leaves: Sequence[Any]) -> list[Any]:
-        """Of values for all scopes, those for the roots."""
-        count = 1 + max(index for index, _ in self.places)
-        return [leaves[self.places.index((index, ()))] for index in range(count)]
+    def only_roots(self, leaves: Sequence[T]) -> list[T]:
+        """Returns of values for all scopes those for the roots."""
+        found: dict[int, T] = {}
+        for (index, path), leaf in zip(self.places, leaves, strict=True):
+            if not path:
+                found.setdefault(index, leaf)
+        return [found[index] for index in range(len(found))]
 
-    def pack(self, tree: Any) -> tuple[Any, ...]:
-        """A group of variables from a pytree of collections, without empty ones."""
+    def pack(self, tree: Tree) -> VariableGroup:
+        """Returns a group from a pytree of collections, without empty ones."""
         leaves = self.treedef.flatten_up_to(tree)
         return tuple(
             {col: snapshot(part) for col, part in collections.items() if part}
@@ -421,7 +550,7 @@ class PerScope:
         )
 
     def unpack(self, group: Sequence[Mapping[str, Any]]) -> Any:
-        """A pytree of collections from a group of variables."""
+        """Returns a pytree of collections from a group of variables."""
         parts = []
         for index, path in self.places:
             part: Any = group[index]
@@ -429,8 +558,6 @@ class PerScope:
                 part = {c: v[name] for c, v in part.items() if name in v}
             parts.append(part)
         return jax.tree.unflatten(self.treedef, parts)
-
-    # Part of the static data of what `vjp` returns.
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, PerScope):
@@ -443,15 +570,19 @@ class PerScope:
 
 def _deduplicate(
     scopes: Sequence[Scope],
-) -> tuple[list[Scope], list[tuple[int, tuple[str, ...]]]]:
+) -> tuple[list[Scope], tuple[tuple[int, Path], ...]]:
     """The scopes without any above them, and where from those all scopes are found."""
-    given = {(scope._tree, scope.path) for scope in scopes}
+    if len(scopes) == 1:
+        return list(scopes), ((0, ()),)
+    given = {(scope.tree, scope.path) for scope in scopes}
     roots: list[Scope] = []
-    index: dict[Any, int] = {}
+    index: dict[tuple[ScopeTree, Path], int] = {}
     tops = []
     for scope in scopes:
-        tree, path = scope._tree, scope.path
-        depth = next(d for d in range(len(path) + 1) if (tree, path[:d]) in given)
+        tree, path = scope.tree, scope.path
+        depth = 0
+        while (tree, path[:depth]) not in given:
+            depth += 1
         tops.append((tree, path[:depth]))
         if depth == len(path) and (tree, path) not in index:
             index[tree, path] = len(roots)
@@ -460,4 +591,4 @@ def _deduplicate(
         (index[top], scope.path[len(top[1]) :])
         for scope, top in zip(scopes, tops, strict=True)
     ]
-    return roots, places
+    return roots, tuple(places)

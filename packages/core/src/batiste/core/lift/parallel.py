@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec
 
 from ..scope.filters import Filter
 from .axes import VariableAxes, axis_sizes
-from .pack import Lifted, pack, tree_map_rngs
+from .pack import Lifted, pack, split_keys, tree_map_rngs
 from .vmap import the_size
 
 __all__ = ["pmap", "shard_map"]
@@ -80,12 +80,7 @@ def pmap(
             *axis_sizes(axes.in_axes, variable_groups),
         ]
         size = the_size("pmap", axis_size, sizes)
-        rng_groups = tuple(
-            tree_map_rngs(lambda key: jax.random.split(key, size), group)
-            if axis == 0
-            else group
-            for group, axis in zip(rng_groups, rng_axes, strict=True)
-        )
+        rng_groups = split_keys(rng_groups, split_rngs.values(), size)
 
         def mapped(variable_groups: Any, rng_groups: Any, args: Any) -> Any:
             scope = scope_fn(variable_groups, rng_groups)

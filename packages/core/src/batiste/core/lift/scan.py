@@ -7,12 +7,21 @@ from typing import Any
 
 import jax
 
-from .. import axes_scan
-from ..axes_scan import broadcast
-from ..scope.filters import Filter, union_filters
+from ..axes_scan import Loop, broadcast, depends_on_loop
+from ..partial_eval import Staged
+from ..scope.filters import Filter, NameSet
 from ..scope.keys import RngCounters
+from ..types import Tree
 from .axes import VariableAxes, axis_sizes
-from .pack import Lifted, pack, tree_map_rngs, update_groups
+from .pack import (
+    Lifted,
+    RngGroups,
+    VariableGroup,
+    VariableGroups,
+    pack,
+    split_keys,
+    update_groups,
+)
 
 __all__ = ["scan"]
 
@@ -79,10 +88,9 @@ def scan(
     >>> y.shape, variables["params"]["kernel"].shape
     ((1, 2), (5, 2, 2))
     """
-    shared = union_filters(variable_broadcast, variable_carry)
-    has_constants = any(axis is broadcast for axis in jax.tree.leaves(out_axes))
+    has_constants = broadcast in jax.tree.leaves(out_axes)
     axes = VariableAxes(variable_axes, metadata_params)
-    rng_axes = tuple(0 if split else broadcast for split in split_rngs.values())
+    rng_axes = tuple([0 if split else broadcast for split in split_rngs.values()])
     for col_filter, axis in variable_axes.items():
         if not isinstance(getattr(axis, "axis", axis), int):
             raise ValueError(
@@ -93,35 +101,22 @@ def scan(
 
     def inner(
         scope_fn: Lifted,
-        repack_fn: Callable[..., Any],
-        variable_groups: tuple[Any, ...],
-        rng_groups: tuple[Any, ...],
-        init: Any,
-        *args: Any,
-    ) -> Any:
+        repack_fn: Callable[[Tree], VariableGroups],
+        variable_groups: VariableGroups,
+        rng_groups: RngGroups,
+        init: Tree,
+        *args: Tree,
+    ) -> tuple[tuple[Tree, Tree], VariableGroups]:
         broadcast_vars, carry_vars, *scan_vars = variable_groups
         if length is None:
             size = _find_length(in_axes, args, axes.in_axes, tuple(scan_vars))
         else:
             size = length
-        rng_groups = tuple(
-            tree_map_rngs(lambda key: jax.random.split(key, size), group)
-            if axis == 0
-            else group
-            for group, axis in zip(rng_groups, rng_axes, strict=True)
-        )
-        phase = "loop"
-        makes_carried = False
-        start: list[RngCounters] = []
+        rngs = split_keys(rng_groups, split_rngs.values(), size)
 
-        def body(broadcast_vars: Any, carry: Any, groups: Any, *args: Any) -> Any:
-            nonlocal phase, makes_carried
-            # The iteration outside of the loop counts its keys as the others do.
-            if phase == "first":
-                start.extend(state.copy() for state in scope_fn.counters)
-            elif start:
-                for state, saved in zip(scope_fn.counters, start, strict=True):
-                    state.assign(saved)
+        def step(
+            broadcast_vars: VariableGroup, carry: Tree, groups: Tree, *args: Tree
+        ) -> tuple[VariableGroup, Tree, Tree]:
             carry_vars, carry = carry
             scan_vars, rng_groups = groups
             variables = (broadcast_vars, carry_vars, *scan_vars)
@@ -133,52 +128,55 @@ def scan(
             # What is immutable is not packed, but is still there in the next iteration.
             broadcast_out = update_groups(broadcast_vars, broadcast_out)
             carry_out = update_groups(carry_vars, carry_out)
-            if phase == "loop":
-                scope_fn.check_unchanged("scan", carry_vars, carry_out)
-            elif phase == "probe":
-                makes_carried = scope_fn.has_new(carry_vars, carry_out)
-            else:
-                phase = "loop"
             return broadcast_out, (carry_out, carry), (ys, tuple(scan_out))
 
-        def needs_first() -> bool:
-            nonlocal phase
-            phase = "first" if makes_carried else "loop"
-            return makes_carried
-
-        def describe(output: str) -> str:
-            which, _, name = output.partition("/")
-            if which == "1":
-                return f'the output "{name}"'
-            root, _, name = name.partition("/")
-            path = scope_fn.roots[int(root)].path_text
-            return f'the variable "{name}" of scope "{path}"'
-
-        # Tracing the body once more beforehand draws keys, which is seen by the counts
-        # of those after it. That is also done where it serves nothing else.
-        draws = any(streams for group in rng_groups for streams in group)
-        probe = has_constants or scope_fn.can_change(shared)
-        probe = probe or (check_constancy_invariants and draws)
-        if probe:
-            phase = "probe"
-        loop = axes_scan.Loop(
+        loop = Loop(
             in_axes=((axes.in_axes, rng_axes), *_per_arg(in_axes, args)),
             out_axes=(out_axes, axes.out_axes),
+            args=((axes.enter(scan_vars, scope_fn.roots), rngs), *args),
             length=size,
             reverse=reverse,
             unroll=unroll,
             _split_transpose=_split_transpose,
         )
-        broadcast_out, (carry_out, carry), (ys, scan_out) = loop(
-            body,
-            broadcast_vars,
-            (carry_vars, init),
-            ((axes.enter(scan_vars, scope_fn.roots), rng_groups), *args),
-            probe=probe,
-            needs_first=needs_first,
-            describe=describe,
+        carry = (carry_vars, init)
+        constant_ys: list[Any] = []
+        makes_carried = False
+        # Tracing the body once more beforehand draws keys, which is seen by the counts
+        # of those after it. That is also done where it serves nothing else.
+        draws = any(map(any, rng_groups))
+        if (
+            has_constants
+            or (check_constancy_invariants and draws)
+            or scope_fn.can_change(
+                NameSet.of(variable_broadcast) | NameSet.of(variable_carry)
+            )
+        ):
+            probe = loop.probe(step, broadcast_vars, carry)
+            _check_constants(probe, scope_fn)
+            broadcast_vars, constant_ys, carry_structure = probe.evaluate()
+            variables_structure = carry_structure.children()[0]
+            makes_carried = variables_structure != jax.tree.structure(carry_vars)
+
+        # The iteration outside of the loop counts its keys as the others do.
+        start: list[RngCounters] | None = None
+        if makes_carried and loop.length:
+            start = [counters.copy() for counters in scope_fn.counters]
+            carry = loop.peel(step, broadcast_vars, carry)
+
+        def step_in_loop(*args: Tree) -> tuple[VariableGroup, Tree, Tree]:
+            if start is not None:
+                for counters, saved in zip(scope_fn.counters, start, strict=True):
+                    counters.assign(saved)
+            made = step(*args)
+            scope_fn.check_unchanged("scan", args[1][0], made[1][0])
+            return made
+
+        (carry_vars, carry), (ys, scan_out) = loop.run(
+            step_in_loop, broadcast_vars, carry, constant_ys
         )
-        out_groups = (broadcast_out, carry_out, *axes.leave(scan_out, scope_fn.roots))
+        scan_out = axes.leave(scan_out, scope_fn.roots)
+        out_groups = (broadcast_vars, carry_vars, *scan_out)
         return (carry, ys), scope_fn.only_mutable(out_groups)
 
     return pack(
@@ -188,6 +186,21 @@ def scan(
         tuple(split_rngs),
         name="scan",
     )
+
+
+def _check_constants(probe: Staged, lifted: Lifted) -> None:
+    """Raises if something broadcast depends on the loop."""
+    names = []
+    for place in probe.unknown_outputs():
+        which, _, name = probe.name(place).partition("/")
+        if which == "1":
+            names.append(f'the output "{name}"')
+        else:
+            root, _, name = name.partition("/")
+            path = lifted.roots[int(root)].path_text
+            names.append(f'the variable "{name}" of scope "{path}"')
+    if names:
+        raise depends_on_loop(names)
 
 
 def _per_arg(in_axes: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:

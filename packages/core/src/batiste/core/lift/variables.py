@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..scope.filters import Filter, in_filter, subtract_filters, union_filters
+from ..scope.filters import Filter, NameSet, in_filter, subtract_filters, union_filters
 from ..scope.keys import LazyRng
 from ..scope.nested_dicts import snapshot
 from .axes import VariableAxes
@@ -76,7 +76,7 @@ def map_variables(
         target, rest = variable_groups
         # The functions may change the dicts that they get.
         target = tuple(snapshot(collections) for collections in target)
-        if init and scope_fn.can_change(mapped_collections):
+        if init and scope_fn.can_change(NameSet.of(mapped_collections)):
             scopes = scope_fn((target, rest), rng_groups)
             fn(scopes, *args, **kwargs)
             made, _ = repack_fn(scopes)

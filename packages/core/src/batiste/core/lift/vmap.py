@@ -9,7 +9,7 @@ import jax
 
 from ..scope.filters import Filter
 from .axes import VariableAxes, axis_sizes
-from .pack import Lifted, pack, tree_map_rngs
+from .pack import Lifted, pack, split_keys
 
 __all__ = ["the_size", "vmap"]
 
@@ -75,12 +75,7 @@ def vmap(
             *axis_sizes(axes.in_axes, variable_groups),
         ]
         size = the_size("vmap", axis_size, sizes)
-        rng_groups = tuple(
-            tree_map_rngs(lambda key: jax.random.split(key, size), group)
-            if axis == 0
-            else group
-            for group, axis in zip(rng_groups, rng_axes, strict=True)
-        )
+        rng_groups = split_keys(rng_groups, split_rngs.values(), size)
 
         def mapped(variable_groups: Any, rng_groups: Any, args: Any) -> Any:
             scope = scope_fn(variable_groups, rng_groups)

@@ -22,6 +22,7 @@ __all__ = [
     "NameSet",
     "PRNGSequenceFilter",
     "filter_to_set",
+    "group_by_names",
     "group_collections",
     "in_filter",
     "intersect_filters",
@@ -91,6 +92,9 @@ class NameSet:
     def __contains__(self, name: object) -> bool:
         return (name in self.names) is not self.complement
 
+    def __bool__(self) -> bool:
+        return self.complement or bool(self.names)
+
     def __invert__(self) -> NameSet:
         return NameSet(self.names, not self.complement)
 
@@ -142,7 +146,7 @@ def is_filter_empty(filter_like: Filter) -> bool:
     """
     if isinstance(filter_like, (bool, str)):
         return filter_like is False
-    return NameSet.of(filter_like) == _NOTHING
+    return not NameSet.of(filter_like)
 
 
 def in_filter(filter_like: Filter, col: str) -> bool:
@@ -238,12 +242,21 @@ def group_collections(
     >>> group_collections({"a": 1, "b": 2, "c": 3}, ["a", True, "c"])
     ({'a': 1}, {'b': 2, 'c': 3}, {})
     """
-    groups: list[tuple[NameSet, dict[str, T]]] = [
-        (NameSet.of(col_filter), {}) for col_filter in col_filters
-    ]
+    return group_by_names(xs, [NameSet.of(col_filter) for col_filter in col_filters])
+
+
+def group_by_names(
+    xs: Mapping[str, T], name_sets: Sequence[NameSet]
+) -> tuple[dict[str, T], ...]:
+    """Splits a dict of collections as `group_collections`, with filters as sets.
+
+    >>> group_by_names({"a": 1, "b": 2}, [NameSet.of("a"), NameSet.of(True)])
+    ({'a': 1}, {'b': 2})
+    """
+    groups: tuple[dict[str, T], ...] = tuple([{} for _ in name_sets])
     for name, value in xs.items():
-        for selected, group in groups:
+        for selected, group in zip(name_sets, groups, strict=True):
             if (name in selected.names) is not selected.complement:
                 group[name] = value
                 break
-    return tuple([group for _, group in groups])
+    return groups

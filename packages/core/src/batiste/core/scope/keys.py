@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,18 +12,9 @@ import numpy as np
 from jax import numpy as jnp
 
 from ..config import config
+from ..types import Array, Key, Path
 
-__all__ = [
-    "LazyRng",
-    "RngCounters",
-    "RequestedPrefix",
-    "SuffixRequests",
-    "draw",
-    "fold_in_static",
-    "is_rng",
-    "is_rng_dict",
-    "suffix_hash",
-]
+__all__ = ["LazyRng", "RngCounters", "fold_in_static", "is_rng", "is_rng_dict"]
 
 
 @functools.lru_cache(maxsize=65536)
@@ -41,7 +32,7 @@ def _digest(suffix: tuple[str | int, ...], separator: bool) -> np.uint32:
     return np.uint32(int.from_bytes(sha.digest()[:4], byteorder="big"))
 
 
-def fold_in_static(rng: jax.Array, suffix: tuple[str | int, ...]) -> jax.Array:
+def fold_in_static(rng: Key, suffix: tuple[str | int, ...]) -> Key:
     """Derives the key that belongs to `suffix` from the key `rng`.
 
     The first four bytes of the SHA-1 of the concatenated suffix (strings as UTF-8,
@@ -59,17 +50,7 @@ def fold_in_static(rng: jax.Array, suffix: tuple[str | int, ...]) -> jax.Array:
     """
     if not suffix:
         return rng
-    if type(suffix[0]) is RequestedPrefix:
-        return suffix[0].fold_in(rng, suffix[1:])
     return jax.random.fold_in(rng, _digest(suffix, config.fix_rng_separator))
-
-
-def draw(lazy: LazyRng, count: int) -> jax.Array:
-    """The key number `count` of a stream at one place."""
-    suffix = lazy.suffix
-    if suffix and type(suffix[0]) is RequestedPrefix:
-        return suffix[0].fold_in(lazy.rng, suffix[1:], count)
-    return fold_in_static(lazy.rng, (*suffix, count))
 
 
 @jax.tree_util.register_pytree_with_keys_class
@@ -78,6 +59,10 @@ class LazyRng:
 
     A pytree with one leaf, the base key; the suffix is static.
 
+    Attributes:
+      rng: the base key.
+      suffix: what is to be folded into it: the path of a scope, and what follows.
+
     >>> lazy = LazyRng.create(jax.random.key(0), "encoder", 1)
     >>> lazy.suffix
     ('encoder', 1)
@@ -85,94 +70,66 @@ class LazyRng:
 
     __slots__ = ("rng", "suffix")
 
-    def __init__(self, rng: jax.Array, suffix: tuple[Any, ...] = ()):
+    def __init__(self, rng: Key, suffix: tuple[str | int, ...] = ()):
         self.rng = rng
         self.suffix = suffix
 
     @staticmethod
-    def create(rng: LazyRng | jax.Array, *suffix: str | int) -> LazyRng:
+    def create(rng: LazyRng | Key, *suffix: str | int) -> LazyRng:
         """Appends `suffix` to a lazy key, or starts one from an ordinary key."""
-        if isinstance(rng, LazyRng):
-            return LazyRng(rng.rng, rng.suffix + suffix)
-        return LazyRng(rng, suffix)
+        return rng.below(*suffix) if isinstance(rng, LazyRng) else LazyRng(rng, suffix)
 
-    def as_jax_rng(self) -> jax.Array:
-        """The ordinary JAX key: the suffix folded into the base key."""
+    def below(self, *names: str | int) -> LazyRng:
+        """Returns the stream of a place below, its suffix longer by `names`."""
+        return LazyRng(self.rng, self.suffix + names)
+
+    def draw(self, count: int) -> Key:
+        """Returns the key number `count` of the stream."""
+        return fold_in_static(self.rng, (*self.suffix, count))
+
+    def as_jax_rng(self) -> Key:
+        """Returns the ordinary JAX key: the suffix folded into the base key."""
         return fold_in_static(self.rng, self.suffix)
 
     def clear_suffix(self) -> LazyRng:
-        """An equal stream whose suffix has been folded into its base key."""
+        """Returns an equal stream whose suffix has been folded into its base key."""
         return LazyRng(self.as_jax_rng(), ())
 
-    def tree_flatten_with_keys(self):
-        return ((jax.tree_util.GetAttrKey("rng"), self.rng),), self.suffix
+    @property
+    def folds_nothing(self) -> bool:
+        """Whether there is no suffix, so that the base key is the key itself."""
+        return not self.suffix
 
-    def tree_flatten(self):
+    def word(self, path: tuple[str | int, ...], count: int | None) -> np.uint32 | Array:
+        """Returns what folds into the base key for a place, or a key drawn there.
+
+        Args:
+          path: the names from this stream's scope down to the place.
+          count: the number of the key, or None for the place itself.
+        """
+        suffix = (*self.suffix, *path)
+        if count is not None:
+            suffix = (*suffix, count)
+        return _digest(suffix, config.fix_rng_separator) if suffix else np.uint32(0)
+
+    def tree_flatten_with_keys(
+        self,
+    ) -> tuple[tuple[tuple[jax.tree_util.GetAttrKey, Key]], Hashable]:
+        """Returns the base key with its name, and the static data."""
+        (key,), static = self.tree_flatten()
+        return ((jax.tree_util.GetAttrKey("rng"), key),), static
+
+    def tree_flatten(self) -> tuple[tuple[Key], Hashable]:
+        """Returns the base key, and the static data."""
         return (self.rng,), self.suffix
 
     @classmethod
-    def tree_unflatten(cls, suffix, children):
-        return cls(children[0], suffix)
+    def tree_unflatten(cls, static: Any, children: Sequence[Any]) -> LazyRng:
+        """Makes a lazy key of what `tree_flatten` returns."""
+        return cls(children[0], static)
 
     def __repr__(self) -> str:
         return f"LazyRng(rng={self.rng!r}, suffix={self.suffix!r})"
-
-
-class SuffixRequests:
-    """The suffixes that a compiled program wants folded into keys, by their order.
-
-    A program that holds for several places in a tree of scopes cannot have the hash
-    of one place's path in it. It takes the hashes as inputs, and this notes what each
-    of them stands for.
-
-    Args:
-      hashes: the array to take hashes from.
-    """
-
-    def __init__(self, hashes: jax.Array):
-        self.hashes = hashes
-        self.index: dict[tuple[Any, ...], int] = {}
-
-    def get(self, request: tuple[Any, ...]) -> jax.Array:
-        index = self.index.setdefault(request, len(self.index))
-        # Too few of them: the caller sees it by the index, and comes again with more.
-        return self.hashes[min(index, len(self.hashes) - 1)]
-
-
-class RequestedPrefix:
-    """Stands in a suffix for the part that is known only where the program is called.
-
-    Args:
-      requests: where to note what is asked for.
-      stream: says whose prefix this is.
-      empty: whether the prefix has no items.
-    """
-
-    __slots__ = ("empty", "requests", "stream")
-
-    def __init__(self, requests: SuffixRequests, stream: Any, empty: bool):
-        self.requests = requests
-        self.stream = stream
-        self.empty = empty
-
-    def value(self, rest: tuple[str | int, ...], count: int | None) -> jax.Array:
-        return self.requests.get((self.stream, rest, count))
-
-    def fold_in(
-        self, rng: jax.Array, rest: tuple[str | int, ...], count: int | None = None
-    ) -> jax.Array:
-        if self.empty and not rest and count is None:
-            return rng
-        return jax.random.fold_in(rng, self.value(rest, count))
-
-
-def suffix_hash(suffix: tuple[Any, ...], count: int | None) -> Any:
-    """What folds into a key for a suffix, and a count after it if there is one."""
-    if suffix and type(suffix[0]) is RequestedPrefix:
-        return suffix[0].value(suffix[1:], count)
-    if count is not None:
-        suffix = (*suffix, count)
-    return _digest(suffix, config.fix_rng_separator) if suffix else np.uint32(0)
 
 
 class RngCounters:
@@ -189,18 +146,21 @@ class RngCounters:
         self.children: dict[str, RngCounters] = {}
 
     def child(self, name: str) -> RngCounters:
+        """Returns the counters of the place `name` below, made if it is new."""
         counters = self.children.get(name)
         if counters is None:
             counters = self.children[name] = RngCounters()
         return counters
 
     def copy(self) -> RngCounters:
+        """Returns counters of their own with the same counts, here and below."""
         new = RngCounters()
         new.counts = dict(self.counts)
         new.children = {name: child.copy() for name, child in self.children.items()}
         return new
 
-    def at(self, path: tuple[str, ...]) -> RngCounters:
+    def at(self, path: Path) -> RngCounters:
+        """Returns the counters of the place at `path` below, made if it is new."""
         found = self
         for name in path:
             found = found.child(name)
@@ -224,7 +184,7 @@ class RngCounters:
 
 
 def is_rng(rng: Any) -> bool:
-    """Whether `rng` is one PRNG key: typed, raw `uint32`, or lazy.
+    """Returns whether `rng` is one PRNG key: typed, raw `uint32`, or lazy.
 
     >>> is_rng(jax.random.key(0)), is_rng(jax.random.PRNGKey(0)), is_rng(0)
     (True, True, False)
@@ -240,7 +200,7 @@ def is_rng(rng: Any) -> bool:
 
 
 def is_rng_dict(rngs: Any) -> bool:
-    """Whether `rngs` maps stream names (str) to PRNG keys.
+    """Returns whether `rngs` maps stream names (str) to PRNG keys.
 
     >>> is_rng_dict({"dropout": jax.random.key(0)}), is_rng_dict({"dropout": 0})
     (True, False)

@@ -1,16 +1,29 @@
-"""A place in a tree of scopes: its name, what is above it, and the path to it."""
+"""A place in a tree of scopes: its name and path, its life, and the names below it."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any, Self
 
+from .. import errors
+from ..types import Path
 from .tree import Tree
 
 __all__ = ["Place"]
 
+_CHILD: Any = frozenset({None})  # who has the name of a child scope: no collection
+
 
 class Place:
     """A place in a tree. References go up only: to the place above, and to the tree.
+
+    Attributes:
+      name: the place's own name, None at a root without one.
+      parent: the place above, None at the root.
+      tree: what all places of the tree share.
+      reservations: who has each name that is taken below: the collections of variables,
+        or None for a place.
 
     >>> from batiste.core import Scope
     >>> scope = Scope({}, name=None).push("encoder").push("layer0")
@@ -18,13 +31,23 @@ class Place:
     (('encoder', 'layer0'), '/encoder/layer0')
     """
 
-    __slots__ = ("_debug_path", "_path", "_tree", "name", "parent")
+    __slots__ = (
+        "_cursors",
+        "_debug_path",
+        "_path",
+        "name",
+        "parent",
+        "reservations",
+        "tree",
+    )
 
     name: str | None
-    parent: Any  # the place above, or None at the root
-    _tree: Tree
-    _path: tuple[str, ...] | None
-    _debug_path: tuple[str, ...] | None
+    parent: Any
+    tree: Tree
+    reservations: dict[str, set[str | None]]
+    _cursors: dict[str, int] | None
+    _path: Path | None
+    _debug_path: Path | None
 
     def __eq__(self, other: object) -> bool:
         """Two scopes are equal when they are handles on the same place of one tree."""
@@ -32,10 +55,10 @@ class Place:
             return True
         if not isinstance(other, Place):
             return NotImplemented
-        return self._tree is other._tree and self.path == other.path
+        return self.tree is other.tree and self.path == other.path
 
     def __hash__(self) -> int:
-        return hash((id(self._tree), self.path))
+        return hash((id(self.tree), self.path))
 
     @property
     def root(self) -> Self:
@@ -46,20 +69,20 @@ class Place:
         return place
 
     @property
-    def path(self) -> tuple[str, ...]:
+    def path(self) -> Path:
         """The names from the root to this scope."""
         if self._path is None:
             self._path = self._names("_path")
         return self._path
 
     @property
-    def debug_path(self) -> tuple[str, ...]:
+    def debug_path(self) -> Path:
         """The path to show to people."""
         if self._debug_path is None:
             self._debug_path = self._names("_debug_path")
         return self._debug_path
 
-    def _names(self, attribute: str) -> tuple[str, ...]:
+    def _names(self, attribute: str) -> Path:
         names: list[Any] = []
         place: Any = self
         while (known := getattr(place, attribute)) is None:
@@ -71,3 +94,75 @@ class Place:
     def path_text(self) -> str:
         """The path for people to read, `/` at the root."""
         return "/" + "/".join(self.debug_path)
+
+    # Lifetime.
+
+    @property
+    def invalid(self) -> bool:
+        """Whether the call that this scope belongs to has ended."""
+        return self.tree.invalid
+
+    @contextlib.contextmanager
+    def temporary(self) -> Iterator[Self]:
+        """Gives the scope to a `with` block and invalidates it at its end."""
+        try:
+            yield self
+        finally:
+            self.invalidate()
+
+    def invalidate(self) -> None:
+        """Ends the life of the whole tree: later use raises `InvalidScopeError`."""
+        self.tree.invalid = True
+
+    def check_alive(self) -> None:
+        """Raises if the call that the tree was made for has ended.
+
+        Raises:
+          InvalidScopeError: it has.
+        """
+        if self.tree.invalid:
+            raise errors.InvalidScopeError(self.path_text)
+
+    # Names of what is below.
+
+    def name_reserved(self, name: str, col: str | None = None) -> bool:
+        """Returns whether `name` is taken by a child scope, or by a variable in `col`.
+
+        With `col` None, whether anything has the name.
+        """
+        taken = self.reservations.get(name)
+        return bool(taken) and (col is None or None in taken or col in taken)
+
+    def reserve(self, name: str, col: str | None = None) -> None:
+        """Takes a name for a child scope (`col` None) or for a variable in `col`.
+
+        Raises:
+          TypeError: the name is not a string.
+          ValueError: the name is taken.
+        """
+        taken = self.reservations.get(name)
+        if not taken:
+            if not isinstance(name, str):
+                raise TypeError(
+                    f"A scope or variable name must be a string, but {name!r} in "
+                    f'"{self.path_text}" is of type {type(name).__name__}.'
+                )
+            self.reservations[name] = _CHILD if col is None else {col}
+        elif col is None or None in taken or col in taken:
+            raise ValueError(
+                f'Duplicate use of scope name: "{name}" in "{self.path_text}". Give '
+                f"the second child or variable another name, or reuse the first."
+            )
+        else:
+            taken.add(col)
+
+    def default_name(self, prefix: str) -> str:
+        """Returns the first of `prefix0`, `prefix1`, ... that is not taken."""
+        # The search starts where it ended; names of children are never given back.
+        if self._cursors is None:
+            self._cursors = {}
+        index = self._cursors.get(prefix, 0)
+        while f"{prefix}{index}" in self.reservations:
+            index += 1
+        self._cursors[prefix] = index
+        return f"{prefix}{index}"

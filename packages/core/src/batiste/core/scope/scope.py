@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import jax
@@ -13,9 +12,10 @@ from .. import errors
 from ..config import config
 from ..frozen_dict import FrozenDict
 from ..tracers import current_trace
+from ..types import Collection, Key, Path, Variables
 from .filters import CollectionFilter, in_filter
 from .init_shapes import expected_shapes
-from .keys import LazyRng, RngCounters, draw
+from .keys import LazyRng, RngCounters
 from .nested_dicts import as_result, merge_into, snapshot
 from .place import Place
 from .tree import Tree
@@ -28,7 +28,6 @@ T = TypeVar("T")
 _EMPTY: Mapping[str, Any] = FrozenDict()
 _MISSING = object()
 no_flag = object()
-_CHILD: Any = frozenset({None})  # who has the name of a child scope: no collection
 
 
 class Scope(Place):
@@ -63,12 +62,10 @@ class Scope(Place):
     __slots__ = (
         "__weakref__",
         "_counters",
-        "_cursors",
         "_rngs",
         "_variables",
         "flags",
         "mutable",
-        "reservations",
         "trace_level",
     )
 
@@ -76,22 +73,22 @@ class Scope(Place):
 
     def __init__(
         self,
-        variables: Mapping[str, Any],
-        rngs: Mapping[str, Any] | None = None,
+        variables: Variables,
+        rngs: Mapping[str, LazyRng | Key] | None = None,
         name: str | None = None,
         mutable: CollectionFilter = False,
         parent: Scope | None = None,
-        path: tuple[str, ...] = (),
-        debug_path: tuple[str, ...] = (),
+        path: Path = (),
+        debug_path: Path = (),
         flags: Mapping[str, Any] | None = None,
     ):
         self._variables: dict[str, Any] = dict(variables)
-        lazy_rngs = {
-            stream: rng if isinstance(rng, LazyRng) else LazyRng(rng)
-            for stream, rng in (rngs or {}).items()
-        }
+        lazy_rngs: dict[str, LazyRng] = {}
+        if rngs:
+            for stream, rng in rngs.items():
+                lazy_rngs[stream] = rng if isinstance(rng, LazyRng) else LazyRng(rng)
         self._rngs: dict[str, LazyRng] | None = lazy_rngs
-        self._counters: RngCounters | None = RngCounters()
+        self._counters: RngCounters | None = None if parent is None else RngCounters()
         self._cursors: dict[str, int] | None = None
         self.name = name
         self.mutable = mutable
@@ -100,20 +97,33 @@ class Scope(Place):
         self._debug_path = tuple(debug_path) or self._path
         self.flags = flags if flags is not None else {}
         self.reservations: dict[str, set[str | None]] = {}
-        self._tree = (
-            Tree(self._variables, lazy_rngs) if parent is None else parent._tree
-        )
+        self.tree = Tree(self._variables, lazy_rngs) if parent is None else parent.tree
         self.trace_level = current_trace()
 
-    def _handle(self, name, parent, path=None, debug_path=None) -> Scope:
-        """A bare scope of the same tree; the caller sets variables and streams."""
-        new = Scope.__new__(Scope)
+    def _set_up(
+        self,
+        new: Scope,
+        name: str | None,
+        parent: Scope | None,
+        path: Path | None,
+        debug_path: Path | None,
+        variables: dict[str, Any],
+        rngs: dict[str, LazyRng] | None,
+        counters: RngCounters | None,
+    ) -> Scope:
+        """Makes of a bare scope one of the same tree.
+
+        What is None is made when asked for; a path is as long as deep.
+        """
+        new._variables = variables
+        new._rngs = rngs
+        new._counters = counters
         new._cursors = None
-        new._tree = self._tree
+        new.tree = self.tree
         new.name = name
         new.mutable = self.mutable
         new.parent = parent
-        new._path = path  # None: made when asked for, as it is as long as deep
+        new._path = path
         new._debug_path = debug_path
         new.flags = self.flags
         new.reservations = {}
@@ -122,36 +132,6 @@ class Scope(Place):
 
     def __repr__(self) -> str:
         return f"Scope({self.path_text!r}, mutable={self.mutable!r})"
-
-    # Lifetime.
-
-    @property
-    def invalid(self) -> bool:
-        """Whether the call that this scope belongs to has ended."""
-        return self._tree.invalid
-
-    @contextlib.contextmanager
-    def temporary(self) -> Iterator[Scope]:
-        """Gives the scope to a `with` block and invalidates it at its end."""
-        try:
-            yield self
-        finally:
-            self.invalidate()
-
-    def invalidate(self) -> None:
-        """Ends the life of the whole tree: later use raises `InvalidScopeError`."""
-        self._tree.invalid = True
-
-    def _check_valid(self) -> None:
-        if self._tree.invalid:
-            raise errors.InvalidScopeError(self.path_text)
-
-    def _check_usable(self) -> None:
-        """Raises unless the scope lives and JAX is at the scope's own trace level."""
-        if self._tree.invalid:
-            raise errors.InvalidScopeError(self.path_text)
-        if current_trace() != self.trace_level and config.documented_checks:
-            raise errors.JaxTransformError(scope_path=self.path_text)
 
     def rewound(self, rewind_rngs: bool = False) -> Scope:
         """A scope at the same place with no names reserved.
@@ -162,56 +142,17 @@ class Scope(Place):
         Raises:
           InvalidScopeError: the call that the scope belongs to has ended.
         """
-        self._check_valid()
-        new = self._handle(self.name, self.parent, self._path, self._debug_path)
-        new._variables = self._variables
-        new._rngs = self._rngs
-        new._counters = RngCounters() if rewind_rngs else self._rng_state
-        return new
-
-    # Names.
-
-    def name_reserved(self, name: str, col: str | None = None) -> bool:
-        """Whether `name` is taken by a child scope, or by a variable in `col`.
-
-        With `col` None, whether anything has the name.
-        """
-        taken = self.reservations.get(name)
-        return bool(taken) and (col is None or None in taken or col in taken)
-
-    def reserve(self, name: str, col: str | None = None) -> None:
-        """Takes a name for a child scope (`col` None) or for a variable in `col`.
-
-        Raises:
-          TypeError: the name is not a string.
-          ValueError: the name is taken.
-        """
-        taken = self.reservations.get(name)
-        if not taken:
-            if not isinstance(name, str):
-                raise TypeError(
-                    f"A scope or variable name must be a string, but {name!r} in "
-                    f'"{self.path_text}" is of type {type(name).__name__}.'
-                )
-            self.reservations[name] = _CHILD if col is None else {col}
-        elif col is None or None in taken or col in taken:
-            raise ValueError(
-                f'Duplicate use of scope name: "{name}" in "{self.path_text}". Give '
-                f"the second child or variable another name, or reuse the first."
-            )
-        else:
-            taken.add(col)
-
-    def default_name(self, prefix: str) -> str:
-        """The first of `prefix0`, `prefix1`, ... that is not taken."""
-        # The search starts where it ended; names of children are never given back.
-        if self._cursors is None:
-            self._cursors = {}
-        index = self._cursors.get(prefix, 0)
-        while f"{prefix}{index}" in self.reservations:
-            index += 1
-        self._cursors[prefix] = index
-        return f"{prefix}{index}"
+        self.check_alive()
+        return self._set_up(
+            Scope.__new__(Scope),
+            self.name,
+            self.parent,
+            self._path,
+            self._debug_path,
+            self._variables,
+            self._rngs,
+            RngCounters() if rewind_rngs else self.counters,
+        )
 
     # Children.
 
@@ -231,20 +172,12 @@ class Scope(Place):
           TypeError: the name is not a string.
           ValueError: the name is taken.
         """
-        self._check_usable()
+        self.check_usable()
         if name is None:
             name = self.default_name(prefix)
         if not reuse or name not in self.reservations:
             self.reserve(name)
-        return self._below(name)
-
-    def _below(self, name: str) -> Scope:
-        """The scope at `name` below this one, whether the name is reserved or not."""
-        new = self._handle(name, self)
-        new._variables = {}
-        new._rngs = None
-        new._counters = None
-        return new
+        return self.below(name)
 
     def child(
         self,
@@ -285,63 +218,26 @@ class Scope(Place):
     # Collections.
 
     def is_mutable_collection(self, col: str) -> bool:
-        """Whether variables of the collection may be made and changed."""
-        known = self._tree.mutable.get(col)
+        """Returns whether variables of the collection may be made and changed."""
+        known = self.tree.mutable.get(col)
         if known is None:
-            known = self._tree.mutable[col] = in_filter(self.mutable, col)
+            known = self.tree.mutable[col] = in_filter(self.mutable, col)
         return known
 
     def is_collection_empty(self, col: str) -> bool:
-        """Whether no scope of the tree has a variable in the collection."""
-        return not self._tree.variables.get(col)
-
-    def _collection(self, col: str) -> Mapping[str, Any]:
-        """This scope's part of a collection, to read."""
-        found = self._variables.get(col)
-        if found is not None:
-            return found
-        if self.parent is None:
-            return _EMPTY
-        assert self.name is not None
-        found = self.parent._collection(col).get(self.name, _MISSING)
-        if not isinstance(found, Mapping):
-            return _EMPTY
-        self._variables[col] = found
-        return found
-
-    def _writable(self, col: str) -> dict[str, Any]:
-        """This scope's part of a mutable collection, made if it is not there."""
-        found = self._variables.get(col)
-        if found is None:
-            if self.parent is None:
-                found = {}
-            else:
-                above = self.parent._writable(col)
-                assert self.name is not None
-                found = above.get(self.name)
-                if not isinstance(found, dict):
-                    found = above[self.name] = {}
-            self._variables[col] = found
-        return found
-
-    def _own_variables(self) -> dict[str, Mapping[str, Any]]:
-        own = {}
-        for col in self._tree.variables:
-            part = self._collection(col)
-            if part:
-                own[col] = part
-        return own
+        """Returns whether no scope of the tree has a variable in the collection."""
+        return not self.tree.variables.get(col)
 
     def variables(self) -> Mapping[str, Any]:
-        """This scope's part of every collection, as immutable nested dicts."""
-        return as_result(snapshot(self._own_variables()))
+        """Returns this scope's part of every collection, as immutable nested dicts."""
+        return as_result(snapshot(self.collections()))
 
     def mutable_variables(self) -> Mapping[str, Any]:
-        """This scope's part of the mutable collections, as immutable nested dicts."""
+        """Returns this scope's part of the mutable collections, as `variables`."""
         return as_result(
             {
                 col: snapshot(part)
-                for col, part in self._own_variables().items()
+                for col, part in self.collections().items()
                 if self.is_mutable_collection(col)
             }
         )
@@ -349,12 +245,12 @@ class Scope(Place):
     # Variables.
 
     def has_variable(self, col: str, name: str) -> bool:
-        """Whether the collection has a variable of this name in this scope."""
-        return name in self._collection(col)
+        """Returns whether the collection has a variable of this name in this scope."""
+        return name in self.collection(col)
 
     def get_variable(self, col: str, name: str, default: Any = None) -> Any:
-        """The variable's value, boxed if it is, or `default` if there is none."""
-        found = self._collection(col)
+        """Returns the variable's value, in its box if it has one, or `default`."""
+        found = self.collection(col)
         value = found.get(name, default)
         if type(value) is dict and type(found) is dict:
             if not self.is_mutable_collection(col):
@@ -369,10 +265,10 @@ class Scope(Place):
           JaxTransformError: the scope comes from outside of a JAX transformation.
           ModifyScopeVariableError: the collection is not mutable.
         """
-        self._check_usable()
+        self.check_usable()
         if not self.is_mutable_collection(col):
             raise errors.ModifyScopeVariableError(col, name, self.path_text)
-        merge_into(self._writable(col), name, value)
+        merge_into(self.writable(col), name, value)
 
     def variable(
         self,
@@ -401,10 +297,10 @@ class Scope(Place):
         """
         self.reserve(name, col)
         try:
-            if name not in self._collection(col):
+            if name not in self.collection(col):
                 if init_fn is None or not self.is_mutable_collection(col):
                     raise self._not_found(col, name)
-                self._check_usable()
+                self.check_usable()
                 self.put_variable(col, name, init_fn(*init_args, **init_kwargs))
         except BaseException:
             self.reservations[name].discard(col)
@@ -436,11 +332,11 @@ class Scope(Place):
           ValueError: the name is taken in this scope.
           JaxTransformError: the scope comes from outside of a JAX transformation.
         """
-        if self._tree.lifted:
-            self._check_usable()
+        if self.tree.lifted:
+            self.check_usable()
         self.reserve(name, "params")
         try:
-            value = self._collection("params").get(name, _MISSING)
+            value = self.collection("params").get(name, _MISSING)
             if value is not _MISSING:
                 if type(value) is dict:
                     value = self.get_variable("params", name)
@@ -448,7 +344,7 @@ class Scope(Place):
                 if len(shapes) != 1 or getattr(value, "shape", _MISSING) != shapes[0]:
                     self._check_shapes(name, value, shapes)
             elif self.is_mutable_collection("params"):
-                counts = self._rng_state.counts
+                counts = self.counters.counts
                 drawn = counts.get("params", 0)
                 try:
                     value = init_fn(self.make_rng("params"), *init_args, **init_kwargs)
@@ -460,7 +356,7 @@ class Scope(Place):
                 raise self._not_found("params", name)
             else:
                 raise errors.ScopeParamNotFoundError(
-                    name, self.path_text, available=self._collection("params")
+                    name, self.path_text, available=self.collection("params")
                 )
         except BaseException:
             self.reservations[name].discard("params")
@@ -470,10 +366,10 @@ class Scope(Place):
     def _not_found(self, col: str, name: str) -> Exception:
         if self.is_collection_empty(col):
             return errors.ScopeCollectionNotFound(
-                col, name, self.path_text, available=self._tree.variables
+                col, name, self.path_text, available=self.tree.variables
             )
         return errors.ScopeVariableNotFoundError(
-            name, col, self.path_text, available=self._collection(col)
+            name, col, self.path_text, available=self.collection(col)
         )
 
     def _check_shapes(self, name: str, value: Any, shapes: tuple[Any, ...]) -> None:
@@ -486,40 +382,27 @@ class Scope(Place):
     # PRNG streams.
 
     @property
-    def _rng_state(self) -> RngCounters:
-        """The counters of this place; most scopes draw nothing, and make none."""
-        if self._counters is None:
-            assert self.parent is not None and self.name is not None
-            self._counters = self.parent._rng_state.child(self.name)
-        return self._counters
-
-    @_rng_state.setter
-    def _rng_state(self, counters: RngCounters) -> None:
-        self._counters = counters
-
-    @property
     def rngs(self) -> dict[str, LazyRng]:
         """The scope's PRNG streams: base keys, and suffixes down to this scope."""
         if self._rngs is None:
             assert self.parent is not None and self.name is not None
             name = self.name
             self._rngs = {
-                stream: LazyRng(rng.rng, (*rng.suffix, name))
-                for stream, rng in self.parent.rngs.items()
+                stream: rng.below(name) for stream, rng in self.parent.rngs.items()
             }
         return self._rngs
 
     @property
     def rng_counters(self) -> dict[str, int]:
         """How many keys this scope has drawn from each stream."""
-        counts = self._rng_state.counts
-        return {stream: counts.get(stream, 0) for stream in self._tree.rngs}
+        counts = self.counters.counts
+        return {stream: counts.get(stream, 0) for stream in self.tree.rngs}
 
     def has_rng(self, name: str) -> bool:
-        """Whether there is a PRNG stream of this name."""
-        return name in self._tree.rngs
+        """Returns whether there is a PRNG stream of this name."""
+        return name in self.tree.rngs
 
-    def make_rng(self, name: str = "params") -> jax.Array:
+    def make_rng(self, name: str = "params") -> Key:
         """Draws a fresh PRNG key from a stream.
 
         The key depends on the stream's base key, the path of this scope and the
@@ -539,19 +422,19 @@ class Scope(Place):
                     f'rngs={{"{name}": key}} to init or apply.'
                 )
             name = "params"
-        self._check_usable()
-        counts = self._rng_state.counts
+        self.check_usable()
+        counts = self.counters.counts
         count = counts[name] = counts.get(name, 0) + 1
-        return draw(rngs[name], count)
+        return rngs[name].draw(count)
 
     # Flags.
 
     def has_flag(self, key: str) -> bool:
-        """Whether the call that made the root set this flag."""
+        """Returns whether the call that made the root set this flag."""
         return key in self.flags
 
     def get_flag(self, key: str, default: Any = no_flag) -> Any:
-        """The flag's value, or `default`.
+        """Returns the flag's value, or `default`.
 
         Raises:
           ValueError: the flag is not set and there is no default.
@@ -563,3 +446,76 @@ class Scope(Place):
                 f"that are set: {sorted(self.flags) or 'none'}."
             )
         return value
+
+    # What lifting needs: the parts as they are, not copied nor wrapped.
+
+    def check_usable(self) -> None:
+        """Raises unless the scope lives and JAX is at the scope's own trace level.
+
+        Raises:
+          InvalidScopeError: the call that the scope belongs to has ended.
+          JaxTransformError: the scope comes from outside of a JAX transformation.
+        """
+        if self.tree.invalid:
+            raise errors.InvalidScopeError(self.path_text)
+        if current_trace() != self.trace_level and config.documented_checks:
+            raise errors.JaxTransformError(scope_path=self.path_text)
+
+    def below(self, name: str) -> Scope:
+        """Returns the scope at `name` below, whether the name is reserved or not."""
+        return self._set_up(
+            Scope.__new__(Scope), name, self, None, None, {}, None, None
+        )
+
+    def collection(self, col: str) -> Collection:
+        """Returns this scope's part of a collection, to read."""
+        found = self._variables.get(col)
+        if found is not None:
+            return found
+        if self.parent is None:
+            return _EMPTY
+        assert self.name is not None
+        found = self.parent.collection(col).get(self.name, _MISSING)
+        if not isinstance(found, Mapping):
+            return _EMPTY
+        self._variables[col] = found
+        return found
+
+    def writable(self, col: str) -> dict[str, Any]:
+        """Returns this scope's part of a mutable collection, made if it is new."""
+        found = self._variables.get(col)
+        if found is None:
+            if self.parent is None:
+                found = {}
+            else:
+                above = self.parent.writable(col)
+                assert self.name is not None
+                found = above.get(self.name)
+                if not isinstance(found, dict):
+                    found = above[self.name] = {}
+            self._variables[col] = found
+        return found
+
+    def collections(self) -> dict[str, Collection]:
+        """Returns this scope's part of every collection that has one here."""
+        own = {}
+        for col in self.tree.variables:
+            part = self._variables.get(col) or self.collection(col)
+            if part:
+                own[col] = part
+        return own
+
+    @property
+    def counters(self) -> RngCounters:
+        """The counters of this place; most scopes draw nothing, and make none."""
+        if self._counters is None:
+            if self.parent is None:
+                self._counters = RngCounters()
+            else:
+                assert self.name is not None
+                self._counters = self.parent.counters.child(self.name)
+        return self._counters
+
+    def count_on(self, counters: RngCounters) -> None:
+        """Draws keys from here on as the scopes do that have these counters."""
+        self._counters = counters

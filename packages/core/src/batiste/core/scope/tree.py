@@ -14,6 +14,17 @@ class Tree:
 
     Scopes refer to this and to the scope above them. No reference goes down, so that a
     tree is freed, with the arrays in it, at once when its last scope is.
+
+    Attributes:
+      variables: the collections at the root.
+      rngs: the PRNG streams at the root.
+      invalid: whether the call that the tree was made for has ended.
+      lifted: how many lifted functions are running on scopes made of this tree's: its
+        own scopes are then seen by closures only.
+      mutable: for each collection that was asked for, whether it is mutable.
+
+    >>> Tree({"params": {}}, {}).invalid
+    False
     """
 
     __slots__ = ("__weakref__", "invalid", "lifted", "mutable", "rngs", "variables")
@@ -22,8 +33,5 @@ class Tree:
         self.variables = variables
         self.rngs = rngs
         self.invalid = False
-        # How many lifted functions are running on scopes made of this tree's: its own
-        # scopes are then seen by closures only.
         self.lifted = 0
-        # For each collection that was asked for, whether it is mutable.
         self.mutable: dict[str, bool] = {}

@@ -2,27 +2,64 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from .. import errors, meta
+from ..types import Path
 
-if TYPE_CHECKING:
-    from .scope import Scope
-
-__all__ = ["Variable", "unboxed"]
+__all__ = ["Variable", "VariableStore", "unboxed"]
 
 T = TypeVar("T")
 
 _MISSING = object()
 
 
-def unboxed(scope: Scope, collection: str, name: str, value: Any) -> Any:
-    """A variable's value without its box, whose errors get the variable's path.
+class VariableStore(Protocol):
+    """What a handle on a variable needs of the scope that the variable is in.
+
+    >>> from batiste.core import Scope
+    >>> store: VariableStore = Scope({"state": {"n": 3}})
+    >>> store.get_variable("state", "n")
+    3
+    """
+
+    @property
+    def path(self) -> Path:
+        """The names from the root to the scope."""
+        ...
+
+    @property
+    def path_text(self) -> str:
+        """The path for people to read."""
+        ...
+
+    def get_variable(self, col: str, name: str, default: Any = None) -> Any:
+        """Returns the variable's value, or `default`."""
+        ...
+
+    def put_variable(self, col: str, name: str, value: Any) -> None:
+        """Sets the variable."""
+        ...
+
+    def is_mutable_collection(self, col: str) -> bool:
+        """Returns whether variables of the collection may be changed."""
+        ...
+
+
+def unboxed(scope: VariableStore, collection: str, name: str, value: Any) -> Any:
+    """Returns a variable's value without its box; errors get the variable's path.
+
+    Args:
+      scope: the scope that the variable is in.
+      collection: its collection.
+      name: its name.
+      value: its value, boxed or not.
 
     Raises:
       AxisMetadataError: what the box says does not fit the value.
 
-    >>> unboxed(None, "params", "kernel", 3)
+    >>> from batiste.core import Scope
+    >>> unboxed(Scope({}), "params", "kernel", 3)
     3
     """
     try:
@@ -38,6 +75,12 @@ class Variable(Generic[T]):
     example `"mean"`) within a scope. With `unbox`, values boxed in `AxisMetadata`
     are read without their box, and assigned into the box that is there.
 
+    Attributes:
+      scope: the scope that the variable is in.
+      collection: the name of its collection.
+      name: its name.
+      unbox: whether the box is hidden.
+
     >>> def counter(scope):
     ...     count = scope.variable("state", "count", lambda: 0)
     ...     count.value += 1
@@ -50,7 +93,7 @@ class Variable(Generic[T]):
 
     __slots__ = ("collection", "name", "scope", "unbox")
 
-    def __init__(self, scope: Scope, collection: str, name: str, unbox: bool):
+    def __init__(self, scope: VariableStore, collection: str, name: str, unbox: bool):
         self.scope = scope
         self.collection = collection
         self.name = name
@@ -82,7 +125,7 @@ class Variable(Generic[T]):
         self.scope.put_variable(self.collection, self.name, value)
 
     def is_mutable(self) -> bool:
-        """Whether the variable's collection may be changed."""
+        """Returns whether the variable's collection may be changed."""
         return self.scope.is_mutable_collection(self.collection)
 
     def __repr__(self) -> str:
