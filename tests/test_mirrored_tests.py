@@ -37,9 +37,6 @@ MISSING = {
         "errors/base.py",
         "errors/cursor.py",
         "errors/scope.py",
-        "scope/nested_dicts.py",
-        "scope/scope.py",
-        "scope/tree.py",
     },
     "linen": {
         "meta.py",

@@ -527,9 +527,7 @@ class PerScope:
     ({'params': {'layer': {'w': 1}}}, {'params': {'w': 1}})
     """
 
-    def __init__(
-        self, treedef: jax.tree_util.PyTreeDef, places: tuple[tuple[int, Path], ...]
-    ):
+    def __init__(self, treedef: Any, places: tuple[tuple[int, Path], ...]):
         self.treedef = treedef
         self.places = places
 

@@ -40,12 +40,12 @@ class Request(NamedTuple):
     Attributes:
       stream: the stream whose base key it is folded into.
       path: the path from the stream's scope down.
-      count: the number of the key, from where the call began, or None for the place.
+      number: the number of the key, from where the call began, or None for the place.
     """
 
     stream: StreamId
     path: tuple[str | int, ...]
-    count: int | None
+    number: int | None
 
 
 class WordRequests:

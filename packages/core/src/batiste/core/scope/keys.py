@@ -112,9 +112,7 @@ class LazyRng:
             suffix = (*suffix, count)
         return _digest(suffix, config.fix_rng_separator) if suffix else np.uint32(0)
 
-    def tree_flatten_with_keys(
-        self,
-    ) -> tuple[tuple[tuple[jax.tree_util.GetAttrKey, Key]], Hashable]:
+    def tree_flatten_with_keys(self) -> tuple[tuple[tuple[Any, Key]], Hashable]:
         """Returns the base key with its name, and the static data."""
         (key,), static = self.tree_flatten()
         return ((jax.tree_util.GetAttrKey("rng"), key),), static

@@ -1,0 +1,34 @@
+"""Tests of batiste.core.scope.tree: what the scopes of one tree share."""
+
+import jax
+
+from batiste.core import Scope, apply, lift
+
+
+def test_all_scopes_of_a_tree_share_it():
+    root = Scope({"params": {}}, rngs={"dropout": jax.random.key(0)}, mutable=True)
+    child = root.push("a").push("b")
+    assert child.tree is root.tree is root.rewound().tree
+    assert child.tree is not Scope({}).tree
+    child.put_variable("params", "w", 1)
+    assert root.tree.variables == {"params": {"a": {"b": {"w": 1}}}}
+    assert list(root.tree.rngs) == ["dropout"]
+
+
+def test_what_is_mutable_is_found_out_once():
+    root = Scope({}, mutable=["state"])
+    assert root.push("a").is_mutable_collection("state")
+    assert not root.is_mutable_collection("params")
+    assert root.tree.mutable == {"state": True, "params": False}
+
+
+def test_running_lifted_functions_are_counted():
+    counts = []
+
+    def model(scope):
+        lifted = lift.checkpoint(lambda inner: counts.append(scope.tree.lifted))
+        lifted(scope)
+        counts.append(scope.tree.lifted)
+
+    apply(model)({})
+    assert counts == [1, 0]
