@@ -84,3 +84,32 @@ def test_no_leak_and_no_warning():
         again = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(again)
         again.check_trace_level(tracers.current_trace())
+
+
+def test_only_where_a_jaxpr_is_written_is_something_staged():
+    seen = {}
+
+    def note(name):
+        def fn(x):
+            seen[name] = tracers.is_staging()
+            return x
+
+        return fn
+
+    x = jnp.ones(2)
+    note("eager")(x)
+    jax.vmap(note("vmap"))(x)
+    jax.grad(note("grad"))(1.0)
+    jax.jit(note("jit"))(x)
+    jax.jit(jax.vmap(note("vmap in jit")))(x)
+    jax.vmap(jax.jit(note("jit in vmap")))(x)
+    jax.eval_shape(note("eval_shape"), x)
+    staged = {name for name, is_staging in seen.items() if is_staging}
+    assert staged == {"jit", "vmap in jit", "jit in vmap", "eval_shape"}
+
+
+def test_staged_values_are_told_by_their_type():
+    types = []
+    jax.jit(lambda x: types.append(type(x)))(1.0)
+    jax.vmap(lambda x: types.append(type(x)) or x)(jnp.ones(2))
+    assert [kind is tracers.staged_type() for kind in types] == [True, False]

@@ -14,7 +14,7 @@ from jax.interpreters.partial_eval import dce_jaxpr
 
 from .errors import LazyInitError
 
-__all__ = ["Staged", "lazy_init", "partial_eval_by_shape", "path_name"]
+__all__ = ["Staged", "lazy_init", "partial_eval_by_shape"]
 
 # They do not count as a use of their inputs, and would print nothing of interest.
 _DEBUG_PRIMITIVES = frozenset({"debug_callback", "debug_print"})
@@ -120,11 +120,22 @@ class Staged:
       fn: the function.
       *inputs: its arguments, of which only shapes and dtypes are looked at. All other
         values are to be closed over by `fn`.
+
+    Attributes:
+      outputs: what `fn` returned, with None for what was traced: a Python number say,
+        or an array that was made before, comes out as it is.
+      paths: the paths of the outputs.
+      places: the places in `outputs` of the jaxpr's own outputs.
+      treedef: the structure of what `fn` returned.
+      jaxpr: the traced program.
+      consts: the arrays that it closes over.
+
+    >>> staged = Staged(lambda x: {"x": x + 1, "size": x.size}, np.ones(3))
+    >>> [staged.name(place) for place in staged.unknown_outputs()], staged.outputs
+    (['x'], [3, None])
     """
 
     def __init__(self, fn: Callable[..., Any], *inputs: Any):
-        # Of the outputs, with None for the traced ones: a Python number say, or an
-        # array that was made before, comes out as it is.
         self.outputs: list[Any] = []
         self.paths: list[Any] = []
         self.places: list[int] = []
@@ -135,7 +146,6 @@ class Staged:
             self.paths = [path for path, _ in found]
             outputs = [leaf for _, leaf in found]
             traced = [isinstance(leaf, jax.core.Tracer) for leaf in outputs]
-            # The places in `outputs` of the jaxpr's own outputs.
             self.places = [i for i, is_traced in enumerate(traced) if is_traced]
             self.outputs = [
                 None if is_traced else leaf
@@ -150,15 +160,16 @@ class Staged:
             self.jaxpr = _simplified(self.jaxpr, keep_custom=True)
 
     def name(self, place: int) -> str:
-        """The name of an output: its path with slashes."""
-        return path_name(self.paths[place])
+        """Returns the name of an output: its path with slashes."""
+        return jax.tree_util.keystr(self.paths[place], simple=True, separator="/")
 
     def abstract(self, place: int) -> jax.ShapeDtypeStruct:
+        """Returns the shape and dtype of a traced output."""
         aval = self.jaxpr.outvars[self.places.index(place)].aval
         return jax.ShapeDtypeStruct(aval.shape, aval.dtype)  # type: ignore
 
     def unknown_outputs(self) -> list[int]:
-        """The outputs that depend on an unknown input, by their place."""
+        """Returns the places of the outputs that depend on an unknown input."""
         count = len(self.places)
         if not any(dce_jaxpr(self.jaxpr, [True] * count)[1]):
             return []
@@ -170,7 +181,11 @@ class Staged:
         ]
 
     def evaluate(self, unknown: Iterable[int] = ()) -> Any:
-        """The outputs, with shape and dtype alone for the unknown ones."""
+        """Returns the outputs, with shape and dtype alone for the unknown ones.
+
+        Args:
+          unknown: their places.
+        """
         outputs = list(self.outputs)
         for place in unknown:
             outputs[place] = self.abstract(place)
@@ -232,14 +247,3 @@ def _map_jaxprs(param: Any, keep_custom: bool) -> Any:
     if type(param) in (tuple, list) and _jaxprs(param):
         return type(param)(_map_jaxprs(part, keep_custom) for part in param)
     return param
-
-
-def path_name(path: Iterable[Any]) -> str:
-    """A path in a pytree as `params/Dense_0/kernel`."""
-    parts = []
-    for entry in path:
-        for attribute in ("key", "name", "idx"):
-            if hasattr(entry, attribute):
-                parts.append(str(getattr(entry, attribute)))
-                break
-    return "/".join(parts)

@@ -1,13 +1,16 @@
 """Which JAX transform is being traced: the guard against leaked values."""
 
+import functools
 from typing import Any
 
-from .errors import JaxTransformError
+import jax
+import numpy as np
+from jax.core import Tracer
 
-__all__ = [
-    "check_trace_level",
-    "current_trace",
-]
+from .errors import JaxTransformError
+from .types import Path
+
+__all__ = ["check_trace_level", "current_trace", "is_staging", "staged_type"]
 
 
 def _opaque_trace_state(convention: str) -> Any:
@@ -26,31 +29,57 @@ def _opaque_trace_state(convention: str) -> Any:
 
 
 def current_trace() -> Any:
-    """The state of tracing here, as an opaque value to compare by ``==``.
+    """Returns the state of tracing here, as an opaque value to compare by `==`.
 
     It is the same at two places exactly if no JAX transform begins or ends between.
 
     >>> here = current_trace()
     >>> here == current_trace()
     True
-    >>> import jax
     >>> bool(jax.jit(lambda: here == current_trace())())
     False
     """
     return _opaque_trace_state(convention="nnx")
 
 
-def check_trace_level(base_level: Any, scope_path: Any = None) -> None:
-    """Check that no JAX transform began or ended since ``base_level`` was taken.
+def check_trace_level(base_level: Any, scope_path: str | Path | None = None) -> None:
+    """Checks that no JAX transform began or ended since `base_level` was taken.
 
     Args:
-      base_level: a value from :func:`current_trace`, or None to check nothing.
-      scope_path: path of the scope that is used, for the message.
+      base_level: a value from `current_trace`, or None to check nothing.
+      scope_path: the path of the scope that is used, for the message.
 
     Raises:
       JaxTransformError: the trace is another one.
 
     >>> check_trace_level(current_trace())
     """
-    if base_level is not None and base_level != _opaque_trace_state(convention="nnx"):
+    if base_level is not None and base_level != current_trace():
         raise JaxTransformError(scope_path=scope_path)
+
+
+def is_staging() -> bool:
+    """Returns whether a jaxpr is being written here, as under `jax.jit`.
+
+    `jax.vmap` and `jax.grad` alone run eagerly, though they have tracers as well.
+
+    >>> is_staging(), bool(jax.jit(is_staging)())
+    (False, True)
+    >>> jax.make_jaxpr(is_staging)()
+    { lambda ; . let  in (True,) }
+    """
+    # Constants become tracers then, and only then. To ask so adds no equation.
+    return isinstance(jax.numpy.asarray(np.float32(0)), Tracer)
+
+
+@functools.cache
+def staged_type() -> type:
+    """Returns the type of the tracers that write a jaxpr, and do nothing else.
+
+    >>> is_staged = lambda x: type(x) is staged_type()
+    >>> jax.make_jaxpr(is_staged)(0)
+    { lambda ; a:i32[]. let  in (True,) }
+    """
+    types: list[type] = []
+    jax.make_jaxpr(lambda x: types.append(type(x)))(0)
+    return types[0]

@@ -28,6 +28,7 @@ from jax import lax
 from jax import numpy as jnp
 from jax.core import Tracer
 
+from batiste.core.tracers import staged_type
 from batiste.core.types import Array, ArrayLike, Dtype
 
 from .types import PrecisionLike
@@ -77,14 +78,6 @@ R = TypeVar("R")
 
 
 @functools.cache
-def _type_of_staged() -> type:
-    """The type of the tracers that write a jaxpr, and do nothing else."""
-    types: list[type] = []
-    jax.make_jaxpr(lambda x: types.append(type(x)))(0)
-    return types[0]
-
-
-@functools.cache
 def _jit_is_inlined() -> bool:
     """Whether JAX leaves no nested call in a jaxpr (before 0.12) with `inline`."""
     negative = jax.jit(lambda x: -x, inline=True)
@@ -93,7 +86,7 @@ def _jit_is_inlined() -> bool:
 
 def _called_directly(args: tuple[Any, ...]) -> bool:
     """Whether to call an operation on tracers as it is, rather than compiled."""
-    staged = _type_of_staged()
+    staged = staged_type()
     return not _jit_is_inlined() or all(
         type(arg) is staged for arg in args if isinstance(arg, Tracer)
     )

@@ -8,6 +8,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
+from batiste.core.tracers import is_staging
 from batiste.core.types import Array
 
 from .axis_names import AnyMesh, AxisEntry, check_mesh_axes, check_rank
@@ -87,9 +88,8 @@ def mesh_for(value: Any, mesh: AnyMesh | None) -> AnyMesh | None:
         # In `jax.pmap`, and where `jax.shard_map` maps every axis: each device has its
         # part already. The mesh of the former is JAX's own, with none of our names.
         return None
-    # Eager `jax.vmap` and `jax.grad` have tracers as well; but only while a program is
-    # being staged, constants become tracers. Asking so adds no equation to it.
-    if mesh is None or not isinstance(jax.numpy.asarray(np.float32(0)), Tracer):
+    # Eager `jax.vmap` and `jax.grad` have tracers as well.
+    if mesh is None or not is_staging():
         return None
     return mesh
 

@@ -179,7 +179,13 @@ def grad(
     """Lifted `jax.grad`, with respect to the primals and not to variables.
 
     Args:
-      As `value_and_grad`.
+      fn: `fn(scope, *primals)`, which returns a scalar.
+      scope: a scope or a pytree of them.
+      *primals: arrays or pytrees of them.
+      has_aux: whether `fn` returns a pair, of which only the first is differentiated.
+      reduce_axes: as in `jax.vjp`.
+      variables: the collections that are lifted in.
+      rngs: the PRNG streams that are lifted in.
 
     Returns:
       `grads`, or `(grads, aux)` with `has_aux`, where `grads` is a tuple with the

@@ -10,7 +10,6 @@ import jax
 import numpy as np
 
 from .. import errors, meta
-from ..partial_eval import path_name
 from ..scope.filters import Filter
 from ..scope.scope import Scope
 from ..types import Axis, Tree
@@ -153,7 +152,9 @@ class VariableAxes:
                 try:
                     change(leaf, axis, self._params)
                 except errors.AxisMetadataError:
-                    col, *names = (path_name((key,)) for key in path)
+                    col, *names = (
+                        jax.tree_util.keystr((key,), simple=True) for key in path
+                    )
                     return error.at("/".join((col, *root.path, *names)))
         return error
 

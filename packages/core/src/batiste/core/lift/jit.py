@@ -76,9 +76,11 @@ def jit(
     >>> sorted(variables["params"])
     ['layer0', 'layer1', 'layer2', 'layer3']
     """
+    if isinstance(static_argnames, str):
+        static_argnames = (static_argnames,)
     options: dict[str, Any] = {
         "static_argnums": (0, *_shifted(static_argnums)),
-        "static_argnames": _as_tuple(static_argnames),
+        "static_argnames": tuple(static_argnames),
         "donate_argnums": _shifted(donate_argnums),
     }
     if device is not None:
@@ -265,9 +267,7 @@ def _new_compiled(options: Any) -> Any:
     return jax.jit(lifted_jit, **dict(options))
 
 
-def _as_tuple(value: Any) -> tuple[Any, ...]:
-    return (value,) if isinstance(value, (int, str)) else tuple(value)
-
-
 def _shifted(argnums: int | Iterable[int]) -> tuple[int, ...]:
-    return tuple(n + _OWN_ARGS if n >= 0 else n for n in _as_tuple(argnums))
+    if isinstance(argnums, int):
+        argnums = (argnums,)
+    return tuple([n + _OWN_ARGS if n >= 0 else n for n in argnums])

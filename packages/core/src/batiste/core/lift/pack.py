@@ -12,7 +12,6 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import jax
 import numpy as np
 
-from ..partial_eval import path_name
 from ..scope.filters import Filter, NameSet, group_by_names
 from ..scope.keys import LazyRng, RngCounters
 from ..scope.nested_dicts import snapshot
@@ -367,10 +366,8 @@ class Lifted:
         scopes = self._treedef.flatten_up_to(scope_tree)
         per_root = []
         for scope in self.per_scope.only_roots(scopes):
-            parts = {}
-            for col, part in scope.collections().items():
-                if scope.is_mutable_collection(col):
-                    parts[col] = part
+            is_mutable = scope.is_mutable_collection
+            parts = {c: p for c, p in scope.collections().items() if is_mutable(c)}
             per_root.append(group_by_names(parts, self._filters.outs))
         return tuple(zip(*per_root, strict=True))
 
@@ -466,9 +463,9 @@ class Lifted:
         """
         old_leaves, old_def = jax.tree.flatten(before)
         new_leaves, new_def = jax.tree.flatten(after)
-        if old_def == new_def:
-            if list(map(np.shape, old_leaves)) == list(map(np.shape, new_leaves)):
-                return
+        old_shapes, new_shapes = map(np.shape, old_leaves), map(np.shape, new_leaves)
+        if old_def == new_def and list(old_shapes) == list(new_shapes):
+            return
         for root, old_part, new_part in zip(self.roots, before, after, strict=True):
             old, new = _by_name(old_part), _by_name(new_part)
             for name in sorted({*old} ^ {*new}):
@@ -510,7 +507,10 @@ def variable_names(collections: Collection) -> set[str]:
 
 def _by_name(collections: Collection) -> dict[str, Any]:
     leaves = jax.tree_util.tree_leaves_with_path(collections)
-    return {path_name(path): leaf for path, leaf in leaves}
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+        for path, leaf in leaves
+    }
 
 
 class PerScope:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -33,7 +34,7 @@ def _trace(init_fn: Callable[..., Any], args: tuple, kwargs: dict) -> tuple[Any,
 def expected_shapes(
     init_fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Any, ...]:
-    """The shapes of the leaves of `init_fn(key, *args, **kwargs)`.
+    """Returns the shapes of the leaves of `init_fn(key, *args, **kwargs)`.
 
     The initializer is traced abstractly, once for each `(init_fn, args)` whose
     arguments are static data; with keyword arguments, or arguments or an initializer
@@ -54,8 +55,7 @@ def expected_shapes(
         pass
     shapes = _trace(init_fn, args, kwargs)
     if _is_static(args):
-        try:
+        # What cannot be hashed or weakly referenced is traced at every call.
+        with contextlib.suppress(TypeError):
             _memo.setdefault(owner, {})[detail, args] = shapes
-        except TypeError:
-            pass  # cannot be hashed or weakly referenced: traced at every call
     return shapes

@@ -252,10 +252,11 @@ class Scope(Place):
         """Returns the variable's value, in its box if it has one, or `default`."""
         found = self.collection(col)
         value = found.get(name, default)
-        if type(value) is dict and type(found) is dict:
-            if not self.is_mutable_collection(col):
-                return FrozenDict(value, __unsafe_skip_copy__=True)
-        return value
+        if type(value) is not dict or type(found) is not dict:
+            return value
+        if self.is_mutable_collection(col):
+            return value
+        return FrozenDict(value, __unsafe_skip_copy__=True)
 
     def put_variable(self, col: str, name: str, value: Any) -> None:
         """Sets a variable; a mapping is merged into the mapping that is there.
@@ -286,7 +287,9 @@ class Scope(Place):
           name: the variable's name.
           init_fn: makes the first value, from `init_args` and `init_kwargs`. Called
             only if there is no value yet. None if there must be one.
+          *init_args: arguments of `init_fn`.
           unbox: whether the handle hides `AxisMetadata` boxes.
+          **init_kwargs: keyword arguments of `init_fn`.
 
         Raises:
           ScopeCollectionNotFound: there is no value, none can be made, and the
@@ -322,7 +325,9 @@ class Scope(Place):
           init_fn: makes the value, from a fresh key of the stream "params",
             `init_args` and `init_kwargs`. When there is a value already, only its
             shape is compared with what `init_fn` would make.
+          *init_args: arguments of `init_fn` after the key.
           unbox: whether to return the value without its `AxisMetadata` box.
+          **init_kwargs: keyword arguments of `init_fn`.
 
         Raises:
           InvalidRngError: there is no value and no "params" stream to make it from.

@@ -93,6 +93,8 @@ class Variable(Generic[T]):
 
     __slots__ = ("collection", "name", "scope", "unbox")
 
+    scope: Any  # a `Scope`, which is made of variables, and so is not named here
+
     def __init__(self, scope: VariableStore, collection: str, name: str, unbox: bool):
         self.scope = scope
         self.collection = collection
