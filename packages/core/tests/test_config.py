@@ -31,10 +31,8 @@ from batiste.core.errors import FlaxError
 DEFAULTS = {
     "return_frozendict": True,
     "fix_rng_separator": False,
-    "use_orbax_checkpointing": False,
-    "profile": True,
     "filter_frames": True,
-    "preserve_adopted_names": False,
+    "documented_checks": True,
 }
 
 
@@ -66,13 +64,13 @@ def test_environment():
             "PYTHONPATH": os.pathsep.join(sys.path),
             "FLAX_RETURN_FROZENDICT": "false",
             "FLAX_FIX_RNG_SEPARATOR": "1",
-            "BATISTE_PROFILE": "No",
-            "FLAX_PROFILE": "yes",
+            "BATISTE_FILTER_FRAMES": "No",
+            "FLAX_FILTER_FRAMES": "yes",
         },
         capture_output=True,
         text=True,
     )
-    assert run.stdout.strip() == str([False, True, False, False, True, False])
+    assert run.stdout.strip() == str([False, True, False, True])
 
 
 def test_prefixes_are_ignored():
@@ -84,17 +82,45 @@ def test_prefixes_are_ignored():
         config.batiste_return_frozendict = True
         assert config.return_frozendict is True
     assert "return_frozendict" in dir(config)
-    assert "    profile=True,\n" in repr(config)
+    assert "    filter_frames=True,\n" in repr(config)
 
 
 def test_the_module_can_be_used_like_the_object():
-    with restored("profile"):
-        config_module.update("profile", False)
-        assert config_module.profile is False is config.profile
-    with config_module.temp_flip_flag("profile", False):
-        assert config_module.flax_profile is False
+    with restored("filter_frames"):
+        config_module.update("filter_frames", False)
+        assert config_module.filter_frames is False is config.filter_frames
+    with config_module.temp_flip_flag("filter_frames", False):
+        assert config_module.flax_filter_frames is False
     with pytest.raises(ImportError):
         from batiste.core.config import no_such_name  # type: ignore  # noqa: F401
+
+
+@pytest.fixture
+def another_package(tmp_path, monkeypatch):
+    """A package of the namespace that is installed and not imported; its name."""
+    name = f"other_{tmp_path.name}"
+    folder = tmp_path / "batiste" / name
+    folder.mkdir(parents=True)
+    (folder / "flags.py").write_text(
+        "from batiste.core.config import bool_flag\n"
+        f"bool_flag('{name}_flag', default=False, help='')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    return name
+
+
+def test_a_flag_of_a_package_that_is_not_imported_is_found(another_package):
+    flag = f"{another_package}_flag"
+    assert flag not in dir(config)
+    config.update(f"flax_{flag}", True)
+    assert getattr(config, flag) is True
+    assert f"batiste.{another_package}.flags" in sys.modules
+
+
+def test_names_that_tools_ask_for_import_no_package(another_package):
+    for name in ("_repr_html_", "__wrapped__"):
+        assert not hasattr(config, name)
+    assert f"batiste.{another_package}.flags" not in sys.modules
 
 
 def test_unknown_flags():
@@ -183,24 +209,24 @@ def test_environment_helpers(monkeypatch):
 
 
 def test_flips_nest_and_end_on_errors():
-    with config.temp_flip_flag("profile", False):
-        with config.temp_flip_flag("flax_profile", True):
-            assert config.profile is True
-        assert config.profile is False
+    with config.temp_flip_flag("filter_frames", False):
+        with config.temp_flip_flag("flax_filter_frames", True):
+            assert config.filter_frames is True
+        assert config.filter_frames is False
         with (
             pytest.raises(KeyError),
             config.temp_flip_flag("fix_rng_separator", True),
         ):
             raise KeyError
         assert config.fix_rng_separator is False
-    assert config.profile is True
+    assert config.filter_frames is True
 
 
 def test_an_update_within_a_flip_ends_with_it():
-    with config.temp_flip_flag("profile", True):
-        config.update("profile", False)
-        assert config.profile is False
-    assert config.profile is True
+    with config.temp_flip_flag("filter_frames", True):
+        config.update("filter_frames", False)
+        assert config.filter_frames is False
+    assert config.filter_frames is True
 
 
 def test_use_regular_dict():
@@ -247,19 +273,19 @@ def test_flips_are_local_to_a_thread():
 
 def test_flips_are_local_to_a_task():
     async def child(event):
-        inside = config.profile
+        inside = config.filter_frames
         await event.wait()
         with config.temp_flip_flag("fix_rng_separator", True):
             # Another flag of another task is flipped: this one must be global again.
-            return inside, config.profile
+            return inside, config.filter_frames
 
     async def main():
         event = asyncio.Event()
-        with config.temp_flip_flag("profile", False):
+        with config.temp_flip_flag("filter_frames", False):
             task = asyncio.create_task(child(event))
             await asyncio.sleep(0)
         context = contextvars.Context()
-        flip = config.temp_flip_flag("profile", False)
+        flip = config.temp_flip_flag("filter_frames", False)
         context.run(flip.__enter__)
         event.set()
         result = await task
@@ -267,12 +293,12 @@ def test_flips_are_local_to_a_task():
         return result
 
     assert asyncio.run(main()) == (False, True)
-    assert config.profile is True
+    assert config.filter_frames is True
 
 
 def test_a_config_of_its_own():
     other = Config()
     with pytest.raises(UnknownFlagError):
-        _ = other.profile
+        _ = other.filter_frames
     with pytest.raises(AttributeError):
         copy.copy(config).__no_such_attribute__  # noqa: B018

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
 
 from .errors import GenerationError
 
@@ -15,7 +14,7 @@ DEFAULT = "0.12"
 # What `flax.__version__` says.
 VERSIONS = {"0.6": "0.6.9", "0.12": "0.12.8"}
 
-# Flags of `batiste.core.config`.
+# Flags of core and of training.
 FLAGS: dict[str, dict[str, bool]] = {
     "0.6": {
         "return_frozendict": True,
@@ -33,7 +32,7 @@ FLAGS: dict[str, dict[str, bool]] = {
 
 
 def check(generation: str) -> str:
-    """Return the generation if there is such a one.
+    """Returns the generation if there is such a one.
 
     Raises:
       GenerationError: there is none of this name.
@@ -54,8 +53,11 @@ def check(generation: str) -> str:
     return generation
 
 
-def apply_flags(generation: str) -> dict[str, Any]:
-    """Set the flags of a generation, but those that the environment sets.
+def apply_flags(generation: str) -> dict[str, bool]:
+    """Sets the flags of a generation, but those that the environment sets.
+
+    Args:
+      generation: its name.
 
     Returns:
       The values that the flags had before.
@@ -63,9 +65,10 @@ def apply_flags(generation: str) -> dict[str, Any]:
     >>> before = apply_flags("0.6")
     >>> restore_flags(before)
     """
-    from batiste.core.config import config
+    # Those of training are defined there; linen need not be imported for them.
+    from batiste.training.flags import config
 
-    before = {}
+    before: dict[str, bool] = {}
     for name, value in FLAGS[generation].items():
         variables = (f"BATISTE_{name.upper()}", f"FLAX_{name.upper()}")
         if not any(variable in os.environ for variable in variables):
@@ -74,8 +77,8 @@ def apply_flags(generation: str) -> dict[str, Any]:
     return before
 
 
-def restore_flags(before: dict[str, Any]) -> None:
-    """Set flags to the values that `apply_flags` returned.
+def restore_flags(before: dict[str, bool]) -> None:
+    """Sets flags to the values that `apply_flags` returned.
 
     >>> restore_flags({})
     """
@@ -86,12 +89,12 @@ def restore_flags(before: dict[str, Any]) -> None:
 
 
 def flags_exist() -> bool:
-    """Whether the module that holds the flags, and with it JAX, is imported already.
+    """Tells whether the flags, and with them JAX, are imported already.
 
     >>> import batiste.core.config
     >>> flags_exist()
     True
     """
     module = sys.modules.get("batiste.core.config")
-    # While it is being imported, it defines them one by one.
-    return hasattr(module, "use_regular_dict") and hasattr(module, "config")
+    # While it is being imported, they are defined one by one, and this comes last.
+    return module is not None and "use_regular_dict" in vars(module)

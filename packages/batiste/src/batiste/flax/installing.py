@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import threading
-from typing import Any
 
 from . import children, generations
 from .alias import AliasModule, loaded_aliases
@@ -21,7 +20,7 @@ class _Installation:
 
     def __init__(self, generation: str):
         self.generation = generation
-        self.flags_before: dict[str, Any] | None = None
+        self.flags_before: dict[str, bool] | None = None
         version = generations.VERSIONS[generation]
         self.finder = AliasFinder(version, self.apply_flags)
 

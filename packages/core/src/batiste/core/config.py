@@ -1,14 +1,28 @@
-"""Settings: named flags with a default, an environment variable, and a local value."""
+"""Settings: named flags with a default, an environment variable, and a local value.
+
+The flags that this package reads are defined here. A package defines those that only
+it reads in its module `flags`. They are there once that is imported, and at the latest
+when somebody asks for a flag that is not defined yet: then the modules `flags` of all
+packages of Batiste that are installed are imported.
+
+>>> from batiste.core.config import config
+>>> with config.temp_flip_flag('return_frozendict', False):
+...     config.return_frozendict
+False
+"""
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
+import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
-from types import MappingProxyType
-from typing import Any, Generic, TypeVar, cast
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any, Generic, Self, TypeVar, cast
 
 from .errors import FlaxError, name_hint, short_repr
 
@@ -30,7 +44,6 @@ __all__ = [
 
 T = TypeVar("T")
 
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
 _PREFIXES = ("flax_", "batiste_")
 _TRUE = ("y", "yes", "t", "true", "on", "1")
 _FALSE = ("n", "no", "f", "false", "off", "0")
@@ -47,7 +60,7 @@ class UnknownFlagError(FlaxError, AttributeError, LookupError):
     No flag "profil" is defined. The config has "profile"; did you mean "profile"?
     """
 
-    def __init__(self, name: str, known: Any):
+    def __init__(self, name: str, known: Iterable[str]):
         text = f'No flag "{name}" is defined.{name_hint(name, known, "The config")}'
         super().__init__(text)
         self.flag = name
@@ -65,7 +78,7 @@ class FlagValueError(FlaxError, TypeError, ValueError):
     Flag "return_frozendict" takes True or False, not 'no' (of type str).
     """
 
-    def __init__(self, name: str, value: Any, expected: str):
+    def __init__(self, name: str, value: object, expected: str):
         super().__init__(
             f'Flag "{name}" takes {expected}, not {short_repr(value)} '
             f"(of type {type(value).__name__})."
@@ -78,16 +91,19 @@ class _Flip:
 
     __slots__ = ("active", "outer", "value")
 
-    def __init__(self, value: Any, outer: _Flip | None):
+    def __init__(self, value: bool | int | None, outer: _Flip | None):
         self.value, self.outer, self.active = value, outer, True
 
 
-class Config:
-    """The set of flags. There is one, :data:`config`.
+_NO_FLIPS: Mapping[str, _Flip | None] = MappingProxyType({})
 
-    A flag is read as an attribute, set for good by :meth:`update` or by assignment,
-    and set for a block of code by :meth:`temp_flip_flag`. In names, a prefix
-    ``flax_`` or ``batiste_`` is ignored.
+
+class Config:
+    """The set of flags. There is one, `config`.
+
+    A flag is read as an attribute, set for good by `update` or by assignment, and set
+    for a block of code by `temp_flip_flag`. In names, a prefix `flax_` or `batiste_` is
+    ignored.
 
     Raises:
       UnknownFlagError: for a name that is not defined; a subclass of AttributeError
@@ -102,8 +118,8 @@ class Config:
     # A flag that has its global value everywhere is an instance attribute, so reading
     # it costs what any attribute costs. While some thread or task has a value of its
     # own for a flag, the attribute is absent, and `__getattr__` finds the value.
-    _globals: dict[str, Any]
-    _types: dict[str, type]
+    _globals: dict[str, bool | int | None]
+    _types: dict[str, type[bool] | type[int]]
     _flips: dict[str, int]
     _local: ContextVar[Mapping[str, _Flip | None]]
     _lock: threading.RLock
@@ -111,7 +127,7 @@ class Config:
     def __init__(self):
         own = self.__dict__
         own["_globals"], own["_types"], own["_flips"] = {}, {}, {}
-        own["_local"] = ContextVar("batiste_config", default=_NOTHING)
+        own["_local"] = ContextVar("batiste_config", default=_NO_FLIPS)
         own["_lock"] = threading.RLock()
 
     def __getattr__(self, name: str) -> Any:
@@ -125,22 +141,24 @@ class Config:
     def __setattr__(self, name: str, value: Any) -> None:
         self.update(name, value)
 
-    def __dir__(self):
+    def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self._globals]
 
     def __repr__(self) -> str:
         lines = [f"    {name}={getattr(self, name)!r},\n" for name in self._globals]
         return "Config(\n" + "".join(lines) + ")"
 
-    def update(self, name_or_holder: str | FlagHolder[Any], value: Any, /) -> None:
-        """Set a flag.
+    def update(
+        self, name_or_holder: str | FlagHolder[Any], value: bool | int | None, /
+    ) -> None:
+        """Sets a flag.
 
-        The value holds in all threads, except where a block of
-        :meth:`temp_flip_flag` gives the flag another one. Called within such a
-        block, it changes the value for the rest of that block.
+        The value holds in all threads, except where a block of `temp_flip_flag` gives
+        the flag another one. Called within such a block, it changes the value for the
+        rest of that block.
 
         Args:
-          name_or_holder: the flag's name, or what :func:`bool_flag` returned.
+          name_or_holder: the flag's name, or what `bool_flag` returned.
           value: the new value.
 
         Raises:
@@ -163,8 +181,10 @@ class Config:
                 self.__dict__[name] = value
 
     @contextlib.contextmanager
-    def temp_flip_flag(self, var_name: str, var_value: Any) -> Iterator[None]:
-        """Give a flag another value in a ``with`` block or a decorated function.
+    def temp_flip_flag(
+        self, var_name: str, var_value: bool | int | None
+    ) -> Iterator[None]:
+        """Gives a flag another value in a `with` block or a decorated function.
 
         Only the thread (or asyncio task) that enters the block sees the value.
 
@@ -205,25 +225,25 @@ class Config:
             flip = flip.outer
         return flip
 
-    def _known_name(self, name: str) -> str:
-        if name in self._globals:
-            return name
-        for prefix in _PREFIXES:
-            bare = name.removeprefix(prefix)
-            if bare in self._globals:
-                return bare
-        raise UnknownFlagError(name, list(self._globals))
+    def define(
+        self, name: str, kind: type[bool] | type[int], value: bool | int | None
+    ) -> None:
+        """Adds a flag; `bool_flag` and `int_flag` do, with the environment's value.
 
-    def _check(self, name: str, value: Any) -> None:
-        kind = self._types[name]
-        if kind is bool and not isinstance(value, bool):
-            raise FlagValueError(name, value, "True or False")
-        if kind is int and (
-            isinstance(value, bool) or not isinstance(value, int | None)
-        ):
-            raise FlagValueError(name, value, "an integer or None")
+        Args:
+          name: the flag's name, without a prefix.
+          kind: `bool`, or `int` for a flag that is an integer or None.
+          value: the first value.
 
-    def _define(self, name: str, kind: type, value: Any) -> None:
+        Raises:
+          RuntimeError: the flag is already defined, or the name is that of a method.
+          FlagValueError: the value is of the wrong type.
+
+        >>> own = Config()
+        >>> own.define('depth', int, 3)
+        >>> own.depth
+        3
+        """
         with self._lock:
             if name in self._globals or hasattr(type(self), name):
                 raise RuntimeError(f'Flag "{name}" is already defined.')
@@ -232,11 +252,48 @@ class Config:
             self._flips[name] = 0
             self._globals[name] = self.__dict__[name] = value
 
+    def _known_name(self, name: str) -> str:
+        """The name of a defined flag, without a prefix."""
+        if name in self._globals:
+            return name
+        found = self._without_prefix(name)
+        # Tools ask every object for such names as `_repr_html_`.
+        if found is None and not name.startswith("_"):
+            _import_flags()
+            found = self._without_prefix(name)
+        if found is None:
+            raise UnknownFlagError(name, list(self._globals))
+        return found
+
+    def _without_prefix(self, name: str) -> str | None:
+        for prefix in ("", *_PREFIXES):
+            bare = name.removeprefix(prefix)
+            if bare in self._globals:
+                return bare
+        return None
+
+    def _check(self, name: str, value: object) -> None:
+        kind = self._types[name]
+        if kind is bool and not isinstance(value, bool):
+            raise FlagValueError(name, value, "True or False")
+        if kind is int and (
+            isinstance(value, bool) or not isinstance(value, int | None)
+        ):
+            raise FlagValueError(name, value, "an integer or None")
+
+
+def _import_flags() -> None:
+    """Lets every package beside this one define its flags, in its module `flags`."""
+    namespace = sys.modules.get("batiste")
+    for folder in getattr(namespace, "__path__", ()):
+        for file in Path(folder).glob("*/flags.py"):
+            importlib.import_module(f"batiste.{file.parent.name}.flags")
+
 
 class FlagHolder(Generic[T]):
     """A flag as an object, to read it without naming it again.
 
-    It has no truth value, as ``if flag:`` would always be taken.
+    It has no truth value, as `if flag:` would always be taken.
 
     Args:
       name: the flag's name.
@@ -263,12 +320,15 @@ class FlagHolder(Generic[T]):
 
 
 def static_bool_env(varname: str, default: bool) -> bool:
-    """Read an environment variable as a boolean.
+    """Reads an environment variable as a boolean.
 
     Args:
-      varname: the variable. ``y, yes, t, true, on, 1`` are true and
-        ``n, no, f, false, off, 0`` are false, in any case.
+      varname: the variable. `y, yes, t, true, on, 1` are true and
+        `n, no, f, false, off, 0` are false, in any case.
       default: the result if it is not set.
+
+    Returns:
+      Its value.
 
     Raises:
       ValueError: it has another value.
@@ -290,11 +350,14 @@ def static_bool_env(varname: str, default: bool) -> bool:
 
 
 def static_int_env(varname: str, default: int | None) -> int | None:
-    """Read an environment variable as an integer.
+    """Reads an environment variable as an integer.
 
     Args:
       varname: the variable.
       default: the result if it is not set.
+
+    Returns:
+      Its value.
 
     Raises:
       ValueError: it is set to something else.
@@ -328,59 +391,59 @@ def _env_names(name: str) -> tuple[str, str]:
 
 
 def bool_flag(name: str, *, default: bool, help: str) -> FlagHolder[bool]:
-    """Define a flag that is True or False.
+    """Defines a flag that is True or False.
 
-    Its first value is that of the environment variable ``BATISTE_<NAME>``, or else
-    ``FLAX_<NAME>``, or else the default.
+    Its first value is that of the environment variable `BATISTE_<NAME>`, or else
+    `FLAX_<NAME>`, or else the default.
 
     Args:
-      name: the flag's name; a prefix ``flax_`` or ``batiste_`` is dropped.
+      name: the flag's name; a prefix `flax_` or `batiste_` is dropped.
       default: the value without an environment variable.
       help: what the flag does.
 
     Returns:
-      A holder, to read the flag by ``.value`` and to give to ``config.update``.
+      A holder, to read the flag by `.value` and to give to `config.update`.
 
     Raises:
       RuntimeError: the flag is already defined.
       ValueError: an environment variable does not read as a boolean.
 
-    >>> bool_flag('profile', default=True, help='Another flag of a taken name.')
+    >>> bool_flag('filter_frames', default=True, help='A flag of a taken name.')
     Traceback (most recent call last):
         ...
-    RuntimeError: Flag "profile" is already defined.
+    RuntimeError: Flag "filter_frames" is already defined.
     """
     name = _bare(name)
     value = default
     for varname in _env_names(name):
         value = static_bool_env(varname, value)
-    config._define(name, bool, value)
+    config.define(name, bool, value)
     return FlagHolder(name, help)
 
 
 def int_flag(name: str, *, default: int | None, help: str) -> FlagHolder[int | None]:
-    """Define a flag that is an integer or None; see :func:`bool_flag`.
+    """Defines a flag that is an integer or None; see `bool_flag`.
 
-    >>> int_flag('profile', default=3, help='Another flag of a taken name.')
+    >>> int_flag('filter_frames', default=3, help='A flag of a taken name.')
     Traceback (most recent call last):
         ...
-    RuntimeError: Flag "profile" is already defined.
+    RuntimeError: Flag "filter_frames" is already defined.
     """
     name = _bare(name)
     value = default
     for varname in _env_names(name):
         value = static_int_env(varname, value)
-    config._define(name, int, value)
+    config.define(name, int, value)
     return FlagHolder(name, help)
 
 
 def define_bool_state(name: str, default: bool, help: str) -> FlagHolder[bool]:
-    """Define a boolean flag: :func:`bool_flag` with positional arguments.
+    """Defines a boolean flag: `bool_flag` with positional arguments.
 
-    >>> define_bool_state('profile', True, 'Another flag of a taken name.')
+    >>> define_bool_state('filter_frames', True, 'A flag of a taken name.')
     Traceback (most recent call last):
         ...
-    RuntimeError: Flag "profile" is already defined.
+    RuntimeError: Flag "filter_frames" is already defined.
     """
     return bool_flag(name, default=default, help=help)
 
@@ -395,32 +458,6 @@ def __getattr__(name: str) -> Any:
     return getattr(config, name)
 
 
-class use_regular_dict(contextlib.ContextDecorator):
-    """Let ``init`` and ``apply`` return plain dicts, in a block or a function.
-
-    >>> with use_regular_dict():
-    ...     config.return_frozendict
-    False
-    >>> @use_regular_dict()
-    ... def train():
-    ...     return config.return_frozendict
-    >>> train()
-    False
-    """
-
-    def _recreate_cm(self):
-        # The decorated function may run in several threads and recursively.
-        return use_regular_dict()
-
-    def __enter__(self):
-        self._flip = config.temp_flip_flag("return_frozendict", False)
-        self._flip.__enter__()
-        return self
-
-    def __exit__(self, *exc_info: Any):
-        return self._flip.__exit__(*exc_info)
-
-
 bool_flag(
     "return_frozendict",
     default=True,
@@ -431,16 +468,6 @@ bool_flag(
     default=False,
     help="A zero byte precedes each item that a key is derived from, so that "
     "('a', 'bc') and ('ab', 'c') give different keys. It changes all keys.",
-)
-bool_flag(
-    "use_orbax_checkpointing",
-    default=False,
-    help="`training.checkpoints` saves through Orbax.",
-)
-bool_flag(
-    "profile",
-    default=True,
-    help="A method call runs under a `jax.named_scope` with the module's name.",
 )
 bool_flag(
     "filter_frames",
@@ -454,14 +481,34 @@ bool_flag(
     "variables used inside a JAX transform that began outside of their module, several "
     "compact methods in a class, a field annotated `name`.",
 )
-bool_flag(
-    "early_stopping_pair",
-    default=True,
-    help="`EarlyStopping.update` returns the pair (has_improved, early_stop), and not "
-    "early_stop alone.",
-)
-bool_flag(
-    "preserve_adopted_names",
-    default=False,
-    help="A submodule that is passed as a field keeps the name that it was given.",
-)
+
+
+class use_regular_dict(contextlib.ContextDecorator):
+    """Lets `init` and `apply` return plain dicts, in a block or a function.
+
+    >>> with use_regular_dict():
+    ...     config.return_frozendict
+    False
+    >>> @use_regular_dict()
+    ... def train():
+    ...     return config.return_frozendict
+    >>> train()
+    False
+    """
+
+    def _recreate_cm(self) -> Self:
+        # The decorated function may run in several threads and recursively.
+        return type(self)()
+
+    def __enter__(self) -> Self:
+        self._flip = config.temp_flip_flag("return_frozendict", False)
+        self._flip.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        return self._flip.__exit__(kind, error, traceback)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from batiste.core import struct
-from batiste.core.config import config
+
+from .flags import config
 
 __all__ = [
     "EarlyStopping",

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from batiste.core.config import config
+from ..flags import config
 
 if TYPE_CHECKING:
     from .module import Module

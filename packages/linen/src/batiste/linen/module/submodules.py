@@ -12,10 +12,10 @@ import jax
 import numpy as np
 
 from batiste.core import Scope
-from batiste.core.config import config
 from batiste.core.frozen_dict import FrozenDict
 
 from .. import errors
+from ..flags import config
 from .state import ModuleBase
 
 __all__ = [

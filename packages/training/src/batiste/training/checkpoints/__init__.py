@@ -15,13 +15,8 @@ split over several processes.
 from .async_manager import AsyncManager
 from .paths import natural_sort, safe_normpath
 from .pre_linen import convert_pre_linen
-from .save import (
-    available_steps,
-    latest_checkpoint,
-    restore_checkpoint,
-    save_checkpoint,
-    save_checkpoint_multiprocess,
-)
+from .restore import available_steps, latest_checkpoint, restore_checkpoint
+from .save import save_checkpoint, save_checkpoint_multiprocess
 
 __all__ = [
     "AsyncManager",

@@ -8,12 +8,13 @@ placeholder in its place.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 import jax
 
 from batiste import serialization
+from batiste.core.types import Tree
 
 from .. import io
 from ..errors import (
@@ -26,29 +27,37 @@ from . import msgpack as checkpoint_msgpack
 from .paths import ARRAYS_SUFFIX, NEW_SUFFIX, remove_entry
 from .processes import meet
 
+if TYPE_CHECKING:
+    from jax.experimental.array_serialization.serialization import (
+        GlobalAsyncCheckpointManager,
+    )
+
 __all__ = [
+    "are_beside",
     "restore",
     "save",
     "split",
 ]
 
-
 _PLACEHOLDER = "__multiprocess_array__:"
 _COMMITTED = "commit_success.txt"
 
 
-def split(target: Any) -> tuple[Any, dict[str, jax.Array]]:
-    """Take the multiprocess arrays out of the state of a target.
+def split(target: Tree) -> tuple[Tree, dict[str, jax.Array]]:
+    """Takes the multiprocess arrays out of the state of a target.
+
+    Args:
+      target: what is to be saved.
 
     Returns:
-        The state dictionary with placeholders, and the arrays by their path.
+      The state dictionary with placeholders, and the arrays by their path.
 
     >>> split({'w': 1})
     ({'w': 1}, {})
     """
     arrays: dict[str, jax.Array] = {}
 
-    def walk(state: Any, path: tuple[str, ...]) -> Any:
+    def walk(state: Tree, path: tuple[str, ...]) -> Tree:
         if isinstance(state, dict):
             return {key: walk(value, (*path, str(key))) for key, value in state.items()}
         if is_multiprocess_array(state):
@@ -61,15 +70,18 @@ def split(target: Any) -> tuple[Any, dict[str, jax.Array]]:
 
 
 def save(
-    manager: Any, path: str, arrays: dict[str, jax.Array], finish: Callable[[], object]
+    manager: GlobalAsyncCheckpointManager,
+    path: str,
+    arrays: dict[str, jax.Array],
+    finish: Callable[[], object],
 ) -> None:
-    """Start to write arrays beside the checkpoint `path`; call in every process.
+    """Starts to write arrays beside the checkpoint `path`; called in every process.
 
     Args:
-        manager: the `GlobalAsyncCheckpointManager`.
-        path: the checkpoint.
-        arrays: the arrays by name.
-        finish: called in process 0 when all processes have written their parts.
+      manager: writes them in the background.
+      path: the checkpoint.
+      arrays: the arrays by name.
+      finish: called in process 0 when all processes have written their parts.
 
     >>> save(None, 'ckpts/checkpoint_1', {}, lambda: print('finished'))
     finished
@@ -94,26 +106,42 @@ def save(
         finish()
 
     manager.serialize_with_paths(
-        list(arrays.values()),
-        [os.path.join(os.path.abspath(folder), name) for name in arrays],
-        on_commit_callback=commit,
+        list(arrays.values()), _places(folder, arrays), on_commit_callback=commit
     )
 
 
-def restore(manager: Any, path: str, target: Any, step: Any, partial: bool) -> Any:
-    """Read a checkpoint file and the arrays beside it.
+def are_beside(path: str) -> bool:
+    """Tells whether arrays are stored beside the data of a checkpoint.
+
+    >>> are_beside('no such checkpoint')
+    False
+    """
+    return io.isdir(_folder(path))
+
+
+def restore(
+    manager: GlobalAsyncCheckpointManager | None,
+    path: str,
+    target: Tree,
+    step: int | float | None,
+    partial: bool,
+) -> Tree:
+    """Reads a checkpoint file and the arrays beside it.
 
     Args:
-        manager: the `GlobalAsyncCheckpointManager`.
-        path: the checkpoint.
-        target: what to restore, with arrays that have the wanted shardings.
-        step: the step, for messages.
-        partial: leave out arrays that have no counterpart in `target`.
+      manager: reads the arrays.
+      path: the data of the checkpoint.
+      target: what to restore, with arrays that have the wanted shardings.
+      step: the step, for messages.
+      partial: leave out arrays that have no counterpart in `target`.
+
+    Returns:
+      The target with the restored values; without a target, nested dictionaries.
 
     Raises:
-        MPACheckpointingRequiredError: `manager` is None.
-        MPARestoreDataCorruptedError: the arrays were not written completely.
-        MPARestoreTargetRequiredError: an array has no counterpart in `target`.
+      MPACheckpointingRequiredError: `manager` is None.
+      MPARestoreDataCorruptedError: the arrays were not written completely.
+      MPARestoreTargetRequiredError: an array has no counterpart in `target`.
 
     >>> restore(None, 'ckpts/checkpoint_1', {}, 1, False)
     Traceback (most recent call last):
@@ -122,14 +150,14 @@ def restore(manager: Any, path: str, target: Any, step: Any, partial: bool) -> A
     """
     if manager is None:
         raise MPACheckpointingRequiredError(path, step)
-    folder = path.removesuffix(NEW_SUFFIX) + ARRAYS_SUFFIX
+    folder = _folder(path)
     if not io.exists(os.path.join(folder, _COMMITTED)):
         raise MPARestoreDataCorruptedError(step, folder)
     state = checkpoint_msgpack.restore_file(path, None)
     wanted: dict[str, jax.Array] = {}
-    places: list[tuple[dict, str, str]] = []
+    holes: list[tuple[dict[str, Any], str, str]] = []
 
-    def walk(state: Any, like: Any) -> None:
+    def walk(state: dict[str, Any], like: Tree) -> None:
         for key, value in state.items():
             known = like.get(key) if isinstance(like, dict) else None
             if isinstance(value, dict):
@@ -138,25 +166,29 @@ def restore(manager: Any, path: str, target: Any, step: Any, partial: bool) -> A
                 name = value.removeprefix(_PLACEHOLDER)
                 if isinstance(known, jax.Array):
                     wanted[name] = known
-                    places.append((state, key, name))
+                    holes.append((state, key, name))
                 elif not partial:
                     raise MPARestoreTargetRequiredError(path, step, name)
 
-    holder = {"": state}
-    walk(holder, {"": serialization.to_state_dict(target)})
-    restored = dict(
-        zip(
-            wanted,
-            manager.deserialize_with_paths(
-                [array.sharding for array in wanted.values()],
-                [os.path.join(os.path.abspath(folder), name) for name in wanted],
-            )
-            if wanted
-            else [],
-            strict=True,
-        )
-    )
-    for inside, key, name in places:
-        inside[key] = restored[name]
-    state = holder[""]
-    return state if target is None else serialization.from_state_dict(target, state)
+    # The state itself may be a placeholder, so it is looked at within a dictionary.
+    whole = {"": state}
+    walk(whole, {"": serialization.to_state_dict(target)})
+    if wanted:
+        shardings = [array.sharding for array in wanted.values()]
+        restored = manager.deserialize_with_paths(shardings, _places(folder, wanted))
+        arrays = dict(zip(wanted, restored, strict=True))
+        for inside, key, name in holes:
+            inside[key] = arrays[name]
+    if target is None:
+        return whole[""]
+    return serialization.from_state_dict(target, whole[""])
+
+
+def _folder(path: str) -> str:
+    """The folder of the arrays beside the data of a checkpoint."""
+    return path.removesuffix(NEW_SUFFIX) + ARRAYS_SUFFIX
+
+
+def _places(folder: str, names: Iterable[str]) -> list[str]:
+    """Where each array is, by a path that holds in whatever folder a thread is."""
+    return [os.path.join(os.path.abspath(folder), name) for name in names]

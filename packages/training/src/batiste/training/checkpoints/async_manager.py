@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
 
 __all__ = [
     "AsyncManager",
@@ -21,8 +20,8 @@ class AsyncManager:
     `wait_previous_save`. A program that ends waits for the last save.
 
     Args:
-        max_workers: number of threads; more than one has no use, since saves wait for
-            each other.
+      max_workers: number of threads; more than one has no use, since saves wait for
+        each other.
 
     >>> import tempfile
     >>> from batiste.training import checkpoints
@@ -39,14 +38,14 @@ class AsyncManager:
         self.executor = ThreadPoolExecutor(
             max_workers=max_workers, thread_name_prefix="batiste-checkpoint"
         )
-        self.save_future: Future | None = None
+        self.save_future: Future[object] | None = None
         self._lock = threading.Lock()
 
     def wait_previous_save(self) -> None:
-        """Wait until the last save is done.
+        """Waits until the last save is done.
 
         Raises:
-            Exception: whatever the save raised.
+          Exception: whatever the save raised.
 
         >>> AsyncManager().wait_previous_save()
         """
@@ -55,11 +54,14 @@ class AsyncManager:
         if future is not None:
             future.result()
 
-    def save_async(self, task: Callable[[], Any]) -> None:
-        """Wait for the last save, then run `task` in the background.
+    def save_async(self, task: Callable[[], object]) -> None:
+        """Waits for the last save, then runs `task` in the background.
+
+        Args:
+          task: what to run.
 
         Raises:
-            Exception: whatever the last save raised. `task` is then not run.
+          Exception: whatever the last save raised. `task` is then not run.
 
         >>> saved = []
         >>> manager = AsyncManager()

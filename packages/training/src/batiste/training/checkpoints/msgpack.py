@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable
-from typing import IO, Any
+from typing import BinaryIO, cast
 
 from batiste import serialization
+from batiste.core.types import Tree
 
 from .. import io
 from .paths import NEW_SUFFIX, TMP_SUFFIX, finish_replacing, remove_entry, sync_folder
@@ -18,19 +19,19 @@ __all__ = [
 ]
 
 
-def write_file(write: Callable[[IO[Any]], object], path: str) -> None:
-    """Write a checkpoint so that it is there whole or not at all.
+def write_file(write: Callable[[BinaryIO], object], path: str) -> None:
+    """Writes a checkpoint so that it is there whole or not at all.
 
     The bytes go to a temporary file beside it, which is synced to the disk and renamed.
     If anything fails, the temporary file is deleted and what was at `path` stays.
 
     Args:
-        write: writes the bytes to the file that it is given.
-        path: the file's name.
+      write: writes the bytes to the file that it is given.
+      path: the file's name.
 
     Raises:
-        OSError: the file cannot be written; for example, the disk is full.
-        Exception: whatever `write` raises.
+      OSError: the file cannot be written; for example, the disk is full.
+      Exception: whatever `write` raises.
 
     >>> import os, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -43,7 +44,7 @@ def write_file(write: Callable[[IO[Any]], object], path: str) -> None:
     temporary = os.path.join(folder, f".{name}.{uuid.uuid4().hex}{TMP_SUFFIX}")
     try:
         with io.GFile(temporary, "wb") as file:
-            write(file)
+            write(cast(BinaryIO, file))
             file.flush()
             if not io.is_remote(temporary):
                 os.fsync(file.fileno())
@@ -57,12 +58,19 @@ def write_file(write: Callable[[IO[Any]], object], path: str) -> None:
     finish_replacing(path)
 
 
-def restore_file(path: str, target: Any) -> Any:
-    """Read a checkpoint file; see `checkpoints.restore_checkpoint`.
+def restore_file(path: str, target: Tree) -> Tree:
+    """Reads a checkpoint file; see `checkpoints.restore_checkpoint`.
+
+    Args:
+      path: the file's name.
+      target: what to restore; None for nested dictionaries.
+
+    Returns:
+      The target with the restored values.
 
     Raises:
-        ValueError: the file is damaged, or does not fit `target`. A note on the error
-            names the file.
+      ValueError: the file is damaged, or does not fit `target`. A note on the error
+        names the file.
 
     >>> import functools, os, tempfile
     >>> from batiste import serialization

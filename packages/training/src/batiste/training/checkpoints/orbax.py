@@ -8,15 +8,19 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, TypeGuard
 
 import jax
 import numpy as np
 
 from batiste import serialization
+from batiste.core.types import Tree
 
 from .. import io, orbax_utils
 from .paths import NEW_SUFFIX, SaveLock, data_path, finish_replacing, locked_folder
+
+if TYPE_CHECKING:
+    import orbax.checkpoint as ocp
 
 __all__ = [
     "PendingSave",
@@ -37,11 +41,11 @@ def _absolute(path: str) -> str:
     return path if io.is_remote(path) else os.path.abspath(path)
 
 
-def check_savable(target: Any) -> None:
-    """Check that Orbax can save a target.
+def check_savable(target: Tree) -> None:
+    """Checks that Orbax can save a target.
 
     Raises:
-        ValueError: `target` is a single leaf.
+      ValueError: `target` is a single leaf.
 
     >>> check_savable({'w': 1})
     """
@@ -53,8 +57,8 @@ def check_savable(target: Any) -> None:
         )
 
 
-def default_checkpointer() -> Any:
-    """The Orbax checkpointer for pytrees, which saves before it returns.
+def default_checkpointer() -> ocp.PyTreeCheckpointer:
+    """Makes the Orbax checkpointer for pytrees, which saves before it returns.
 
     >>> type(default_checkpointer()).__name__
     'PyTreeCheckpointer'
@@ -62,8 +66,10 @@ def default_checkpointer() -> Any:
     return orbax_utils.import_orbax().PyTreeCheckpointer()
 
 
-def is_async(checkpointer: Any) -> bool:
-    """Whether a checkpointer saves in the background.
+def is_async(
+    checkpointer: ocp.AbstractCheckpointer,
+) -> TypeGuard[ocp.AsyncCheckpointer]:
+    """Tells whether a checkpointer saves in the background.
 
     >>> is_async(default_checkpointer())
     False
@@ -71,14 +77,14 @@ def is_async(checkpointer: Any) -> bool:
     return isinstance(checkpointer, orbax_utils.import_orbax().AsyncCheckpointer)
 
 
-def _handles_pytrees(checkpointer: Any) -> bool:
+def _handles_pytrees(checkpointer: ocp.AbstractCheckpointer) -> bool:
     ocp = orbax_utils.import_orbax()
     handler = getattr(checkpointer, "handler", None)
     return handler is None or isinstance(handler, ocp.PyTreeCheckpointHandler)
 
 
 def destination(path: str) -> str:
-    """Where to save the checkpoint `path`, so that an older one stays until then.
+    """Returns where to save the checkpoint `path`, so that an older one stays.
 
     >>> destination('no such folder/checkpoint_1')
     'no such folder/checkpoint_1'
@@ -86,8 +92,13 @@ def destination(path: str) -> str:
     return path if data_path(path) is None else path + NEW_SUFFIX
 
 
-def save(checkpointer: Any, path: str, target: Any) -> None:
-    """Save to a folder that is not there yet.
+def save(checkpointer: ocp.AbstractCheckpointer, path: str, target: Tree) -> None:
+    """Saves to a folder that is not there yet.
+
+    Args:
+      checkpointer: what saves; an `AsyncCheckpointer` goes on in the background.
+      path: the folder.
+      target: the tree.
 
     >>> import os, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -102,8 +113,8 @@ def save(checkpointer: Any, path: str, target: Any) -> None:
         checkpointer.save(_absolute(path), target)
 
 
-def snapshot(target: Any) -> Any:
-    """Copy all arrays, so that a background save sees them as they are now.
+def snapshot(target: Tree) -> Tree:
+    """Copies all arrays, so that a background save sees them as they are now.
 
     >>> import numpy as np
     >>> original = {'w': np.zeros(1)}
@@ -117,29 +128,49 @@ def snapshot(target: Any) -> Any:
     )
 
 
-def _names(path: tuple) -> tuple[str, ...]:
+def _names(path: jax.tree_util.KeyPath) -> tuple[str, ...]:
     """The keys of a path in a pytree, as Orbax stores them."""
     return tuple(jax.tree_util.keystr((key,), simple=True) for key in path)
 
 
-def _stored_tree(checkpointer: Any, path: str) -> Any:
+def _stored_tree(checkpointer: ocp.AbstractCheckpointer, path: str) -> Tree:
     """The tree in a checkpoint, with a description of the array at each leaf."""
     metadata = checkpointer.metadata(path)
     metadata = getattr(metadata, "item_metadata", metadata)
     return getattr(metadata, "tree", metadata)
 
 
-def restore(checkpointer: Any, path: str, target: Any, transforms: Any) -> Any:
-    """Read a checkpoint folder; see `checkpoints.restore_checkpoint`.
+def restore(
+    checkpointer: ocp.AbstractCheckpointer | None,
+    path: str,
+    target: Tree,
+    transforms: Tree | None,
+) -> Tree:
+    """Reads a checkpoint folder; see `checkpoints.restore_checkpoint`.
+
+    Args:
+      checkpointer: what reads; None for the one of `default_checkpointer`.
+      path: the folder.
+      target: what to restore; None for nested dictionaries.
+      transforms: transformations that make the checkpoint fit the target, or None.
+
+    Returns:
+      The target with the restored values.
+
+    Raises:
+      ValueError: the target has leaves that the checkpoint has not, and there are no
+        transformations.
 
     >>> import os, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = os.path.join(folder, 'checkpoint_1')
     ...     save(default_checkpointer(), path, {'w': [1, 2]})
-    ...     restore(default_checkpointer(), path, None, None)
+    ...     restore(None, path, None, None)
     {'w': {'0': 1, '1': 2}}
     """
     path = _absolute(path)
+    if checkpointer is None:
+        checkpointer = default_checkpointer()
     if not _handles_pytrees(checkpointer):
         if target is None:
             return checkpointer.restore(path)
@@ -159,11 +190,11 @@ def restore(checkpointer: Any, path: str, target: Any, transforms: Any) -> Any:
     return serialization.from_state_dict(target, serialization.to_state_dict(restored))
 
 
-def _restore_raw(checkpointer: Any, path: str) -> Any:
-    """Restore with all arrays in host memory, whatever devices they were saved on."""
+def _restore_raw(checkpointer: ocp.AbstractCheckpointer, path: str) -> Tree:
+    """Restores with all arrays in host memory, whatever devices they were saved on."""
     ocp = orbax_utils.import_orbax()
 
-    def restore_args(stored: Any) -> Any:
+    def restore_args(stored: object) -> ocp.RestoreArgs:
         is_array = isinstance(stored, ocp.metadata.ArrayMetadata)
         is_scalar = isinstance(stored, ocp.metadata.ScalarMetadata)
         if is_array and not is_scalar:
@@ -174,8 +205,10 @@ def _restore_raw(checkpointer: Any, path: str) -> Any:
     return checkpointer.restore(path, restore_args=jax.tree.map(restore_args, stored))
 
 
-def _check_structure(checkpointer: Any, path: str, target: Any) -> None:
-    """Raise ValueError if the target has leaves that the checkpoint has not."""
+def _check_structure(
+    checkpointer: ocp.AbstractCheckpointer, path: str, target: Tree
+) -> None:
+    """Raises ValueError if the target has leaves that the checkpoint has not."""
     stored = {
         _names(place)
         for place, _ in jax.tree_util.tree_leaves_with_path(
@@ -199,21 +232,24 @@ class PendingSave:
     """A save that an `AsyncCheckpointer` is doing in the background.
 
     Attributes:
-        checkpointer: what does it.
-        path: the checkpoint.
-        written: the folder that will be there when it is done.
-        lock: held until then.
-        prune: deletes the checkpoints that are then surplus.
+      checkpointer: what does it.
+      path: the checkpoint.
+      written: the folder that will be there when it is done.
+      lock: held until then.
+      prune: deletes the checkpoints that are then surplus.
     """
 
-    checkpointer: Any
+    checkpointer: ocp.AsyncCheckpointer
     path: str
     written: str
     lock: SaveLock
     prune: Callable[[], None]
 
     def commit(self) -> bool:
-        """Do what follows the save, if it is done. Return whether it is.
+        """Does what follows the save, if it is done.
+
+        Returns:
+          Whether it is.
 
         >>> pending = PendingSave(None, 'a', 'no such folder', None, lambda: None)
         >>> pending.commit()
@@ -233,7 +269,7 @@ _pending_guard = threading.Lock()
 
 
 def add_pending(pending: PendingSave) -> None:
-    """Remember a background save, to follow it up with `settle` or at exit.
+    """Remembers a background save, to follow it up with `settle` or at exit.
 
     >>> add_pending(PendingSave(None, 'a/b', 'no such folder', SaveLock('gs://'), None))
     >>> settle('a')
@@ -257,7 +293,7 @@ def _forget(pending: PendingSave) -> None:
 
 
 def settle(folder: str) -> None:
-    """Follow up the background saves to a folder that are done.
+    """Follows up the background saves to a folder that are done.
 
     >>> settle('no such folder')
     """
@@ -267,10 +303,10 @@ def settle(folder: str) -> None:
 
 
 def wait(folder: str) -> None:
-    """Wait for the background saves to a folder, and follow them up.
+    """Waits for the background saves to a folder, and follows them up.
 
     Raises:
-        Exception: whatever made one of them fail.
+      Exception: whatever made one of them fail.
 
     >>> wait('no such folder')
     """
@@ -285,7 +321,7 @@ def wait(folder: str) -> None:
 
 @atexit.register
 def _settle_all() -> None:
-    for pending in list(_pending):
+    for pending in _pending:
         try:
             pending.commit()
         except OSError:

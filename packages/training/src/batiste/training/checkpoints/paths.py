@@ -18,7 +18,7 @@ import re
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .. import io
 
@@ -78,11 +78,14 @@ def _number(text: str) -> int | float:
 
 
 def natural_sort(file_list: Iterable[str], signed: bool = True) -> list[str]:
-    """Sort names so that the numbers in them count as numbers.
+    """Sorts names so that the numbers in them count as numbers.
 
     Args:
-        file_list: the names.
-        signed: whether a `-` or `+` before a number counts. If not, it is ignored.
+      file_list: the names.
+      signed: whether a `-` or `+` before a number counts. If not, it is ignored.
+
+    Returns:
+      The names in their order.
 
     >>> from batiste.training import checkpoints
     >>> checkpoints.natural_sort(['ckpt_1', 'ckpt_10', 'ckpt_2', 'ckpt_1e5'])
@@ -92,7 +95,7 @@ def natural_sort(file_list: Iterable[str], signed: bool = True) -> list[str]:
     """
     pattern = _SIGNED if signed else _UNSIGNED
 
-    def parts(name: str) -> list[tuple[int, Any]]:
+    def parts(name: str) -> list[tuple[int, int | float | str]]:
         # Numbers sort before text, so that two names never compare one to the other.
         return [
             (0, _number(part)) if i % 2 else (1, part)
@@ -102,8 +105,8 @@ def natural_sort(file_list: Iterable[str], signed: bool = True) -> list[str]:
     return sorted(file_list, key=parts)
 
 
-def safe_normpath(path: str | os.PathLike) -> str:
-    """Normalize a path as `os.path.normpath` does, leaving a scheme as it is.
+def safe_normpath(path: str | os.PathLike[str]) -> str:
+    """Normalizes a path as `os.path.normpath` does, leaving a scheme as it is.
 
     >>> from batiste.training import checkpoints
     >>> checkpoints.safe_normpath('gs://bucket//folder/')
@@ -117,8 +120,8 @@ def safe_normpath(path: str | os.PathLike) -> str:
     return os.path.normpath(rest)
 
 
-def checkpoint_path(ckpt_dir: str, step: Any, prefix: str) -> str:
-    """The path of the checkpoint of a step.
+def checkpoint_path(ckpt_dir: str, step: int | float, prefix: str) -> str:
+    """Returns the path of the checkpoint of a step.
 
     >>> checkpoint_path('ckpts', 0.5, 'model_')
     'ckpts/model_0.5'
@@ -126,11 +129,11 @@ def checkpoint_path(ckpt_dir: str, step: Any, prefix: str) -> str:
     return os.path.join(ckpt_dir, f"{prefix}{step}")
 
 
-def check_step(step: Any) -> int | float:
-    """The step as a number.
+def check_step(step: object) -> int | float:
+    """Returns the step as a number.
 
     Raises:
-        ValueError: `step` is not a finite number.
+      ValueError: `step` is not a finite number.
 
     >>> check_step(3), check_step(0.5)
     (3, 0.5)
@@ -143,7 +146,7 @@ def check_step(step: Any) -> int | float:
 
 
 def data_path(path: str) -> str | None:
-    """Where the data of the checkpoint `path` is, or None if there is none.
+    """Returns where the data of the checkpoint `path` is; None if there is none.
 
     >>> data_path('no such checkpoint') is None
     True
@@ -154,7 +157,7 @@ def data_path(path: str) -> str | None:
 
 
 def entries(ckpt_dir: str, prefix: str) -> list[Entry]:
-    """The complete checkpoints in a folder, by step.
+    """Lists the complete checkpoints in a folder, by step.
 
     >>> entries('no such folder', 'checkpoint_')
     []
@@ -175,15 +178,15 @@ def entries(ckpt_dir: str, prefix: str) -> list[Entry]:
         present = name + NEW_SUFFIX if name + NEW_SUFFIX in names else name
         path = os.path.join(folder, present)
         # Cloud stores cannot rename a folder; Orbax adds this file when it is done.
-        if io.is_remote(path) and io.isdir(path):
-            if not io.exists(os.path.join(path, "commit_success.txt")):
-                continue
+        marked = os.path.join(path, "commit_success.txt")
+        if io.is_remote(path) and io.isdir(path) and not io.exists(marked):
+            continue
         found[name] = Entry(_number(step), inside + name, path)
     return sorted(found.values())
 
 
 def remove_entry(path: str) -> None:
-    """Delete a file or folder that may not be there.
+    """Deletes a file or folder that may not be there.
 
     >>> remove_entry('no such file')
     """
@@ -195,7 +198,7 @@ def remove_entry(path: str) -> None:
 
 
 def sync_folder(folder: str) -> None:
-    """Make renames in a local folder last through a power failure.
+    """Makes renames in a local folder last through a power failure.
 
     >>> sync_folder('.')
     """
@@ -216,7 +219,7 @@ _folder_locks_guard = threading.Lock()
 
 @contextlib.contextmanager
 def locked_folder(folder: str) -> Iterator[None]:
-    """Keep other threads and local processes from saving to a folder meanwhile.
+    """Keeps other threads and local processes from saving to a folder meanwhile.
 
     The lock belongs to the process and ends with it, however that happens. On file
     systems without locks, and in cloud stores, only threads are kept out.
@@ -263,7 +266,7 @@ class SaveLock:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def release(self) -> None:
-        """Delete the file and give up the lock.
+        """Deletes the file and gives up the lock.
 
         >>> SaveLock('gs://bucket/checkpoint_1').release()
         """
@@ -280,9 +283,9 @@ def _lock_file(path: str) -> str:
 
 
 def is_being_saved(path: str) -> bool:
-    """Whether a live process holds the `SaveLock` of a checkpoint.
+    """Tells whether a live process holds the `SaveLock` of a checkpoint.
 
-    Call with the folder locked: the lock of a process that is gone is deleted.
+    Call it with the folder locked: the lock of a process that is gone is deleted.
 
     >>> is_being_saved('no such checkpoint')
     False
@@ -304,7 +307,7 @@ def is_being_saved(path: str) -> bool:
 
 
 def finish_replacing(path: str) -> None:
-    """Let `<path>.batiste-new` take the place of `path`.
+    """Lets `<path>.batiste-new` take the place of `path`.
 
     If the process dies on the way, the new one counts, and the next call goes on.
 
@@ -317,7 +320,7 @@ def finish_replacing(path: str) -> None:
 
 
 def clean_leftovers(ckpt_dir: str, prefix: str) -> None:
-    """Finish or delete what killed saves have left. Call with the folder locked.
+    """Finishes or deletes what killed saves have left. Call it with the folder locked.
 
     >>> clean_leftovers('no such folder', 'checkpoint_')
     """
@@ -334,15 +337,16 @@ def clean_leftovers(ckpt_dir: str, prefix: str) -> None:
         if match is None or not match["rest"]:
             continue
         path, rest = os.path.join(folder, listed), match["rest"]
+        checkpoint = os.path.join(folder, match["name"])
+        of_orbax = rest.removeprefix(NEW_SUFFIX).startswith(_ORBAX_TMP)
         if match["hidden"]:
             # Files are only written with the folder locked, which we hold.
             if rest.endswith(TMP_SUFFIX):
                 _remove_leftover(path)
         elif rest == NEW_SUFFIX:
-            finish_replacing(os.path.join(folder, match["name"]))
-        elif rest.removeprefix(NEW_SUFFIX).startswith(_ORBAX_TMP):
-            if not is_being_saved(os.path.join(folder, match["name"])):
-                _remove_leftover(path)
+            finish_replacing(checkpoint)
+        elif of_orbax and not is_being_saved(checkpoint):
+            _remove_leftover(path)
 
 
 def _remove_leftover(path: str) -> None:
@@ -360,7 +364,18 @@ def surplus(
     overwrite: bool,
     keep_every_n_steps: int | float | None,
 ) -> list[str]:
-    """The checkpoints to delete, now that `saved` is complete.
+    """Lists the checkpoints to delete, now that `saved` is complete.
+
+    Args:
+      ckpt_dir: the folder.
+      prefix: what the names of checkpoints begin with.
+      saved: the newest one.
+      keep: number of newest checkpoints to keep.
+      overwrite: whether those of later steps are outdated.
+      keep_every_n_steps: keep, beside the newest, those that are so far apart.
+
+    Returns:
+      The paths.
 
     >>> saved = Entry(3, 'checkpoint_3', 'ckpts/checkpoint_3')
     >>> surplus('no such folder', 'checkpoint_', saved, 1, False, None)
@@ -383,7 +398,7 @@ def surplus(
 
 
 def remove_checkpoints(paths: Iterable[str]) -> None:
-    """Delete checkpoints, with the arrays that are stored beside them.
+    """Deletes checkpoints, with the arrays that are stored beside them.
 
     >>> remove_checkpoints([])
     """

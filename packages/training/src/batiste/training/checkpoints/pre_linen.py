@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
 
 from batiste.core.frozen_dict import FrozenDict
+from batiste.core.types import Tree
 
 __all__ = [
     "convert_pre_linen",
@@ -17,8 +17,8 @@ __all__ = [
 _NUMBERED = re.compile(r"(.*)_(\d+)")
 
 
-def convert_pre_linen(params: Any) -> Any:
-    """Rename the submodules in parameters from before Linen.
+def convert_pre_linen(params: Tree) -> Tree:
+    """Renames the submodules in parameters from before Linen.
 
     There, unnamed submodules were numbered in the order of their creation, whatever
     their class (`Conv_0`, `Dense_1`); in Linen each class is counted by itself
@@ -27,12 +27,12 @@ def convert_pre_linen(params: Any) -> Any:
     unflattened.
 
     Args:
-        params: nested dictionaries; parameters in the names of Linen are returned
-            with the same names.
+      params: nested dictionaries; parameters in the names of Linen are returned with
+        the same names.
 
     Returns:
-        The renamed tree, of the same kind: `FrozenDict` for a `FrozenDict`, `dict` for
-        any other mapping; anything else is returned as it is.
+      The renamed tree, of the same kind: `FrozenDict` for a `FrozenDict`, `dict` for
+      any other mapping; anything else is returned as it is.
 
     >>> from batiste.training.checkpoints import convert_pre_linen
     >>> convert_pre_linen({'Conv_0': {'bias': 0}, 'Dense_1': {'bias': 1}})
@@ -43,7 +43,7 @@ def convert_pre_linen(params: Any) -> Any:
     renamed = {}
     counts: Counter[str] = Counter()
 
-    def creation_order(item: tuple[Any, Any]) -> tuple[str, int]:
+    def creation_order(item: tuple[object, object]) -> tuple[str, int]:
         numbered = _match(item[0])
         return (numbered[1], int(numbered[2])) if numbered else (str(item[0]), -1)
 
@@ -57,5 +57,5 @@ def convert_pre_linen(params: Any) -> Any:
     return FrozenDict(renamed) if isinstance(params, FrozenDict) else renamed
 
 
-def _match(name: Any) -> re.Match[str] | None:
+def _match(name: object) -> re.Match[str] | None:
     return _NUMBERED.fullmatch(name) if isinstance(name, str) else None

@@ -6,10 +6,10 @@ __all__ = ["meet"]
 
 
 def meet(name: str) -> None:
-    """Wait until all processes are here.
+    """Waits until all processes are here.
 
     Args:
-        name: says what they meet for; the same in all of them.
+      name: says what they meet for; the same in all of them.
 
     >>> meet("the folder is ready")
     """
