@@ -42,7 +42,7 @@ def test_flat_modules_come_with_from_import():
 
 
 @pytest.mark.parametrize(
-    "package", ["core", "linen", "serialization", "spmd", "training"]
+    "package", ["core", "linen", "serialization", "spmd", "training", "traverse"]
 )
 def test_every_error_class_has_its_flat_name(package):
     from batiste import errors
@@ -56,6 +56,63 @@ def test_every_error_class_has_its_flat_name(package):
     assert classes
     for name, cls in classes.items():
         assert getattr(errors, name) is cls
+        assert name in errors.__all__
+
+
+def test_nothing_but_errors_is_among_the_errors():
+    from batiste import errors
+
+    assert all(issubclass(getattr(errors, name), Exception) for name in errors.__all__)
+
+
+# Flags of core, linen and training, with values that they do not have by themselves.
+FLAGS = {
+    "fix_rng_separator": True,
+    "profile": False,
+    "preserve_adopted_names": True,
+    "use_orbax_checkpointing": True,
+    "early_stopping_pair": False,
+}
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "from batiste import config",
+        "import batiste.linen; from batiste import config",
+        "import batiste.training; from batiste import config",
+        "import batiste.training.checkpoints; from batiste import config",
+        "from batiste.flax.configurations import flax_profile\n"
+        "assert flax_profile.value is True\nfrom batiste import config",
+    ],
+)
+def test_every_flag_is_there_whatever_is_imported_first(run, first):
+    program = f"""
+{first}
+for name, value in {FLAGS}.items():
+    assert getattr(config, name) is not value
+    config.update("flax_" + name, value)
+    assert getattr(config, name) is value
+import batiste.linen.flags, batiste.training.flags
+for name, value in {FLAGS}.items():
+    assert getattr(batiste.training.flags.config, name) is value
+"""
+    run("-c", program)
+
+
+def test_every_flag_takes_its_value_from_the_environment(run):
+    env = {f"FLAX_{name.upper()}": str(value) for name, value in FLAGS.items()}
+    program = f"""
+from batiste import config
+assert all(getattr(config, name) is value for name, value in {FLAGS}.items())
+"""
+    run("-c", program, env=env)
+
+
+def test_the_flat_name_of_the_settings_imports_no_package_for_its_flags(run):
+    loaded = set(run("-c", "import batiste.config, sys; print(*sys.modules)").split())
+    assert "batiste.core.config" in loaded
+    assert not loaded & {"batiste.linen", "batiste.training"}
 
 
 def test_settings_are_read_and_changed_through_the_flat_name():

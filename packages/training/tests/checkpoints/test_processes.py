@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from batiste.training.checkpoints.processes import meet
+
 DRIVER = Path(__file__).with_name("process_driver.py")
+
+
+def test_a_single_process_waits_for_nobody():
+    assert meet("a place where nobody else comes") is None
 
 
 def test_two_processes_save_and_restore_together(tmp_path):
