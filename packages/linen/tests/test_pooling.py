@@ -70,7 +70,12 @@ def test_own_reduction_and_gradient():
     [
         ((2, 2), (2,), "VALID", r"strides \(2,\) must be an int or have one"),
         ((2, 2), None, "FULL", "unknown padding 'FULL'; use 'SAME'"),
-        ((2, 2), None, ((1, 1),), r"padding \(\(1, 1\),\) must be a str or specify"),
+        (
+            (2, 2),
+            None,
+            ((1, 1),),
+            r"padding \(\(1, 1\),\) is no \(low, high\) pair for each",
+        ),
         ((2, 2, 2, 2), None, "VALID", r"needs an input .*got shape \(2, 6, 7, 3\)"),
     ],
 )

@@ -62,5 +62,5 @@ def test_combine_masks_of_none_and_of_one():
 
 
 def test_combine_masks_refuses_other_ranks():
-    with pytest.raises(ValueError, match=r"must have same rank: \(2, 1\)"):
+    with pytest.raises(ValueError, match=r"masks of \(2, 1\) axes cannot be combined"):
         combine_masks(jnp.ones((1, 2)), jnp.ones(2))

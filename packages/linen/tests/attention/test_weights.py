@@ -139,12 +139,21 @@ def test_injected_operations_are_used():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda q, k, v: (q[0], k, v), "q, k, v must have same rank"),
-        (lambda q, k, v: (q[0, 0], k[0, 0], v[0, 0]), "same rank, at least 3"),
-        (lambda q, k, v: (q, k[:1], v), "batch dims must match"),
-        (lambda q, k, v: (q, k[:, :, :1], v), "num_heads must match"),
-        (lambda q, k, v: (q, k[..., :1], v), "depths must match"),
-        (lambda q, k, v: (q, k, v[:, :2]), r"lengths must match.*\(2, 2, 3, 6\) \(val"),
+        (lambda q, k, v: (q[0], k, v), "equally many axes, at least 3: the"),
+        (
+            lambda q, k, v: (q[0, 0], k[0, 0], v[0, 0]),
+            r"at least 3: the shapes are \(3, 4\)",
+        ),
+        (lambda q, k, v: (q, k[:1], v), "different batch axes"),
+        (lambda q, k, v: (q, k[:, :, :1], v), "different numbers of heads"),
+        (
+            lambda q, k, v: (q, k[..., :1], v),
+            "query and the key .* differ in their depth",
+        ),
+        (
+            lambda q, k, v: (q, k, v[:, :2]),
+            r"value .* differ in their length.*\(2, 2, 3, 6\) \(val",
+        ),
     ],
 )
 def test_shapes_that_do_not_match(change, message):
@@ -161,12 +170,12 @@ def test_shapes_that_do_not_match(change, message):
         (
             {"qk_attn_weights_einsum": jnp.einsum},
             ValueError,
-            "specified together; attn_weights_value_einsum is None",
+            "one was given and attn_weights_value_einsum was not",
         ),
         (
             {"attn_weights_value_einsum": jnp.einsum},
             ValueError,
-            "specified together; qk_attn_weights_einsum is None",
+            "one was given and qk_attn_weights_einsum was not",
         ),
     ],
 )
@@ -177,5 +186,5 @@ def test_options_that_do_not_fit(options, error, message):
 
 def test_einsum_excludes_precision():
     q, k, _ = inputs(2)
-    with pytest.raises(ValueError, match="mutually exclusive; precision is highest"):
+    with pytest.raises(ValueError, match="no product to hand precision=highest"):
         dot_product_attention_weights(q, k, precision="highest", einsum=jnp.einsum)

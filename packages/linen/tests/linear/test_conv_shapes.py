@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import numpy as jnp
 
-from batiste.linen.linear.conv import Conv, canonicalize_padding
+from batiste.linen.linear.conv import Conv
+from batiste.linen.linear.conv_shapes import canonicalize_padding
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,7 @@ def test_canonicalize_padding(padding, rank, expected):
 )
 def test_invalid_padding(padding):
     with pytest.raises(
-        ValueError, match="Invalid padding format: .* sequence of len 2"
+        ValueError, match="padding .* does not say how much to add to 2 spatial"
     ):
         canonicalize_padding(padding, 2)
 

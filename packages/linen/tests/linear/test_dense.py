@@ -198,7 +198,7 @@ def test_dense_general_with_boxed_parameters_under_a_mesh():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"batch_dims": (1,)}, r"'d': batch_dims \(1,\) must be consecutive leading"),
+        ({"batch_dims": (1,)}, r"'d': batch_dims \(1,\) are not the first axes"),
         ({"axis": 3}, r"'d': axis 3 is out of range for an input of shape \(2, 3, 4\)"),
         ({"axis": (-1, 2)}, r"'d': axis=\(-1, 2\) .* more than once"),
         ({"axis": (0, 2), "batch_dims": (0,)}, r"batch_dims=\(0,\) .* more than once"),

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import jax
+import jax.typing
 import numpy as np
 
 __all__ = [
@@ -32,9 +33,7 @@ __all__ = [
 Array: TypeAlias = jax.Array
 """An array of JAX, or a tracer of one."""
 
-ArrayLike: TypeAlias = (
-    jax.Array | np.ndarray | np.generic | bool | int | float | complex
-)
+ArrayLike: TypeAlias = jax.typing.ArrayLike
 """What JAX's functions take for an array."""
 
 Dtype: TypeAlias = str | type[Any] | np.dtype

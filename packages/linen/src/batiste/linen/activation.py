@@ -7,8 +7,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from jax import numpy as jnp
 from jax.nn import (
     celu,
@@ -40,7 +38,7 @@ from jax.numpy import tanh
 from . import ops
 from .module.methods import compact
 from .module.module import Module
-from .types import Array, Dtype
+from .types import Array, ArrayLike, Dtype, Key
 
 __all__ = [
     "PReLU",
@@ -75,11 +73,6 @@ __all__ = [
 normalize = standardize
 
 
-def _full(key: Any, value: float, dtype: Dtype) -> Array:
-    del key
-    return jnp.full((), value, dtype)
-
-
 class PReLU(Module):
     """ReLU whose slope for negative inputs is a learned parameter.
 
@@ -104,8 +97,15 @@ class PReLU(Module):
     negative_slope_init: float = 0.01
 
     @compact
-    def __call__(self, inputs: Array) -> Array:
-        """Applies the activation to `inputs`, of any shape."""
+    def __call__(self, inputs: ArrayLike) -> Array:
+        """Applies the activation.
+
+        Args:
+          inputs: an array of any shape.
+
+        Returns:
+          An array of the shape and the dtype of `inputs`.
+        """
         x = ops.as_array(inputs)
         slope = self.param(
             "negative_slope", _full, self.negative_slope_init, self.param_dtype
@@ -113,3 +113,8 @@ class PReLU(Module):
         if slope.dtype != x.dtype:
             slope = ops.convert_element_type(slope, x.dtype)
         return ops.select_nonnegative(x, ops.mul(slope, x))
+
+
+def _full(key: Key, value: float, dtype: Dtype) -> Array:
+    del key
+    return jnp.full((), value, dtype)

@@ -9,31 +9,24 @@ import jax
 import numpy as np
 from jax import numpy as jnp
 
-__all__ = ["canonicalize_dtype", "promote_dtype"]
+from .types import ArrayLike, Dtype
 
-_NO_ARRAYS = (
-    "no dtype to compute in: every argument is None and dtype=None; pass at least one "
-    "array, or a dtype"
-)
-_NOT_INEXACT = (
-    "Dtype must be inexact: {dtype}; a layer computes in a floating or complex dtype "
-    "such as float32, so pass one as `dtype`, or inexact=False"
-)
+__all__ = ["canonicalize_dtype", "promote_dtype"]
 
 
 @functools.cache
-def _as_numpy_dtype(dtype: Any) -> np.dtype:
+def _as_numpy_dtype(dtype: Dtype) -> np.dtype:
     return np.dtype(dtype)
 
 
 @functools.cache
-def _is_inexact(dtype: Any) -> bool:
+def _is_inexact(dtype: Dtype) -> bool:
     return bool(jnp.issubdtype(dtype, jnp.inexact))
 
 
 def canonicalize_dtype(
-    *args: Any, dtype: Any | None = None, inexact: bool = True
-) -> Any:
+    *args: ArrayLike | None, dtype: Dtype | None = None, inexact: bool = True
+) -> Dtype:
     """Chooses the dtype in which a layer combines `args`.
 
     Args:
@@ -55,20 +48,28 @@ def canonicalize_dtype(
     >>> canonicalize_dtype(jnp.arange(2))
     dtype('float32')
     """
-    if dtype is None:
-        arrays = [jnp.asarray(x) for x in args if x is not None]
-        if not arrays:
-            raise ValueError(_NO_ARRAYS)
-        dtype = jnp.result_type(*arrays)
+    if dtype is not None:
         if inexact and not _is_inexact(dtype):
-            dtype = jnp.promote_types(jnp.float32, dtype)
-    elif inexact and not _is_inexact(dtype):
-        raise ValueError(_NOT_INEXACT.format(dtype=dtype))
-    return dtype
+            raise ValueError(
+                f"a layer cannot compute in {dtype}, which is neither floating nor "
+                "complex; give it one such as float32 as `dtype`, or pass "
+                "inexact=False"
+            )
+        return dtype
+    arrays = [jnp.asarray(x) for x in args if x is not None]
+    if not arrays:
+        raise ValueError(
+            "no dtype to compute in: every argument is None and dtype=None; pass at "
+            "least one array, or a dtype"
+        )
+    inferred = jnp.result_type(*arrays)
+    if inexact and not _is_inexact(inferred):
+        return jnp.promote_types(jnp.float32, inferred)
+    return inferred
 
 
 def promote_dtype(
-    *args: Any, dtype: Any | None = None, inexact: bool = True
+    *args: ArrayLike | None, dtype: Dtype | None = None, inexact: bool = True
 ) -> list[Any]:
     """Casts `args` to the one dtype that `canonicalize_dtype` chooses.
 

@@ -63,7 +63,7 @@ __all__ = [
 
 
 def zeros_init() -> Initializer:
-    """The initializer that fills any shape with zeros.
+    """Returns the initializer that fills any shape with zeros.
 
     >>> import jax
     >>> import jax.numpy as jnp
@@ -75,7 +75,7 @@ def zeros_init() -> Initializer:
 
 
 def ones_init() -> Initializer:
-    """The initializer that fills any shape with ones.
+    """Returns the initializer that fills any shape with ones.
 
     >>> import jax
     >>> import jax.numpy as jnp

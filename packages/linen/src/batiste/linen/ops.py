@@ -40,9 +40,9 @@ __all__ = [
     "as_tuple",
     "broadcast_in_dim",
     "clipped_sub",
-    "convert_element_type",
     "conv_general_dilated",
     "conv_transpose",
+    "convert_element_type",
     "div",
     "div_const",
     "dot_general",
@@ -79,17 +79,9 @@ R = TypeVar("R")
 
 @functools.cache
 def _jit_is_inlined() -> bool:
-    """Whether JAX leaves no nested call in a jaxpr (before 0.12) with `inline`."""
+    """Returns whether `inline` leaves no nested call in a jaxpr (before JAX 0.12)."""
     negative = jax.jit(lambda x: -x, inline=True)
     return jax.make_jaxpr(negative)(0).eqns[0].primitive.name == "neg"
-
-
-def _called_directly(args: tuple[Any, ...]) -> bool:
-    """Whether to call an operation on tracers as it is, rather than compiled."""
-    staged = staged_type()
-    return not _jit_is_inlined() or all(
-        type(arg) is staged for arg in args if isinstance(arg, Tracer)
-    )
 
 
 @overload
@@ -132,16 +124,19 @@ def eager_jit(
 
     @functools.wraps(function)
     def call(*args: Any) -> Any:
+        called = compiled
         for arg in args:
             if isinstance(arg, Tracer):
-                return function(*args) if _called_directly(args) else compiled(*args)
-        return compiled(*args)
+                if type(arg) is not staged_type() and _jit_is_inlined():
+                    return compiled(*args)
+                called = function
+        return called(*args)
 
     return call
 
 
 def as_array(x: ArrayLike) -> Array:
-    """`x` as an array of JAX; itself if it is one.
+    """Returns `x` as an array of JAX; itself if it is one.
 
     >>> as_array([1, 2]).shape
     (2,)
@@ -150,7 +145,7 @@ def as_array(x: ArrayLike) -> Array:
 
 
 def as_tuple(value: int | Sequence[int]) -> tuple[int, ...]:
-    """A sequence of ints as a tuple, and one int as a tuple of one.
+    """Returns a sequence of ints as a tuple, and one int as a tuple of one.
 
     >>> as_tuple(-1), as_tuple([0, 1])
     ((-1,), (0, 1))
@@ -159,7 +154,7 @@ def as_tuple(value: int | Sequence[int]) -> tuple[int, ...]:
 
 
 def _alike(x: Array, y: Array) -> tuple[Array, Array]:
-    """Both in the one dtype that they promote to."""
+    """Returns both in the one dtype that they promote to."""
     if x.dtype == y.dtype:
         return x, y
     dtype = jnp.result_type(x, y)
@@ -167,7 +162,7 @@ def _alike(x: Array, y: Array) -> tuple[Array, Array]:
 
 
 def _along(x: Array, y: Array, shape: tuple[int, ...] | None) -> Array:
-    """`y` reshaped to `shape`, or so that its axes are the last ones of `x`."""
+    """Returns `y` reshaped to `shape`, or so that its axes are the last ones of `x`."""
     if shape is None:
         shape = (1,) * (x.ndim - y.ndim) + y.shape
     return y if y.shape == shape else lax.reshape(y, shape)
@@ -178,7 +173,7 @@ def _along(x: Array, y: Array, shape: tuple[int, ...] | None) -> Array:
 
 @eager_jit(static_argnums=(2,))
 def add(x: Array, y: Array, shape: tuple[int, ...] | None = None, /) -> Array:
-    """`x + y`, with `y` reshaped to `shape`, by default along the last axes of `x`.
+    """Returns `x + y`, with `y` in `shape`, by default along the last axes of `x`.
 
     >>> add(jnp.zeros((2, 3)), jnp.arange(3.0)).tolist()
     [[0.0, 1.0, 2.0], [0.0, 1.0, 2.0]]
@@ -191,7 +186,7 @@ def add(x: Array, y: Array, shape: tuple[int, ...] | None = None, /) -> Array:
 
 @eager_jit(static_argnums=(2,))
 def sub(x: Array, y: Array, axes: tuple[int, ...] = (), /) -> Array:
-    """`x - y`, with new `axes` of size 1 in `y`.
+    """Returns `x - y`, with new `axes` of size 1 in `y`.
 
     >>> sub(jnp.ones((2, 3)), jnp.arange(2.0), (1,)).tolist()
     [[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]
@@ -201,7 +196,7 @@ def sub(x: Array, y: Array, axes: tuple[int, ...] = (), /) -> Array:
 
 @eager_jit(static_argnums=(2,))
 def mul(x: Array, y: Array, shape: tuple[int, ...] | None = None, /) -> Array:
-    """`x * y`, with `y` reshaped to `shape`, by default along the last axes of `x`.
+    """Returns `x * y`, with `y` in `shape`, by default along the last axes of `x`.
 
     >>> mul(jnp.ones((2, 3)), jnp.arange(2.0), (2, 1)).tolist()
     [[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]
@@ -211,7 +206,7 @@ def mul(x: Array, y: Array, shape: tuple[int, ...] | None = None, /) -> Array:
 
 @eager_jit
 def multiply(x: ArrayLike, y: ArrayLike, /) -> Array:
-    """`jnp.multiply`: `x * y` of any two that broadcast to each other.
+    """Calls `jnp.multiply`: `x * y` of any two that broadcast to each other.
 
     >>> multiply(jnp.ones(3), np.ones((2, 1))).shape
     (2, 3)
@@ -220,24 +215,24 @@ def multiply(x: ArrayLike, y: ArrayLike, /) -> Array:
 
 
 @eager_jit
-def div(x: Array, y: Array, /) -> Array:
-    """`x / y`.
+def div(x: Array, y: Array | np.ndarray, /) -> Array:
+    """Returns `x / y`, which are of one dtype.
 
     >>> float(div(jnp.ones(()), jnp.full((), 4.0)))
     0.25
     """
-    return lax.div(*_alike(x, y))
+    return lax.div(x, y)
 
 
-def _const(value: float, dtype: Dtype) -> np.generic:
-    """A scalar of NumPy of any floating type, with overflow to infinity."""
+def _const(value: float, dtype: Dtype) -> np.ndarray:
+    """Returns a scalar of any floating type, with overflow to infinity."""
     with np.errstate(over="ignore"):
-        return np.asarray(value).astype(dtype)[()]
+        return np.asarray(value).astype(dtype)
 
 
 @eager_jit(static_argnums=(1, 2))
 def add_const(x: Array, value: float, axes: tuple[int, ...] = (), /) -> Array:
-    """`x + value`, in the dtype of `x`, with new `axes` of size 1.
+    """Returns `x + value`, in the dtype of `x`, with new `axes` of size 1.
 
     >>> add_const(jnp.zeros(2), 0.5, (0,)).tolist()
     [[0.5, 0.5]]
@@ -247,7 +242,7 @@ def add_const(x: Array, value: float, axes: tuple[int, ...] = (), /) -> Array:
 
 @eager_jit(static_argnums=(1,))
 def mul_const(x: Array, value: float, /) -> Array:
-    """`x * value`, in the dtype of `x`.
+    """Returns `x * value`, in the dtype of `x`.
 
     >>> float(mul_const(jnp.ones(()), 0.5))
     0.5
@@ -257,7 +252,7 @@ def mul_const(x: Array, value: float, /) -> Array:
 
 @eager_jit(static_argnums=(1,))
 def div_const(x: Array, value: float, /) -> Array:
-    """`x / value`, in the dtype of `x`.
+    """Returns `x / value`, in the dtype of `x`.
 
     >>> float(div_const(jnp.ones(()), 2.0))
     0.5
@@ -267,7 +262,7 @@ def div_const(x: Array, value: float, /) -> Array:
 
 @eager_jit
 def clipped_sub(x: Array, y: Array, /) -> Array:
-    """`x - y` where that is positive, and 0 elsewhere.
+    """Returns `x - y` where that is positive, and 0 elsewhere.
 
     >>> clipped_sub(jnp.arange(3.0), jnp.ones(3)).tolist()
     [0.0, 0.0, 1.0]
@@ -277,7 +272,7 @@ def clipped_sub(x: Array, y: Array, /) -> Array:
 
 @eager_jit
 def exp(x: Array, /) -> Array:
-    """`e ** x`.
+    """Returns `e ** x`.
 
     >>> float(exp(jnp.zeros(())))
     1.0
@@ -287,7 +282,7 @@ def exp(x: Array, /) -> Array:
 
 @eager_jit
 def rsqrt(x: Array, /) -> Array:
-    """`1 / sqrt(x)`.
+    """Returns `1 / sqrt(x)`.
 
     >>> float(rsqrt(jnp.full((), 4.0)))
     0.5
@@ -297,7 +292,7 @@ def rsqrt(x: Array, /) -> Array:
 
 @eager_jit
 def square(x: Array, /) -> Array:
-    """`x * x`.
+    """Returns `x * x`.
 
     >>> float(square(jnp.full((), 3.0)))
     9.0
@@ -307,7 +302,7 @@ def square(x: Array, /) -> Array:
 
 @eager_jit
 def square_parts(x: Array, /) -> tuple[Array, Array]:
-    """The squares of the real and of the imaginary part.
+    """Returns the squares of the real and of the imaginary part.
 
     >>> [float(part) for part in square_parts(jnp.full((), 2 + 3j))]
     [4.0, 9.0]
@@ -317,7 +312,7 @@ def square_parts(x: Array, /) -> tuple[Array, Array]:
 
 @eager_jit(static_argnums=(1,))
 def convert_element_type(x: Array, dtype: Dtype, /) -> Array:
-    """`x` in another dtype.
+    """Returns `x` in another dtype.
 
     >>> convert_element_type(jnp.ones(2, jnp.int8), jnp.dtype("float32")).dtype
     dtype('float32')
@@ -330,7 +325,7 @@ def convert_element_type(x: Array, dtype: Dtype, /) -> Array:
 
 @eager_jit(static_argnums=(2,))
 def where(mask: Array, x: Array, value: float, /) -> Array:
-    """`x` where `mask`, an array of booleans, is true, and `value` elsewhere.
+    """Returns `x` where `mask`, an array of booleans, is true, and `value` elsewhere.
 
     >>> where(jnp.array([[True], [False]]), jnp.ones(2), 0).tolist()
     [[1.0, 1.0], [0.0, 0.0]]
@@ -344,7 +339,7 @@ def where(mask: Array, x: Array, value: float, /) -> Array:
 
 @eager_jit
 def select_nonnegative(x: Array, y: Array, /) -> Array:
-    """`x` where it is not negative, and `y`, of the same shape and dtype, elsewhere.
+    """Returns `x` where it is not negative, and `y`, alike in shape, elsewhere.
 
     >>> select_nonnegative(jnp.array([-1.0, 2.0]), jnp.zeros(2)).tolist()
     [0.0, 2.0]
@@ -357,7 +352,7 @@ def select_nonnegative(x: Array, y: Array, /) -> Array:
 
 @eager_jit(static_argnums=(1,))
 def reduce_sum(x: Array, axes: tuple[int, ...], /) -> Array:
-    """The sum over `axes`.
+    """Returns the sum over `axes`.
 
     >>> reduce_sum(jnp.ones((2, 3)), (1,)).tolist()
     [3.0, 3.0]
@@ -367,7 +362,7 @@ def reduce_sum(x: Array, axes: tuple[int, ...], /) -> Array:
 
 @functools.cache
 def _accumulator(dtype: np.dtype) -> np.dtype:
-    """The dtype in which numbers of `dtype` are summed for a mean."""
+    """Returns the dtype in which numbers of `dtype` are summed for a mean."""
     if dtype.itemsize >= 4 and jnp.issubdtype(dtype, jnp.inexact):
         return dtype
     return np.dtype(jnp.promote_types(dtype, jnp.float32))
@@ -375,7 +370,7 @@ def _accumulator(dtype: np.dtype) -> np.dtype:
 
 @eager_jit(static_argnums=(1,))
 def mean(x: Array, axes: tuple[int, ...], /) -> Array:
-    """The mean over `axes`, summed in float32 or wider, in the dtype of `x`.
+    """Returns the mean over `axes`, summed in float32 or wider, in the dtype of `x`.
 
     >>> mean(jnp.array([[1.0, 3.0], [5.0, 5.0]]), (1,)).tolist()
     [2.0, 5.0]
@@ -392,7 +387,7 @@ def mean(x: Array, axes: tuple[int, ...], /) -> Array:
 
 @eager_jit(static_argnums=(2,))
 def masked_mean(x: Array, mask: Array, axes: tuple[int, ...], /) -> Array:
-    """The mean over `axes` of the elements where `mask`, of booleans, is true.
+    """Returns the mean over `axes` of the elements where `mask`, of booleans, is true.
 
     >>> x = jnp.array([[1.0, 3.0], [5.0, 7.0]])
     >>> masked_mean(x, jnp.array([[True, True], [False, True]]), (1,)).tolist()
@@ -413,14 +408,14 @@ def masked_mean(x: Array, mask: Array, axes: tuple[int, ...], /) -> Array:
 @eager_jit(static_argnums=(1, 2, 3, 4, 5))
 def reduce_window(
     x: Array,
-    init: complex | np.generic,
+    init: ArrayLike,
     computation: Callable[[Array, Array], Array],
     window: tuple[int, ...],
     strides: tuple[int, ...],
     padding: str | tuple[tuple[int, int], ...],
     /,
 ) -> Array:
-    """`lax.reduce_window` from a start value that Python knows.
+    """Calls `lax.reduce_window` from a start value that Python knows.
 
     >>> x = jnp.arange(4.0)
     >>> reduce_window(x, 0.0, lax.add, (2,), (2,), "VALID").tolist()
@@ -441,7 +436,7 @@ def dot_general(
     preferred_element_type: Dtype | None = None,
     /,
 ) -> Array:
-    """`lax.dot_general`, with dimension numbers that are tuples all the way down.
+    """Calls `lax.dot_general`, with dimension numbers that are tuples throughout.
 
     >>> x, y = jnp.ones((2, 3)), jnp.ones((3, 4))
     >>> dot_general(x, y, (((1,), (0,)), ((), ()))).shape
@@ -469,7 +464,7 @@ def conv_general_dilated(
     precision: PrecisionLike = None,
     /,
 ) -> Array:
-    """`lax.conv_general_dilated`.
+    """Calls `lax.conv_general_dilated`.
 
     >>> numbers = lax.ConvDimensionNumbers((0, 2, 1), (2, 1, 0), (0, 2, 1))
     >>> x, kernel = jnp.ones((1, 5, 2)), jnp.ones((3, 2, 4))
@@ -501,7 +496,7 @@ def conv_transpose(
     preferred_element_type: Dtype | None = None,
     /,
 ) -> Array:
-    """`lax.conv_transpose`, channels last.
+    """Calls `lax.conv_transpose`, channels last.
 
     >>> x, kernel = jnp.ones((1, 5, 2)), jnp.ones((3, 2, 4))
     >>> conv_transpose(x, kernel, (2,), "SAME", (1,)).shape
@@ -524,7 +519,7 @@ def conv_transpose(
 
 @eager_jit(static_argnums=(1,))
 def reshape(x: Array, shape: tuple[int, ...], /) -> Array:
-    """The elements of `x`, in their order, in another shape.
+    """Returns the elements of `x`, in their order, in another shape.
 
     >>> reshape(jnp.zeros((2, 6)), (3, 4)).shape
     (3, 4)
@@ -534,7 +529,7 @@ def reshape(x: Array, shape: tuple[int, ...], /) -> Array:
 
 @eager_jit(static_argnums=(1,))
 def expand_dims(x: Array, axes: tuple[int, ...], /) -> Array:
-    """`x` with new axes of size 1, at `axes` of the result.
+    """Returns `x` with new axes of size 1, at `axes` of the result.
 
     >>> expand_dims(jnp.zeros((2, 3)), (0, 2)).shape
     (1, 2, 1, 3)
@@ -544,7 +539,7 @@ def expand_dims(x: Array, axes: tuple[int, ...], /) -> Array:
 
 @eager_jit(static_argnums=(1,))
 def squeeze(x: Array, axes: tuple[int, ...], /) -> Array:
-    """`x` without `axes`, whose size is 1.
+    """Returns `x` without `axes`, whose size is 1.
 
     >>> squeeze(jnp.zeros((1, 2)), (0,)).shape
     (2,)
@@ -556,7 +551,7 @@ def squeeze(x: Array, axes: tuple[int, ...], /) -> Array:
 def broadcast_in_dim(
     x: Array, shape: tuple[int, ...], dimensions: tuple[int, ...], /
 ) -> Array:
-    """`x` repeated to `shape`, of which its axes are `dimensions`.
+    """Returns `x` repeated to `shape`, of which its axes are `dimensions`.
 
     >>> broadcast_in_dim(jnp.arange(2), (2, 3), (0,)).tolist()
     [[0, 0, 0], [1, 1, 1]]
@@ -566,7 +561,7 @@ def broadcast_in_dim(
 
 @eager_jit(static_argnums=(1,))
 def repeat(x: Array, times: int, /) -> Array:
-    """Each element of the last axis `times` times in a row.
+    """Returns each element of the last axis `times` times in a row.
 
     >>> repeat(jnp.arange(2), 3).tolist()
     [0, 0, 0, 1, 1, 1]
@@ -578,7 +573,7 @@ def repeat(x: Array, times: int, /) -> Array:
 
 @eager_jit(static_argnums=(1,))
 def transpose(x: Array, permutation: tuple[int, ...], /) -> Array:
-    """`x` with its axes in another order.
+    """Returns `x` with its axes in another order.
 
     >>> transpose(jnp.zeros((2, 3, 4)), (2, 0, 1)).shape
     (4, 2, 3)
@@ -588,7 +583,7 @@ def transpose(x: Array, permutation: tuple[int, ...], /) -> Array:
 
 @eager_jit(static_argnums=(1,))
 def pad(x: Array, sides: tuple[tuple[int, int, int], ...], /) -> Array:
-    """`x` with zeros around it: `(low, high, interior)` for each axis.
+    """Returns `x` with zeros around it: `(low, high, interior)` for each axis.
 
     >>> pad(jnp.ones(2), ((1, 0, 1),)).tolist()
     [0.0, 1.0, 0.0, 1.0]
@@ -598,7 +593,7 @@ def pad(x: Array, sides: tuple[tuple[int, int, int], ...], /) -> Array:
 
 @eager_jit
 def take(table: Array, ids: Array, /) -> Array:
-    """The rows `table[ids]`: `(rows, features)` and any shape to (*shape, features).
+    """Returns the rows `table[ids]`, of shape (*ids.shape, features).
 
     Ids below zero count from the end; a row that does not exist is NaN.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from jax import lax
@@ -13,29 +12,14 @@ from jax import numpy as jnp
 
 from . import ops
 from .linear.conv_shapes import canonicalize_padding
-from .types import Array, PaddingLike
+from .types import Array, ArrayLike, PaddingLike
 
 __all__ = ["avg_pool", "max_pool", "min_pool", "pool"]
 
-_STRIDES = (
-    "pool: strides {strides} must be an int or have one entry for each of the "
-    "{rank} dimensions of window_shape {window}"
-)
-_PADDING_NAME = "pool: unknown padding {padding!r}; use 'SAME', 'SAME_LOWER', 'VALID', "
-_PADDING_NAME += "or (low, high) pairs, one for each dimension of window_shape"
-_PADDING = (
-    "pool: padding {padding} must be a str or specify pads for the same number of "
-    "dims as window_shape {window}, as one (low, high) pair each"
-)
-_RANK = (
-    "pool: window_shape {window} needs an input of shape (*batch, {rank} window dims, "
-    "features), got shape {shape}"
-)
-
 
 def pool(
-    inputs: Array,
-    init: Any,
+    inputs: ArrayLike,
+    init: ArrayLike,
     reduce_fn: Callable[[Array, Array], Array],
     window_shape: Sequence[int],
     strides: Sequence[int] | int | None,
@@ -56,6 +40,9 @@ def pool(
       padding: "SAME", "SAME_LOWER", "VALID", or an int or (low, high) pair for each
         spatial dimension.
 
+    Returns:
+      An array of shape (*batch, *windows, features).
+
     Raises:
       ValueError: strides or padding do not fit the window, or the input has too few
         axes.
@@ -66,53 +53,85 @@ def pool(
     >>> pool(x, 1.0, lax.mul, (2,), (2,), "VALID").ravel().tolist()
     [2.0, 12.0]
     """
-    inputs = ops.as_array(inputs)
+    x = ops.as_array(inputs)
     window = tuple(window_shape)
     rank = len(window)
-    if strides is None:
-        strides = 1
-    steps = (strides,) * rank if isinstance(strides, int) else tuple(strides)
-    if len(steps) != rank:
-        raise ValueError(_STRIDES.format(strides=strides, rank=rank, window=window))
-    n_batch = inputs.ndim - rank - 1
+    n_batch = x.ndim - rank - 1
+    steps = _steps(strides, window)
     if n_batch < 0:
-        raise ValueError(_RANK.format(window=window, rank=rank, shape=inputs.shape))
-    sides: Any = padding
-    if isinstance(padding, str):
-        if padding.upper() not in ("SAME", "SAME_LOWER", "VALID"):
-            raise ValueError(_PADDING_NAME.format(padding=padding))
-    else:
-        try:
-            pairs = canonicalize_padding(padding, rank)
-        except ValueError:
-            raise ValueError(_PADDING.format(padding=padding, window=window)) from None
-        sides = ((0, 0),) * max(n_batch, 1) + tuple(pairs) + ((0, 0),)
-
-    single = n_batch == 0
-    if single:
-        inputs = ops.expand_dims(inputs, (0,))
-        n_batch = 1
+        raise ValueError(
+            f"pool: window_shape {window} needs an input of shape (*batch, {rank} "
+            f"window dims, features), got shape {x.shape}"
+        )
+    sides = _sides(padding, window, n_batch)
+    if n_batch == 0:
+        x = ops.expand_dims(x, (0,))
+    ones = (1,) * max(n_batch, 1)
     # Only a scalar that Python knows can tell `lax` which reduction this is.
     static = isinstance(init, (numbers.Number, np.generic))
-    reduce = ops.reduce_window if static else lax.reduce_window
-    y = reduce(
-        inputs,
-        init,
-        reduce_fn,
-        (1,) * n_batch + window + (1,),
-        (1,) * n_batch + steps + (1,),
-        sides,
+    reduce_window = ops.reduce_window if static else lax.reduce_window
+    y = reduce_window(
+        x, init, reduce_fn, (*ones, *window, 1), (*ones, *steps, 1), sides
     )
-    return ops.squeeze(y, (0,)) if single else y
+    return ops.squeeze(y, (0,)) if n_batch == 0 else y
+
+
+def _steps(
+    strides: Sequence[int] | int | None, window: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Returns the stride along each axis of the window."""
+    if strides is None:
+        strides = 1
+    steps = (strides,) * len(window) if isinstance(strides, int) else tuple(strides)
+    if len(steps) != len(window):
+        raise ValueError(
+            f"pool: strides {strides} must be an int or have one entry for each of the "
+            f"{len(window)} dimensions of window_shape {window}"
+        )
+    return steps
+
+
+def _sides(
+    padding: PaddingLike, window: tuple[int, ...], n_batch: int
+) -> str | tuple[tuple[int, int], ...]:
+    """Returns the padding of all axes, or a name that `lax` knows."""
+    try:
+        sides = canonicalize_padding(padding, len(window))
+    except ValueError:
+        raise ValueError(
+            f"pool: padding {padding} is no (low, high) pair for each of the "
+            f"{len(window)} dimensions of window_shape {window}; give these, an int "
+            "for all of them, or a name such as 'SAME'"
+        ) from None
+    if not isinstance(sides, str):
+        return (*[(0, 0)] * max(n_batch, 1), *sides, (0, 0))
+    if sides not in ("SAME", "SAME_LOWER", "VALID"):
+        raise ValueError(
+            f"pool: unknown padding {padding!r}; use 'SAME', 'SAME_LOWER', 'VALID', or "
+            "(low, high) pairs, one for each dimension of window_shape"
+        )
+    return sides
 
 
 def max_pool(
-    inputs: Array,
+    inputs: ArrayLike,
     window_shape: Sequence[int],
     strides: Sequence[int] | int | None = None,
     padding: PaddingLike = "VALID",
 ) -> Array:
-    """The maximum of every window; arguments as for `pool`.
+    """Returns the maximum of every window.
+
+    Args:
+      inputs: an array of shape (*batch, *window dims, features).
+      window_shape: the size of the window in each spatial dimension.
+      strides: the step between windows in each spatial dimension; 1 if None.
+      padding: as for `pool`; padded elements are never the maximum.
+
+    Returns:
+      An array of shape (*batch, *windows, features), of the dtype of `inputs`.
+
+    Raises:
+      ValueError: as `pool` does.
 
     >>> import jax.numpy as jnp
     >>> x = jnp.array([3.0, 1.0, 2.0, 5.0]).reshape(1, 4, 1)
@@ -123,12 +142,24 @@ def max_pool(
 
 
 def min_pool(
-    inputs: Array,
+    inputs: ArrayLike,
     window_shape: Sequence[int],
     strides: Sequence[int] | int | None = None,
     padding: PaddingLike = "VALID",
 ) -> Array:
-    """The minimum of every window; arguments as for `pool`.
+    """Returns the minimum of every window.
+
+    Args:
+      inputs: an array of shape (*batch, *window dims, features).
+      window_shape: the size of the window in each spatial dimension.
+      strides: the step between windows in each spatial dimension; 1 if None.
+      padding: as for `pool`; padded elements are never the minimum.
+
+    Returns:
+      An array of shape (*batch, *windows, features), of the dtype of `inputs`.
+
+    Raises:
+      ValueError: as `pool` does.
 
     >>> import jax.numpy as jnp
     >>> x = jnp.array([3.0, 1.0, 2.0, 5.0]).reshape(1, 4, 1)
@@ -139,16 +170,26 @@ def min_pool(
 
 
 def avg_pool(
-    inputs: Array,
+    inputs: ArrayLike,
     window_shape: Sequence[int],
     strides: Sequence[int] | int | None = None,
     padding: PaddingLike = "VALID",
     count_include_pad: bool = True,
 ) -> Array:
-    """The mean of every window; arguments as for `pool`.
+    """Returns the mean of every window.
 
     Args:
+      inputs: an array of shape (*batch, *window dims, features).
+      window_shape: the size of the window in each spatial dimension.
+      strides: the step between windows in each spatial dimension; 1 if None.
+      padding: as for `pool`.
       count_include_pad: whether padded elements count, as zeros, in the mean.
+
+    Returns:
+      An array of shape (*batch, *windows, features).
+
+    Raises:
+      ValueError: as `pool` does.
 
     >>> import jax.numpy as jnp
     >>> x = jnp.array([3.0, 1.0, 2.0, 5.0]).reshape(1, 4, 1)
@@ -158,12 +199,12 @@ def avg_pool(
     >>> ends.ravel().tolist()
     [2.0, 2.0, 2.6666667461395264, 3.5]
     """
-    inputs = ops.as_array(inputs)
-    y = pool(inputs, 0.0, lax.add, window_shape, strides, padding)
+    x = ops.as_array(inputs)
+    y = pool(x, 0.0, lax.add, window_shape, strides, padding)
     if count_include_pad:
         return y / math.prod(window_shape)
     rank = len(tuple(window_shape))
-    spatial = inputs.shape[inputs.ndim - rank - 1 : -1]
+    spatial = x.shape[x.ndim - rank - 1 : -1]
     ones = jnp.ones((1, *spatial, 1))
     counts = pool(ones, 0.0, lax.add, window_shape, strides, padding)
     # One batch axis broadcasts against any number of them, none included.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -14,18 +13,9 @@ from .module.located import located
 from .module.methods import compact
 from .module.module import Module
 from .module.variables import merge_param
-from .types import Array
+from .types import Array, Key
 
 __all__ = ["Dropout"]
-
-_RATE = (
-    "{module}: the dropout rate is the probability to drop an element, and must lie "
-    "between 0 and 1, got {rate}"
-)
-_BROADCAST = (
-    "{module}: broadcast_dims={dims} names axis {dim}, which an input of shape {shape} "
-    "does not have"
-)
 
 
 class Dropout(Module):
@@ -59,7 +49,7 @@ class Dropout(Module):
         self,
         inputs: Array,
         deterministic: bool | None = None,
-        rng: Any | None = None,
+        rng: Key | None = None,
     ) -> Array:
         """Drops elements of `inputs`, of any shape.
 
@@ -69,6 +59,9 @@ class Dropout(Module):
             name is None.
           rng: a key to use in place of one from the stream `rng_collection`.
 
+        Returns:
+          An array of the shape of `inputs`, of its dtype if that is inexact.
+
         Raises:
           ValueError: `deterministic` is given nowhere or twice, the rate is no
             probability, or an axis in `broadcast_dims` does not exist.
@@ -77,34 +70,33 @@ class Dropout(Module):
         deterministic = merge_param("deterministic", self.deterministic, deterministic)
         rate = self.rate
         if not 0.0 <= rate <= 1.0:
-            raise ValueError(_RATE.format(module=located(self), rate=rate))
+            raise ValueError(
+                f"{located(self)}: the dropout rate is the probability to drop an "
+                f"element, and must lie between 0 and 1, got {rate}"
+            )
         if rate == 0.0 or deterministic:
             return inputs
-        inputs = ops.as_array(inputs)
+        x = ops.as_array(inputs)
         # With nothing kept, scaling by 1 / 0 would make NaN of it.
         if rate == 1.0:
-            return jnp.zeros_like(inputs)
+            return jnp.zeros_like(x)
         keep = 1.0 - rate
         if rng is None:
             rng = self.make_rng(self.rng_collection)
-        mask = jax.random.bernoulli(rng, p=keep, shape=self._mask_shape(inputs.shape))
-        if not jnp.issubdtype(inputs.dtype, jnp.inexact):
-            inputs = inputs.astype(jnp.promote_types(inputs.dtype, jnp.float32))
-        return ops.where(mask, ops.div(inputs, np.asarray(keep, inputs.dtype)), 0)
+        mask = jax.random.bernoulli(rng, p=keep, shape=_mask_shape(self, x.shape))
+        if not jnp.issubdtype(x.dtype, jnp.inexact):
+            x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        return ops.where(mask, ops.div(x, np.asarray(keep, x.dtype)), 0)
 
-    def _mask_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        if not self.broadcast_dims:
-            return shape
-        mask_shape = list(shape)
-        for dim in self.broadcast_dims:
-            if not -len(shape) <= dim < len(shape):
-                raise ValueError(
-                    _BROADCAST.format(
-                        module=located(self),
-                        dims=tuple(self.broadcast_dims),
-                        dim=dim,
-                        shape=shape,
-                    )
-                )
-            mask_shape[dim] = 1
-        return tuple(mask_shape)
+
+def _mask_shape(layer: Dropout, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Returns `shape` with 1 for the axes whose elements share their lot."""
+    mask_shape = list(shape)
+    for dim in layer.broadcast_dims:
+        if not -len(shape) <= dim < len(shape):
+            raise ValueError(
+                f"{located(layer)}: broadcast_dims={tuple(layer.broadcast_dims)} names "
+                f"axis {dim}, which an input of shape {shape} does not have"
+            )
+        mask_shape[dim] = 1
+    return tuple(mask_shape)

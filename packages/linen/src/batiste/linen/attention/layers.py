@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from batiste.core.types import Function
+
 from .. import initializers
 from ..initializers import default_kernel_init
 from ..linear.dense import DenseGeneral
@@ -19,7 +21,16 @@ from ..module.methods import compact
 from ..module.module import Module
 from ..module.variables import merge_param
 from ..normalization.layers import LayerNorm
-from ..types import Array, DotGeneral, Dtype, Initializer, PrecisionLike
+from ..types import (
+    Array,
+    ArrayLike,
+    DotGeneral,
+    Dtype,
+    Einsum,
+    Initializer,
+    Key,
+    PrecisionLike,
+)
 from .masks import as_bool
 from .weights import dot_product_attention
 
@@ -28,61 +39,6 @@ __all__ = [
     "MultiHeadDotProductAttention",
     "SelfAttention",
 ]
-
-
-_HEADS = (
-    "{module}: Memory dimension ({features}) must be divisible by number of heads "
-    "({heads}); choose qkv_features as a multiple of num_heads"
-)
-_TWO_SOURCES = (
-    "{module}: inputs_kv was given together with inputs_k or inputs_v; pass either "
-    "inputs_kv, for keys and values alike, or inputs_k and inputs_v"
-)
-_VALUES_ONLY = (
-    "{module}: inputs_v was given without inputs_k; pass both, or only inputs_k for "
-    "keys and values alike"
-)
-_TWO_MASKS = (
-    "{module}: the third argument, of shape {third}, was taken for a mask, since it is "
-    "not shaped as values for keys of shape {keys}, but there is a keyword mask as "
-    "well; pass values as inputs_v, and one mask"
-)
-_STEP_SHAPE = (
-    "{module}: Autoregressive cache shape error, expected query shape {expected} "
-    "instead got {found}; after initialization with whole sequences, decode=True takes "
-    "one position at a time"
-)
-
-
-@functools.lru_cache(maxsize=256)
-def _parameter_names_cached(fn: Callable[..., Any]) -> frozenset[str] | None:
-    parameters = inspect.signature(fn).parameters.values()
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return None
-    return frozenset(p.name for p in parameters if p.kind is not p.POSITIONAL_ONLY)
-
-
-def _parameter_names(fn: Callable[..., Any]) -> frozenset[str] | None:
-    """The keywords that `fn` takes, or None if it takes any."""
-    try:
-        return _parameter_names_cached(fn)
-    except TypeError:  # cannot be hashed
-        return _parameter_names_cached.__wrapped__(fn)
-    except ValueError:  # has no signature
-        return frozenset()
-
-
-def _is_values(x: Any, keys: Any, mask_shape: tuple[int, ...]) -> bool:
-    """Whether a third positional argument holds values, and not a mask."""
-    shape, dtype = np.shape(x), getattr(x, "dtype", None)
-    if dtype == np.bool_ or shape[:-1] != np.shape(keys)[:-1]:
-        return False
-    if shape[-1:] == np.shape(keys)[-1:]:
-        return True
-    try:
-        return np.broadcast_shapes(shape, mask_shape) != mask_shape
-    except ValueError:
-        return True
 
 
 class MultiHeadDotProductAttention(Module):
@@ -114,7 +70,7 @@ class MultiHeadDotProductAttention(Module):
         `cached_key`, `cached_value` and `cache_index` are made in the collection
         "cache" by `init`, which takes inputs of the full length.
       normalize_qk: whether to normalize queries and keys (submodules `query_ln` and
-        `key_ln`), as in https://arxiv.org/abs/2302.05442.
+        `key_ln`), as in Dehghani et al. 2023, arXiv:2302.05442.
       force_fp32_for_softmax: whether to compute the softmax in float32.
       qkv_dot_general: what the projections to queries, keys and values call in place
         of `jax.lax.dot_general`.
@@ -126,7 +82,7 @@ class MultiHeadDotProductAttention(Module):
         queries and keys.
       attn_weights_value_einsum_cls: the same for weights and values.
 
-    Vaswani et al., 2017, https://arxiv.org/abs/1706.03762.
+    Vaswani et al. 2017, arXiv:1706.03762.
 
     >>> import jax
     >>> import jax.numpy as jnp
@@ -160,22 +116,22 @@ class MultiHeadDotProductAttention(Module):
     force_fp32_for_softmax: bool = False
     qkv_dot_general: DotGeneral | None = None
     out_dot_general: DotGeneral | None = None
-    qkv_dot_general_cls: Any = None
-    out_dot_general_cls: Any = None
-    qk_attn_weights_einsum_cls: Callable[..., Callable[..., Array]] | None = None
-    attn_weights_value_einsum_cls: Callable[..., Callable[..., Array]] | None = None
+    qkv_dot_general_cls: Callable[[], DotGeneral] | None = None
+    out_dot_general_cls: Callable[[], DotGeneral] | None = None
+    qk_attn_weights_einsum_cls: Callable[[], Einsum] | None = None
+    attn_weights_value_einsum_cls: Callable[[], Einsum] | None = None
 
     @compact
     def __call__(
         self,
-        inputs_q: Array,
-        inputs_k: Array | None = None,
-        inputs_v: Array | None = None,
+        inputs_q: ArrayLike,
+        inputs_k: ArrayLike | None = None,
+        inputs_v: ArrayLike | None = None,
         deterministic: bool | None = None,
         *,
-        inputs_kv: Array | None = None,
-        mask: Array | None = None,
-        dropout_rng: Any = None,
+        inputs_kv: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
+        dropout_rng: Key | None = None,
         sow_weights: bool = False,
     ) -> Array:
         """Attends from `inputs_q` to the keys and values.
@@ -207,33 +163,9 @@ class MultiHeadDotProductAttention(Module):
             the layer, or a decoding step is not of one position.
           InvalidRngError: there is no key to drop weights with.
         """
-        keys: Any = inputs_q
-        if inputs_kv is not None:
-            if inputs_k is not None:
-                raise ValueError(_TWO_SOURCES.format(module=located(self)))
-            keys = inputs_kv
-        elif inputs_k is not None:
-            keys = inputs_k
-        elif inputs_v is not None:
-            raise ValueError(_VALUES_ONLY.format(module=located(self)))
-        values: Any = keys
-        if inputs_v is not None:
-            lengths = (np.shape(inputs_q)[-2], np.shape(keys)[-2])
-            full_mask = (*np.shape(inputs_q)[:-2], self.num_heads, *lengths)
-            if _is_values(inputs_v, keys, full_mask):
-                if inputs_kv is not None:
-                    raise ValueError(_TWO_SOURCES.format(module=located(self)))
-                values = inputs_v
-            elif mask is None:
-                mask = inputs_v
-            else:
-                raise ValueError(
-                    _TWO_MASKS.format(
-                        module=located(self),
-                        third=np.shape(inputs_v),
-                        keys=np.shape(keys),
-                    )
-                )
+        keys, values, mask = _sources(
+            self, inputs_q, inputs_k, inputs_v, inputs_kv, mask
+        )
         return _attend(
             self,
             inputs_q,
@@ -274,10 +206,10 @@ class SelfAttention(MultiHeadDotProductAttention):
     @compact
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
-        inputs_q: Array,
-        mask: Array | None = None,
+        inputs_q: ArrayLike,
+        mask: ArrayLike | None = None,
         deterministic: bool | None = None,
-        dropout_rng: Any = None,
+        dropout_rng: Key | None = None,
         sow_weights: bool = False,
     ) -> Array:
         """Attends from each position of `inputs_q` to all of its positions.
@@ -295,7 +227,8 @@ class SelfAttention(MultiHeadDotProductAttention):
           Array of shape (*batch, length, out_features).
 
         Raises:
-          As `MultiHeadDotProductAttention`.
+          ValueError: as `MultiHeadDotProductAttention` does.
+          InvalidRngError: there is no key to drop weights with.
         """
         return _attend(
             self,
@@ -309,118 +242,161 @@ class SelfAttention(MultiHeadDotProductAttention):
         )
 
 
+def _sources(
+    layer: MultiHeadDotProductAttention,
+    inputs_q: ArrayLike,
+    inputs_k: ArrayLike | None,
+    inputs_v: ArrayLike | None,
+    inputs_kv: ArrayLike | None,
+    mask: ArrayLike | None,
+) -> tuple[ArrayLike, ArrayLike, ArrayLike | None]:
+    """Tells apart what was passed: the inputs of keys and of values, and the mask."""
+    keys = inputs_q
+    if inputs_kv is not None:
+        if inputs_k is not None:
+            raise ValueError(_two_sources(layer))
+        keys = inputs_kv
+    elif inputs_k is not None:
+        keys = inputs_k
+    elif inputs_v is not None:
+        raise ValueError(
+            f"{located(layer)}: inputs_v was given without inputs_k; pass both, or "
+            "only inputs_k for keys and values alike"
+        )
+    if inputs_v is None:
+        return keys, keys, mask
+    q_shape, k_shape = np.shape(inputs_q), np.shape(keys)
+    mask_shape = (*q_shape[:-2], layer.num_heads, q_shape[-2], k_shape[-2])
+    if _is_values(inputs_v, k_shape, mask_shape):
+        if inputs_kv is not None:
+            raise ValueError(_two_sources(layer))
+        return keys, inputs_v, mask
+    if mask is not None:
+        raise ValueError(
+            f"{located(layer)}: the third argument, of shape {np.shape(inputs_v)}, was "
+            "taken for a mask, since it is not shaped as values for keys of shape "
+            f"{k_shape}, but there is a keyword mask as well; pass values as inputs_v, "
+            "and one mask"
+        )
+    return keys, keys, inputs_v
+
+
+def _two_sources(layer: MultiHeadDotProductAttention) -> str:
+    return (
+        f"{located(layer)}: inputs_kv was given together with inputs_k or inputs_v; "
+        "pass either inputs_kv, for keys and values alike, or inputs_k and inputs_v"
+    )
+
+
+def _is_values(
+    x: ArrayLike, keys_shape: tuple[int, ...], mask_shape: tuple[int, ...]
+) -> bool:
+    """Whether a third positional argument holds values, and not a mask."""
+    shape, dtype = np.shape(x), getattr(x, "dtype", None)
+    if dtype == np.bool_ or shape[:-1] != keys_shape[:-1]:
+        return False
+    if shape[-1:] == keys_shape[-1:]:
+        return True
+    try:
+        return np.broadcast_shapes(shape, mask_shape) != mask_shape
+    except ValueError:
+        return True
+
+
 def _attend(
-    module: MultiHeadDotProductAttention,
-    inputs_q: Array,
-    inputs_k: Array,
-    inputs_v: Array,
-    mask: Array | None,
+    layer: MultiHeadDotProductAttention,
+    inputs_q: ArrayLike,
+    inputs_k: ArrayLike,
+    inputs_v: ArrayLike,
+    mask: ArrayLike | None,
     deterministic: bool | None,
-    dropout_rng: Any,
+    dropout_rng: Key | None,
     sow_weights: bool,
 ) -> Array:
     in_features = np.shape(inputs_q)[-1]
-    qkv_features = module.qkv_features or in_features
-    if qkv_features % module.num_heads:
+    qkv_features = layer.qkv_features or in_features
+    if qkv_features % layer.num_heads:
         raise ValueError(
-            _HEADS.format(
-                module=located(module), features=qkv_features, heads=module.num_heads
-            )
+            f"{located(layer)}: {qkv_features} features cannot be shared out among "
+            f"{layer.num_heads} heads; choose qkv_features as a multiple of num_heads"
         )
-    query = _project(module, "query", inputs_q, qkv_features)
-    key = _project(module, "key", inputs_k, qkv_features)
-    value = _project(module, "value", inputs_v, qkv_features)
-    if module.normalize_qk:
-        query = _normalize(module, "query_ln", query)
-        key = _normalize(module, "key_ln", key)
-    if module.decode:
-        key, value, mask = _decode_step(module, query, key, value, mask)
+    # From [batch..., length, features] to [batch..., length, heads, depth].
+    query = _project(layer, "query", inputs_q, qkv_features)
+    key = _project(layer, "key", inputs_k, qkv_features)
+    value = _project(layer, "value", inputs_v, qkv_features)
+    if layer.normalize_qk:
+        query = _normalize(layer, "query_ln", query)
+        key = _normalize(layer, "key_ln", key)
+    if layer.decode:
+        key, value, mask = _decode_step(layer, query, key, value, mask)
 
-    if module.dropout_rate > 0.0:
-        deterministic = merge_param(
-            "deterministic", module.deterministic, deterministic
-        )
+    if layer.dropout_rate > 0.0:
+        deterministic = merge_param("deterministic", layer.deterministic, deterministic)
         if not deterministic and dropout_rng is None:
-            dropout_rng = module.make_rng("dropout")
+            dropout_rng = layer.make_rng("dropout")
     else:
         deterministic = True
+    options = _options(layer, mask, deterministic, dropout_rng, sow_weights)
+    attended = layer.attention_fn(query, key, value, **options)
 
-    # The newer arguments are passed only when used, so that a function with the
-    # older ones, and any others besides, is called as it always was.
-    options = {
-        "mask": mask,
-        "dropout_rng": dropout_rng,
-        "dropout_rate": module.dropout_rate,
-        "broadcast_dropout": module.broadcast_dropout,
-        "deterministic": deterministic,
-        "dtype": module.dtype,
-        "precision": module.precision,
-    }
-    if module.force_fp32_for_softmax:
-        options["force_fp32_for_softmax"] = True
-    if sow_weights:
-        options["module"] = module
-    if module.qk_attn_weights_einsum_cls is not None:
-        options["qk_attn_weights_einsum"] = module.qk_attn_weights_einsum_cls()
-    if module.attn_weights_value_einsum_cls is not None:
-        options["attn_weights_value_einsum"] = module.attn_weights_value_einsum_cls()
-    names = _parameter_names(module.attention_fn)
-    if names is not None:
-        options = {name: options[name] for name in options if name in names}
-    x = module.attention_fn(query, key, value, **options)
-
+    # From [batch..., q_length, heads, depth] to [batch..., q_length, out_features].
     return DenseGeneral(
-        features=module.out_features or in_features,
+        features=layer.out_features or in_features,
         axis=(-2, -1),
-        kernel_init=module.out_kernel_init or module.kernel_init,
-        bias_init=module.out_bias_init or module.bias_init,
-        use_bias=module.use_bias,
-        dtype=module.dtype,
-        param_dtype=module.param_dtype,
-        precision=module.precision,
-        dot_general=module.out_dot_general,
-        dot_general_cls=module.out_dot_general_cls,
+        kernel_init=layer.out_kernel_init or layer.kernel_init,
+        bias_init=layer.out_bias_init or layer.bias_init,
+        use_bias=layer.use_bias,
+        dtype=layer.dtype,
+        param_dtype=layer.param_dtype,
+        precision=layer.precision,
+        dot_general=layer.out_dot_general,
+        dot_general_cls=layer.out_dot_general_cls,
         name="out",
-    )(x)
+    )(attended)
 
 
 def _project(
-    module: MultiHeadDotProductAttention, name: str, inputs: Array, qkv_features: int
+    layer: MultiHeadDotProductAttention, name: str, x: ArrayLike, qkv_features: int
 ) -> Array:
     return DenseGeneral(
-        features=(module.num_heads, qkv_features // module.num_heads),
-        kernel_init=module.kernel_init,
-        bias_init=module.bias_init,
-        use_bias=module.use_bias,
-        dtype=module.dtype,
-        param_dtype=module.param_dtype,
-        precision=module.precision,
-        dot_general=module.qkv_dot_general,
-        dot_general_cls=module.qkv_dot_general_cls,
+        features=(layer.num_heads, qkv_features // layer.num_heads),
+        kernel_init=layer.kernel_init,
+        bias_init=layer.bias_init,
+        use_bias=layer.use_bias,
+        dtype=layer.dtype,
+        param_dtype=layer.param_dtype,
+        precision=layer.precision,
+        dot_general=layer.qkv_dot_general,
+        dot_general_cls=layer.qkv_dot_general_cls,
         name=name,
-    )(inputs)
+    )(x)
 
 
-def _normalize(module: MultiHeadDotProductAttention, name: str, x: Array) -> Array:
+def _normalize(layer: MultiHeadDotProductAttention, name: str, x: Array) -> Array:
     return LayerNorm(
-        name=name, use_bias=False, dtype=module.dtype, param_dtype=module.param_dtype
+        name=name, use_bias=False, dtype=layer.dtype, param_dtype=layer.param_dtype
     )(x)
 
 
 def _decode_step(
-    module: MultiHeadDotProductAttention,
+    layer: MultiHeadDotProductAttention,
     query: Array,
     key: Array,
     value: Array,
-    mask: Array | None,
-) -> tuple[Array, Array, Array | None]:
-    """Puts one position into the cache; all that is cached, and its mask."""
-    initialized = module.has_variable("cache", "cached_key")
-    cached_key = module.variable("cache", "cached_key", jnp.zeros, key.shape, key.dtype)
-    cached_value = module.variable(
+    mask: ArrayLike | None,
+) -> tuple[Array, Array, ArrayLike | None]:
+    """Puts one position, [batch..., 1, heads, depth], into the cache.
+
+    Returns:
+      All keys and values that are cached, and a mask of those so far. When the cache
+      is made, with the whole sequence, these are what was passed.
+    """
+    initialized = layer.has_variable("cache", "cached_key")
+    cached_key = layer.variable("cache", "cached_key", jnp.zeros, key.shape, key.dtype)
+    cached_value = layer.variable(
         "cache", "cached_value", jnp.zeros, value.shape, value.dtype
     )
-    cache_index = module.variable(
+    cache_index = layer.variable(
         "cache", "cache_index", lambda: jnp.array(0, jnp.int32)
     )
     if not initialized:
@@ -430,13 +406,13 @@ def _decode_step(
     expected = (*batch, 1, heads, depth)
     if query.shape != expected:
         raise ValueError(
-            _STEP_SHAPE.format(
-                module=located(module), expected=expected, found=query.shape
-            )
+            f"{located(layer)}: a decoding step takes one position, with a query of "
+            f"shape {expected} by its cache, but the query has shape {query.shape}; "
+            "only initialization takes whole sequences"
         )
     index = cache_index.value
     for cached, new in ((cached_key, key), (cached_value, value)):
-        start = [np.int32(0)] * new.ndim
+        start: list[np.int32 | Array] = [np.int32(0)] * new.ndim
         start[-3] = index
         cached.value = lax.dynamic_update_slice(
             cached.value,
@@ -452,3 +428,56 @@ def _decode_step(
     if mask is not None:
         so_far = jnp.logical_and(as_bool(mask), so_far)
     return cached_key.value, cached_value.value, so_far
+
+
+def _options(
+    layer: MultiHeadDotProductAttention,
+    mask: ArrayLike | None,
+    deterministic: bool,
+    dropout_rng: Key | None,
+    sow_weights: bool,
+) -> dict[str, Any]:
+    """Returns the keyword arguments for `attention_fn`, as far as it has them.
+
+    The newer ones are passed only when used, so that a function with the older ones,
+    and any others besides, is called as it always was.
+    """
+    options = {
+        "mask": mask,
+        "dropout_rng": dropout_rng,
+        "dropout_rate": layer.dropout_rate,
+        "broadcast_dropout": layer.broadcast_dropout,
+        "deterministic": deterministic,
+        "dtype": layer.dtype,
+        "precision": layer.precision,
+    }
+    if layer.force_fp32_for_softmax:
+        options["force_fp32_for_softmax"] = True
+    if sow_weights:
+        options["module"] = layer
+    if layer.qk_attn_weights_einsum_cls is not None:
+        options["qk_attn_weights_einsum"] = layer.qk_attn_weights_einsum_cls()
+    if layer.attn_weights_value_einsum_cls is not None:
+        options["attn_weights_value_einsum"] = layer.attn_weights_value_einsum_cls()
+    names = _parameter_names(layer.attention_fn)
+    if names is None:
+        return options
+    return {name: options[name] for name in options if name in names}
+
+
+@functools.lru_cache(maxsize=256)
+def _parameter_names_cached(fn: Function) -> frozenset[str] | None:
+    parameters = inspect.signature(fn).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return None
+    return frozenset(p.name for p in parameters if p.kind is not p.POSITIONAL_ONLY)
+
+
+def _parameter_names(fn: Function) -> frozenset[str] | None:
+    """Returns the keywords that `fn` takes, or None if it takes any."""
+    try:
+        return _parameter_names_cached(fn)
+    except TypeError:  # cannot be hashed
+        return _parameter_names_cached.__wrapped__(fn)
+    except ValueError:  # has no signature
+        return frozenset()

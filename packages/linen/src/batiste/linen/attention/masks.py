@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ..types import Array, Dtype
+from ..types import Array, ArrayLike, Dtype
 
-__all__ = ["combine_masks", "make_attention_mask", "make_causal_mask"]
-
-_RANKS = (
-    "masks must have same rank: {ranks}; a mask broadcasts to "
-    "(*batch, heads, q_length, kv_length), so give each all of these axes, with size 1 "
-    "where it does not vary"
-)
+__all__ = ["as_bool", "combine_masks", "make_attention_mask", "make_causal_mask"]
 
 
-def as_bool(mask: Any) -> Array:
-    """Truth values of a mask: itself if it is boolean, or else where it is not 0."""
+def as_bool(mask: ArrayLike) -> Array:
+    """Returns a mask as booleans: itself if it is so, or else where it is not 0.
+
+    >>> as_bool(jnp.array([0.0, 2.0])).tolist()
+    [False, True]
+    """
     mask = jnp.asarray(mask)
     if mask.dtype == np.bool_:
         return mask
@@ -29,9 +26,9 @@ def as_bool(mask: Any) -> Array:
 
 
 def make_attention_mask(
-    query_input: Array,
-    key_input: Array,
-    pairwise_fn: Callable[..., Any] = jnp.multiply,
+    query_input: ArrayLike,
+    key_input: ArrayLike,
+    pairwise_fn: Callable[[Array, Array], Array] = jnp.multiply,
     extra_batch_dims: int = 0,
     dtype: Dtype = jnp.float32,
 ) -> Array:
@@ -52,10 +49,10 @@ def make_attention_mask(
     >>> make_attention_mask(jnp.array([1, 1, 0]), jnp.array([1, 0])).tolist()
     [[[1.0, 0.0], [1.0, 0.0], [0.0, 0.0]]]
     """
-    query_input, key_input = jnp.asarray(query_input), jnp.asarray(key_input)
+    query, key = jnp.asarray(query_input), jnp.asarray(key_input)
+    # [batch..., q_length, 1] and [batch..., 1, kv_length]
     mask = pairwise_fn(
-        lax.expand_dims(query_input, (query_input.ndim,)),
-        lax.expand_dims(key_input, (key_input.ndim - 1,)),
+        lax.expand_dims(query, (query.ndim,)), lax.expand_dims(key, (key.ndim - 1,))
     )
     heads = jnp.ndim(mask) - 2 + extra_batch_dims
     mask = lax.expand_dims(mask, (*range(extra_batch_dims), heads))
@@ -89,7 +86,7 @@ def make_causal_mask(
     return lax.broadcast_in_dim(mask, shape, (len(shape) - 2, len(shape) - 1))
 
 
-def combine_masks(*masks: Array | None, dtype: Dtype = jnp.float32) -> Array | None:
+def combine_masks(*masks: ArrayLike | None, dtype: Dtype = jnp.float32) -> Array | None:
     """Lets a query see a key where every mask lets it.
 
     Args:
@@ -112,7 +109,11 @@ def combine_masks(*masks: Array | None, dtype: Dtype = jnp.float32) -> Array | N
         return None
     ranks = tuple(mask.ndim for mask in present)
     if len(set(ranks)) > 1:
-        raise ValueError(_RANKS.format(ranks=ranks))
+        raise ValueError(
+            f"masks of {ranks} axes cannot be combined; a mask broadcasts to (*batch, "
+            "heads, q_length, kv_length), so give each all of these axes, with size 1 "
+            "where it does not vary"
+        )
     combined = present[0]
     if len(present) > 1:
         combined = as_bool(combined)

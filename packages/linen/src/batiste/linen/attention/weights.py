@@ -1,129 +1,43 @@
-"""Attention itself: mixing values by the similarity of queries and keys."""
+"""Attention itself: mixing values by the similarity of queries and keys.
+
+    attention(q, k, v) = softmax(q kᵀ / √depth + bias) v
+
+for each head, with -∞ for what the mask hides (Vaswani et al. 2017, arXiv:1706.03762).
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from batiste.core.errors import InvalidRngError
 
 from .. import ops
 from ..dtypes import promote_dtype
 from ..module.module import Module
-from ..types import Array, DotGeneral, Dtype, PrecisionLike
+from ..types import (
+    Array,
+    ArrayLike,
+    DotGeneral,
+    Dtype,
+    Einsum,
+    Key,
+    PrecisionLike,
+)
 from .masks import as_bool
 
 __all__ = ["dot_product_attention", "dot_product_attention_weights"]
 
-Einsum = Callable[..., Any]
-
-_SHAPES = (
-    "{problem}, but the shapes are {shapes}; attention takes a query of shape "
-    "(*batch, q_length, heads, depth), a key of shape (*batch, kv_length, heads, "
-    "depth) and a value of shape (*batch, kv_length, heads, v_depth)"
-)
-_NO_KEY = (
-    "attention with dropout_rate={rate} needs a PRNG key; pass dropout_rng=key, or "
-    "deterministic=True"
-)
-_BAD_RATE = (
-    "dropout_rate={rate} is not a probability; pass a number from 0 to 1, the "
-    "fraction of attention weights to drop"
-)
-_ONE_EINSUM = (
-    "qk_attn_weights_einsum and attn_weights_value_einsum must be specified together; "
-    "{missing} is None"
-)
-_EXCLUSIVE = (
-    "precision/einsum_dot_general and einsum are mutually exclusive; precision is "
-    "{precision} and einsum_dot_general is {dot_general}, so build them into the "
-    "einsum instead"
-)
-
-
-def _scores(
-    query: Array,
-    key: Array,
-    precision: PrecisionLike,
-    dot_general: DotGeneral | None,
-) -> Array:
-    """`einsum('...qhd,...khd->...hqk')`."""
-    n = query.ndim
-    batch = (*range(n - 3), n - 2)
-    dims = (((n - 1,), (n - 1,)), (batch, batch))
-    dtype = jnp.result_type(query, key)
-    if dot_general is not None:
-        return dot_general(query, key, dims, precision, preferred_element_type=dtype)
-    return ops.dot_general(query, key, dims, precision, dtype)
-
-
-def _mix(
-    weights: Array,
-    value: Array,
-    precision: PrecisionLike,
-    dot_general: DotGeneral | None,
-) -> Array:
-    """`einsum('...hqk,...khd->...qhd')`."""
-    n = value.ndim
-    # The value comes first, as in the einsum: the order decides on the last bit.
-    dims = (((n - 3,), (n - 1,)), ((*range(n - 3), n - 2), tuple(range(n - 2))))
-    dtype = jnp.result_type(value, weights)
-    if dot_general is None:
-        mixed = ops.dot_general(value, weights, dims, precision, dtype)
-    else:
-        mixed = dot_general(
-            value, weights, dims, precision, preferred_element_type=dtype
-        )
-    return ops.transpose(mixed, (*range(n - 3), n - 1, n - 3, n - 2))
-
-
-def _check_shapes(query: Array, key: Array, value: Array | None = None) -> None:
-    q, k = np.shape(query), np.shape(key)
-    v = None if value is None else np.shape(value)
-    problem = None
-    if len(q) < 3 or len(k) != len(q) or (v is not None and len(v) != len(q)):
-        problem = "q, k, v must have same rank, at least 3"
-    elif q[:-3] != k[:-3] or (v is not None and v[:-3] != k[:-3]):
-        problem = "q, k, v batch dims must match"
-    elif q[-2] != k[-2] or (v is not None and v[-2] != k[-2]):
-        problem = "q, k, v num_heads must match"
-    elif q[-1] != k[-1]:
-        problem = "q, k depths must match"
-    elif v is not None and v[-3] != k[-3]:
-        problem = "k, v lengths must match"
-    if problem is not None:
-        shapes = f"{q} (query), {k} (key)" + ("" if v is None else f", {v} (value)")
-        raise ValueError(_SHAPES.format(problem=problem, shapes=shapes))
-
-
-def _drop(
-    weights: Array, rate: float, rng: Any, broadcast: bool, dtype: Dtype
-) -> Array:
-    if not 0.0 < rate <= 1.0:
-        raise ValueError(_BAD_RATE.format(rate=rate))
-    if rng is None:
-        raise InvalidRngError(_NO_KEY.format(rate=rate))
-    shape = weights.shape
-    if broadcast:
-        shape = (1,) * (weights.ndim - 2) + shape[-2:]
-    keep_prob = 1.0 - rate
-    keep = jax.random.bernoulli(rng, keep_prob, shape).astype(dtype)
-    # At rate 1 nothing is kept, and there is nothing to scale up.
-    return weights * (keep / jnp.asarray(keep_prob, dtype) if keep_prob else keep)
-
 
 def dot_product_attention_weights(
-    query: Array,
-    key: Array,
-    bias: Array | None = None,
-    mask: Array | None = None,
+    query: ArrayLike,
+    key: ArrayLike,
+    bias: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
     broadcast_dropout: bool = True,
-    dropout_rng: Any = None,
+    dropout_rng: Key | None = None,
     dropout_rate: float = 0.0,
     deterministic: bool = False,
     dtype: Dtype | None = None,
@@ -169,45 +83,44 @@ def dot_product_attention_weights(
     >>> dot_product_attention_weights(x, x).shape
     (2, 3, 5, 5)
     """
-    query, key = promote_dtype(query, key, dtype=dtype)
-    dtype = query.dtype
-    _check_shapes(query, key)
+    # [batch..., q, heads, depth] and [batch..., kv, heads, depth]
+    q, k = promote_dtype(query, key, dtype=dtype)
+    working = q.dtype
+    _check_shapes(q, k)
     if einsum is not None and (precision, einsum_dot_general) != (None, None):
         raise ValueError(
-            _EXCLUSIVE.format(precision=precision, dot_general=einsum_dot_general)
+            "an einsum of one's own leaves no product to hand precision="
+            f"{precision} and einsum_dot_general={einsum_dot_general} to; build them "
+            "into the einsum instead"
         )
 
-    query = ops.div_const(query, math.sqrt(query.shape[-1]))
+    q = ops.div_const(q, math.sqrt(q.shape[-1]))
+    # [batch..., heads, q, kv], and so from here on
     if einsum is not None:
-        weights = einsum("...qhd,...khd->...hqk", query, key)
+        scores = einsum("...qhd,...khd->...hqk", q, k)
     else:
-        weights = _scores(query, key, precision, einsum_dot_general)
+        scores = _scores(q, k, precision, einsum_dot_general)
     if bias is not None:
-        weights = weights + bias
+        scores = scores + bias
     if mask is not None:
-        # The least value of the computation's dtype, whatever the bias made of it.
-        weights = ops.where(as_bool(mask), weights, float(jnp.finfo(dtype).min))
-    if force_fp32_for_softmax and dtype != jnp.float32:
-        weights = jax.nn.softmax(weights.astype(jnp.float32))
-    else:
-        weights = jax.nn.softmax(weights)
-        if weights.dtype != dtype:
-            weights = weights.astype(dtype)
+        # The least number of the computation's dtype, whatever the bias made of it.
+        scores = ops.where(as_bool(mask), scores, float(jnp.finfo(working).min))
+    weights = _softmax(scores, working, force_fp32_for_softmax)
     if module is not None:
         module.sow("intermediates", "attention_weights", weights)
     if not deterministic and dropout_rate != 0.0:
-        weights = _drop(weights, dropout_rate, dropout_rng, broadcast_dropout, dtype)
+        weights = _drop(weights, dropout_rate, dropout_rng, broadcast_dropout, working)
     return weights
 
 
 def dot_product_attention(
-    query: Array,
-    key: Array,
-    value: Array,
-    bias: Array | None = None,
-    mask: Array | None = None,
+    query: ArrayLike,
+    key: ArrayLike,
+    value: ArrayLike,
+    bias: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
     broadcast_dropout: bool = True,
-    dropout_rng: Any = None,
+    dropout_rng: Key | None = None,
     dropout_rate: float = 0.0,
     deterministic: bool = False,
     dtype: Dtype | None = None,
@@ -252,35 +165,125 @@ def dot_product_attention(
         `einsum_dot_general`.
       InvalidRngError: weights are to be dropped and there is no `dropout_rng`.
 
-    Vaswani et al., 2017, https://arxiv.org/abs/1706.03762.
+    Vaswani et al. 2017, arXiv:1706.03762.
 
     >>> query, memory = jnp.ones((2, 5, 3, 4)), jnp.ones((2, 7, 3, 4))
     >>> dot_product_attention(query, memory, memory).shape
     (2, 5, 3, 4)
     """
-    query, key, value = promote_dtype(query, key, value, dtype=dtype)
-    _check_shapes(query, key, value)
+    # [batch..., q, heads, depth], and twice [batch..., kv, heads, depth]
+    q, k, v = promote_dtype(query, key, value, dtype=dtype)
+    _check_shapes(q, k, v)
     if (qk_attn_weights_einsum is None) != (attn_weights_value_einsum is None):
         missing = "qk_attn_weights_einsum"
         if qk_attn_weights_einsum is not None:
             missing = "attn_weights_value_einsum"
-        raise ValueError(_ONE_EINSUM.format(missing=missing))
+        raise ValueError(
+            "of the two einsums of attention, of queries with keys and of weights with "
+            f"values, one was given and {missing} was not; pass both or neither"
+        )
+    # [batch..., heads, q, kv]
     weights = dot_product_attention_weights(
-        query,
-        key,
+        q,
+        k,
         bias,
         mask,
         broadcast_dropout,
         dropout_rng,
         dropout_rate,
         deterministic,
-        query.dtype,
+        q.dtype,
         precision,
         module,
         force_fp32_for_softmax,
         einsum_dot_general,
         qk_attn_weights_einsum,
     )
+    # [batch..., q, heads, depth]
     if attn_weights_value_einsum is not None:
-        return attn_weights_value_einsum("...hqk,...khd->...qhd", weights, value)
-    return _mix(weights, value, precision, einsum_dot_general)
+        return attn_weights_value_einsum("...hqk,...khd->...qhd", weights, v)
+    return _mix(weights, v, precision, einsum_dot_general)
+
+
+def _scores(
+    q: Array, k: Array, precision: PrecisionLike, dot_general: DotGeneral | None
+) -> Array:
+    """Returns `einsum('...qhd,...khd->...hqk')`."""
+    n = q.ndim
+    batch_and_heads = (*range(n - 3), n - 2)
+    dims = (((n - 1,), (n - 1,)), (batch_and_heads, batch_and_heads))
+    dtype = jnp.result_type(q, k)
+    if dot_general is not None:
+        return dot_general(q, k, dims, precision, preferred_element_type=dtype)
+    return ops.dot_general(q, k, dims, precision, dtype)
+
+
+def _softmax(scores: Array, dtype: Dtype, force_float32: bool) -> Array:
+    """Returns the softmax over the keys, in `dtype` or, if forced, in float32."""
+    if force_float32 and dtype != jnp.float32:
+        return jax.nn.softmax(scores.astype(jnp.float32))
+    weights = jax.nn.softmax(scores)
+    return weights if weights.dtype == dtype else weights.astype(dtype)
+
+
+def _drop(
+    weights: Array, rate: float, rng: Key | None, broadcast: bool, dtype: Dtype
+) -> Array:
+    """Sets weights to zero with probability `rate`, and scales up the rest."""
+    if not 0.0 < rate <= 1.0:
+        raise ValueError(
+            f"dropout_rate={rate} is not a probability; pass a number from 0 to 1, the "
+            "fraction of attention weights to drop"
+        )
+    if rng is None:
+        raise InvalidRngError(
+            f"attention with dropout_rate={rate} needs a PRNG key; pass "
+            "dropout_rng=key, or deterministic=True"
+        )
+    shape = weights.shape
+    if broadcast:
+        shape = (1,) * (weights.ndim - 2) + shape[-2:]
+    keep_prob = 1.0 - rate
+    keep = jax.random.bernoulli(rng, keep_prob, shape).astype(dtype)
+    # At rate 1 nothing is kept, and there is nothing to scale up.
+    return weights * (keep / jnp.asarray(keep_prob, dtype) if keep_prob else keep)
+
+
+def _mix(
+    weights: Array, v: Array, precision: PrecisionLike, dot_general: DotGeneral | None
+) -> Array:
+    """Returns `einsum('...hqk,...khd->...qhd')`."""
+    n = v.ndim
+    batch = tuple(range(n - 3))
+    # The value comes first, as in the einsum: the order decides on the last bit.
+    dims = (((n - 3,), (n - 1,)), ((*batch, n - 2), (*batch, n - 3)))
+    dtype = jnp.result_type(v, weights)
+    if dot_general is not None:
+        mixed = dot_general(v, weights, dims, precision, preferred_element_type=dtype)
+    else:
+        mixed = ops.dot_general(v, weights, dims, precision, dtype)
+    # [batch..., heads, depth, q] to [batch..., q, heads, depth]
+    return ops.transpose(mixed, (*batch, n - 1, n - 3, n - 2))
+
+
+def _check_shapes(query: Array, key: Array, value: Array | None = None) -> None:
+    q, k = query.shape, key.shape
+    v = None if value is None else value.shape
+    problem = None
+    if len(q) < 3 or len(k) != len(q) or (v is not None and len(v) != len(q)):
+        problem = "attention needs arrays with equally many axes, at least 3"
+    elif q[:-3] != k[:-3] or (v is not None and v[:-3] != k[:-3]):
+        problem = "the arrays that attention is given have different batch axes"
+    elif q[-2] != k[-2] or (v is not None and v[-2] != k[-2]):
+        problem = "the arrays that attention is given have different numbers of heads"
+    elif q[-1] != k[-1]:
+        problem = "the query and the key of an attention differ in their depth"
+    elif v is not None and v[-3] != k[-3]:
+        problem = "the key and the value of an attention differ in their length"
+    if problem is not None:
+        shapes = f"{q} (query), {k} (key)" + ("" if v is None else f", {v} (value)")
+        raise ValueError(
+            f"{problem}: the shapes are {shapes}; pass a query of shape (*batch, "
+            "q_length, heads, depth), a key of shape (*batch, kv_length, heads, depth) "
+            "and a value of shape (*batch, kv_length, heads, v_depth)"
+        )

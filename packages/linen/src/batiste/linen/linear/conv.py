@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from jax import lax
 from jax import numpy as jnp
@@ -17,6 +16,7 @@ from ..module.methods import compact
 from ..module.module import Module
 from ..types import (
     Array,
+    ArrayLike,
     ConvGeneralDilated,
     Dtype,
     Initializer,
@@ -25,9 +25,9 @@ from ..types import (
     PromoteDtypeFn,
 )
 from .conv_shapes import (
-    canonicalize_padding,
+    Window,
     check_mask,
-    check_padding_name,
+    named_padding,
     one_batch_axis,
     output_positions,
     per_dimension,
@@ -40,29 +40,11 @@ __all__ = [
     "ConvLocal",
 ]
 
-
-_GROUPS = (
-    "{module}: feature_group_count={groups} must divide the number of {side} features, "
-    "{features}"
-)
-_CAUSAL = (
-    "{module}: Causal padding is only implemented for 1D convolutions, got kernel_size "
-    "{kernel_size}; pad the input yourself and use padding='VALID'"
-)
-_CONV_PADDINGS = ("SAME", "SAME_LOWER", "VALID", "CIRCULAR", "REFLECT", "CAUSAL")
-
-
-def _channels_last(ndim: int) -> lax.ConvDimensionNumbers:
-    spatial = tuple(range(1, ndim - 1))
-    return lax.ConvDimensionNumbers(
-        lhs_spec=(0, ndim - 1, *spatial),
-        rhs_spec=(ndim - 1, ndim - 2, *(d - 1 for d in spatial)),
-        out_spec=(0, ndim - 1, *spatial),
-    )
+Sides = str | tuple[tuple[int, int], ...]
 
 
 class _Conv(Module):
-    """What Conv and ConvLocal have in common."""
+    """What Conv and ConvLocal have in common; the fields are described there."""
 
     features: int
     kernel_size: int | Sequence[int]
@@ -72,7 +54,7 @@ class _Conv(Module):
     kernel_dilation: None | int | Sequence[int] = 1
     feature_group_count: int = 1
     use_bias: bool = True
-    mask: Array | None = None
+    mask: ArrayLike | None = None
     dtype: Dtype | None = None
     param_dtype: Dtype = jnp.float32
     precision: PrecisionLike = None
@@ -80,7 +62,7 @@ class _Conv(Module):
     bias_init: Initializer = initializers.zeros_init()
     promote_dtype: PromoteDtypeFn = promote_dtype
     conv_general_dilated: ConvGeneralDilated | None = None
-    conv_general_dilated_cls: Any = None
+    conv_general_dilated_cls: Callable[[], ConvGeneralDilated] | None = None
 
     @property
     def shared_weights(self) -> bool:
@@ -92,56 +74,36 @@ class _Conv(Module):
         """Convolves `inputs` with the kernel.
 
         Args:
-          inputs: an array of shape (*batch, *spatial, features). Any number of batch
-            axes is taken as one for the convolution, and none as a batch of one; the
-            result has the batch axes of `inputs`.
+          inputs: an array of shape (*batch, *spatial, in_features). Any number of
+            batch axes is taken as one for the convolution, and none as a batch of one.
+
+        Returns:
+          An array of shape (*batch, *out_spatial, features).
 
         Raises:
           ValueError: the input has too few axes, the groups do not divide the
             features, the mask has another shape than the kernel, or the padding,
             strides or dilations do not fit the kernel size.
         """
-        kernel_size = spatial_sizes(self.kernel_size)
-        strides = per_dimension(self, "strides", self.strides, kernel_size)
-        input_dilation = per_dimension(
-            self, "input_dilation", self.input_dilation, kernel_size
-        )
-        kernel_dilation = per_dimension(
-            self, "kernel_dilation", self.kernel_dilation, kernel_size
-        )
-        if not hasattr(inputs, "shape"):
-            inputs = jnp.asarray(inputs)
-        inputs, batch_shape = one_batch_axis(self, inputs, kernel_size)
-        inputs, padding = self._pad(
-            inputs, kernel_size, input_dilation, kernel_dilation
-        )
-        numbers_ = _channels_last(inputs.ndim)
-        in_features = inputs.shape[-1]
-        self._check_groups(in_features)
+        window = _window(self)
+        x = inputs if hasattr(inputs, "shape") else jnp.asarray(inputs)
+        x, batch_shape = one_batch_axis(self, x, window.kernel_size)
+        x, padding = _pad(self, x, window)
+        _check_groups(self, x.shape[-1])
         conv = self.conv_general_dilated
         if self.conv_general_dilated_cls is not None:
             conv = self.conv_general_dilated_cls()
 
-        if self.shared_weights:
-            kernel_shape = (
-                *kernel_size,
-                in_features // self.feature_group_count,
-                self.features,
-            )
-            bias_shape = (self.features,)
-        else:
-            positions = output_positions(
-                inputs.shape[1:-1],
-                kernel_size,
-                strides,
-                padding,
-                input_dilation,
-                kernel_dilation,
-            )
-            window = math.prod(kernel_size) * in_features // self.feature_group_count
-            kernel_shape = (*positions, window, self.features)
+        # (*kernel_size, features of a group, features), or without `shared_weights`
+        # (*positions, elements under the window, features).
+        in_features = x.shape[-1] // self.feature_group_count
+        kernel_shape = (*window.kernel_size, in_features, self.features)
+        bias_shape = (self.features,)
+        if not self.shared_weights:
+            positions = output_positions(x.shape[1:-1], window, padding)
+            elements = math.prod(window.kernel_size) * in_features
+            kernel_shape = (*positions, elements, self.features)
             bias_shape = (*positions, self.features)
-
         check_mask(self, self.mask, kernel_shape)
         kernel = self.param("kernel", self.kernel_init, kernel_shape, self.param_dtype)
         if self.mask is not None:
@@ -149,102 +111,27 @@ class _Conv(Module):
         bias = None
         if self.use_bias:
             bias = self.param("bias", self.bias_init, bias_shape, self.param_dtype)
-        inputs, kernel, bias = self.promote_dtype(
-            inputs, kernel, bias, dtype=self.dtype
-        )
+        x, kernel, bias = self.promote_dtype(x, kernel, bias, dtype=self.dtype)
 
         if not self.shared_weights:
-            # `lax` has no groups here: each is a convolution of its own.
-            groups = self.feature_group_count
-            parts = [
-                lax.conv_general_dilated_local(
-                    part,
-                    part_kernel,
-                    strides,
-                    padding,
-                    kernel_size,
-                    lhs_dilation=input_dilation,
-                    rhs_dilation=kernel_dilation,
-                    dimension_numbers=numbers_,
-                    precision=self.precision,
-                )
-                for part, part_kernel in zip(
-                    jnp.split(inputs, groups, -1) if groups > 1 else [inputs],
-                    jnp.split(kernel, groups, -1) if groups > 1 else [kernel],
-                    strict=True,
-                )
-            ]
-            y = parts[0] if groups == 1 else lax.concatenate(parts, inputs.ndim - 1)
+            y = _convolve_locally(self, x, kernel, window, padding)
         elif conv is not None:
-            y = conv(
-                inputs,
-                kernel,
-                strides,
-                padding,
-                lhs_dilation=input_dilation,
-                rhs_dilation=kernel_dilation,
-                dimension_numbers=numbers_,
-                feature_group_count=self.feature_group_count,
-                precision=self.precision,
-            )
+            y = _convolve_with(conv, self, x, kernel, window, padding)
         else:
             y = ops.conv_general_dilated(
-                inputs,
+                x,
                 kernel,
-                strides,
-                padding if isinstance(padding, str) else tuple(padding),
-                input_dilation,
-                kernel_dilation,
-                numbers_,
+                window.strides,
+                padding,
+                window.input_dilation,
+                window.kernel_dilation,
+                _channels_last(x.ndim),
                 self.feature_group_count,
                 self.precision,
             )
         if bias is not None:
             y = ops.add(y, bias)
         return restore_batch(y, batch_shape)
-
-    def _check_groups(self, in_features: int) -> None:
-        groups = self.feature_group_count
-        for side, features in (("input", in_features), ("output", self.features)):
-            if groups < 1 or features % groups:
-                raise ValueError(
-                    _GROUPS.format(
-                        module=located(self),
-                        groups=groups,
-                        side=side,
-                        features=features,
-                    )
-                )
-
-    def _pad(
-        self,
-        inputs: Array,
-        kernel_size: tuple[int, ...],
-        input_dilation: tuple[int, ...],
-        kernel_dilation: tuple[int, ...],
-    ) -> tuple[Array, Any]:
-        """Applies the paddings that `lax` has no name for.
-
-        Returns the input, perhaps padded, and the padding that is left to do.
-        """
-        padding = canonicalize_padding(self.padding, len(kernel_size))
-        check_padding_name(self, padding, _CONV_PADDINGS)
-        if padding in ("CIRCULAR", "REFLECT"):
-            sides = [(0, 0)]
-            for size, dilation in zip(kernel_size, kernel_dilation, strict=True):
-                extent = (size - 1) * dilation
-                sides.append((extent // 2, extent - extent // 2))
-            sides.append((0, 0))
-            mode = "wrap" if padding == "CIRCULAR" else "reflect"
-            return jnp.pad(inputs, sides, mode=mode), "VALID"
-        if padding == "CAUSAL":
-            if len(kernel_size) != 1:
-                raise ValueError(
-                    _CAUSAL.format(module=located(self), kernel_size=kernel_size)
-                )
-            left = kernel_dilation[0] * (kernel_size[0] - 1) * input_dilation[0]
-            return inputs, [(left, 0)]
-        return inputs, padding
 
 
 class Conv(_Conv):
@@ -308,3 +195,103 @@ class ConvLocal(_Conv):
     def shared_weights(self) -> bool:
         """Whether one kernel serves all positions."""
         return False
+
+
+def _window(layer: _Conv) -> Window:
+    size = spatial_sizes(layer.kernel_size)
+    return Window(
+        size,
+        per_dimension(layer, "strides", layer.strides, size),
+        per_dimension(layer, "input_dilation", layer.input_dilation, size),
+        per_dimension(layer, "kernel_dilation", layer.kernel_dilation, size),
+    )
+
+
+def _pad(layer: _Conv, x: Array, window: Window) -> tuple[Array, Sides]:
+    """Applies the paddings that `lax` has no name for.
+
+    Returns:
+      The input, perhaps padded, and the padding that is left to do.
+    """
+    names = ("SAME", "SAME_LOWER", "VALID", "CIRCULAR", "REFLECT", "CAUSAL")
+    padding = named_padding(layer, layer.padding, len(window.kernel_size), names)
+    if padding in ("CIRCULAR", "REFLECT"):
+        added = [extent - 1 for extent in window.extents]
+        sides = [(0, 0), *((n // 2, n - n // 2) for n in added), (0, 0)]
+        mode = "wrap" if padding == "CIRCULAR" else "reflect"
+        return jnp.pad(x, sides, mode=mode), "VALID"
+    if padding == "CAUSAL":
+        if len(window.kernel_size) != 1:
+            raise ValueError(
+                f"{located(layer)}: padding='CAUSAL' needs one spatial dimension, in "
+                f"which there is a before, but kernel_size is {window.kernel_size}; "
+                "pad the input yourself and use padding='VALID'"
+            )
+        left = (window.extents[0] - 1) * window.input_dilation[0]
+        return x, ((left, 0),)
+    return x, padding
+
+
+def _check_groups(layer: _Conv, in_features: int) -> None:
+    groups = layer.feature_group_count
+    for side, features in (("input", in_features), ("output", layer.features)):
+        if groups < 1 or features % groups:
+            raise ValueError(
+                f"{located(layer)}: feature_group_count={groups} must divide the "
+                f"number of {side} features, {features}"
+            )
+
+
+def _channels_last(ndim: int) -> lax.ConvDimensionNumbers:
+    spatial = range(1, ndim - 1)
+    image = (0, ndim - 1, *spatial)
+    kernel = (ndim - 1, ndim - 2, *(axis - 1 for axis in spatial))
+    return lax.ConvDimensionNumbers(lhs_spec=image, rhs_spec=kernel, out_spec=image)
+
+
+def _convolve_with(
+    conv: ConvGeneralDilated,
+    layer: _Conv,
+    x: Array,
+    kernel: Array,
+    window: Window,
+    padding: Sides,
+) -> Array:
+    """Calls the function that the layer was given, as one calls that of `lax`."""
+    return conv(
+        x,
+        kernel,
+        window.strides,
+        padding if isinstance(padding, str) else list(padding),
+        lhs_dilation=window.input_dilation,
+        rhs_dilation=window.kernel_dilation,
+        dimension_numbers=_channels_last(x.ndim),
+        feature_group_count=layer.feature_group_count,
+        precision=layer.precision,
+    )
+
+
+def _convolve_locally(
+    layer: _Conv, x: Array, kernel: Array, window: Window, padding: Sides
+) -> Array:
+    # `lax` has no groups here: each is a convolution of its own.
+    groups = layer.feature_group_count
+    parts = [
+        lax.conv_general_dilated_local(
+            part,
+            part_kernel,
+            window.strides,
+            padding,
+            window.kernel_size,
+            lhs_dilation=window.input_dilation,
+            rhs_dilation=window.kernel_dilation,
+            dimension_numbers=_channels_last(x.ndim),
+            precision=layer.precision,
+        )
+        for part, part_kernel in zip(
+            jnp.split(x, groups, -1) if groups > 1 else [x],
+            jnp.split(kernel, groups, -1) if groups > 1 else [kernel],
+            strict=True,
+        )
+    ]
+    return parts[0] if groups == 1 else lax.concatenate(parts, x.ndim - 1)

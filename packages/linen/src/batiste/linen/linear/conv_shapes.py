@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Sequence
-from typing import Any
+from numbers import Integral
+from typing import NamedTuple
 
 import numpy as np
 from jax import lax
@@ -13,12 +13,13 @@ from jax import lax
 from .. import ops
 from ..module.located import located
 from ..module.module import Module
-from ..types import Array, PaddingLike
+from ..types import Array, ArrayLike, Padding, PaddingLike
 
 __all__ = [
+    "Window",
     "canonicalize_padding",
     "check_mask",
-    "check_padding_name",
+    "named_padding",
     "one_batch_axis",
     "output_positions",
     "per_dimension",
@@ -26,26 +27,34 @@ __all__ = [
     "spatial_sizes",
 ]
 
-_PADDING = (
-    "Invalid padding format: {padding!r}, should be str, int, or a sequence of len "
-    "{rank} where each element is an int or pair of ints."
-)
-_PADDING_NAME = (
-    "{module}: unknown padding {padding!r}; use one of {known}, an int, or a sequence "
-    "of ints or (low, high) pairs, one for each spatial dimension"
-)
-_RANK = (
-    "{module}: kernel_size {kernel_size} needs an input of shape (*batch, "
-    "*{n}_spatial_dims, features), at least {least} axes, got shape {shape}"
-)
-_LENGTH = (
-    "{module}: {field}={value} must be an int or have one entry for each of the {rank} "
-    "dimensions of kernel_size {kernel_size}"
-)
-_MASK = (
-    "{module}: Mask needs to have the same shape as weights. "
-    "Shapes are: {mask}, {kernel}"
-)
+
+class Window(NamedTuple):
+    """How a kernel lies on the spatial axes: a number for each of them.
+
+    Attributes:
+      kernel_size: how many elements the kernel has.
+      strides: the steps between its positions.
+      input_dilation: the spacing of the input's elements.
+      kernel_dilation: the spacing of the kernel's elements.
+
+    >>> Window((3, 5), (1, 2), (1, 1), (2, 1)).extents
+    (5, 5)
+    """
+
+    kernel_size: tuple[int, ...]
+    strides: tuple[int, ...]
+    input_dilation: tuple[int, ...]
+    kernel_dilation: tuple[int, ...]
+
+    @property
+    def extents(self) -> tuple[int, ...]:
+        """How far the kernel reaches, the gaps between its elements included."""
+        return tuple(
+            (size - 1) * spacing + 1
+            for size, spacing in zip(
+                self.kernel_size, self.kernel_dilation, strict=True
+            )
+        )
 
 
 def canonicalize_padding(
@@ -57,6 +66,9 @@ def canonicalize_padding(
       padding: a name, which is returned in capitals; one int, for both sides of every
         dimension; or for each dimension an int or a pair.
       rank: the number of spatial dimensions.
+
+    Returns:
+      A name, or a list of `rank` pairs of ints.
 
     Raises:
       ValueError: `padding` is none of these, or of another length.
@@ -71,120 +83,152 @@ def canonicalize_padding(
     if isinstance(padding, str):
         # lax takes names in small letters too.
         return padding.upper()
-    if isinstance(padding, numbers.Integral):
+    if isinstance(padding, Integral):
         return [(int(padding), int(padding))] * rank
-    pairs = []
-    if isinstance(padding, Sequence) and len(padding) == rank:
-        for entry in padding:
-            if isinstance(entry, numbers.Integral):
-                pairs.append((int(entry), int(entry)))
-            elif (
-                isinstance(entry, Sequence)
-                and len(entry) == 2
-                and all(isinstance(side, numbers.Integral) for side in entry)
-            ):
-                pairs.append((int(entry[0]), int(entry[1])))
-        if len(pairs) == rank:
-            return pairs
-    raise ValueError(_PADDING.format(padding=padding, rank=rank))
+    entries = padding if isinstance(padding, Sequence) else ()
+    pairs = [pair for entry in entries if (pair := _both_sides(entry)) is not None]
+    if not isinstance(padding, Sequence) or not len(pairs) == len(padding) == rank:
+        raise ValueError(
+            f"padding {padding!r} does not say how much to add to {rank} spatial "
+            "dimensions; give a name such as 'SAME', an int for all of them, or a "
+            "sequence with an int or a (low, high) pair for each"
+        )
+    return pairs
+
+
+def _both_sides(entry: object) -> tuple[int, int] | None:
+    """Returns `(low, high)` of an int or a pair of ints; None of anything else."""
+    if isinstance(entry, Integral):
+        return int(entry), int(entry)
+    if isinstance(entry, Sequence) and len(entry) == 2:
+        low, high = entry
+        if isinstance(low, Integral) and isinstance(high, Integral):
+            return int(low), int(high)
+    return None
+
+
+def named_padding(
+    layer: Module, padding: PaddingLike, rank: int, names: tuple[str, ...]
+) -> str | tuple[tuple[int, int], ...]:
+    """Returns the padding of a layer, as one of `names` or as `rank` pairs.
+
+    Raises:
+      ValueError: it has another name, or does not fit the number of dimensions.
+    """
+    sides = canonicalize_padding(padding, rank)
+    if not isinstance(sides, str):
+        return tuple(sides)
+    if sides not in names:
+        raise ValueError(
+            f"{located(layer)}: unknown padding {sides!r}; use one of "
+            f"{', '.join(names)}, an int, or a sequence of ints or (low, high) pairs, "
+            "one for each spatial dimension"
+        )
+    return sides
 
 
 def spatial_sizes(value: int | Sequence[int]) -> tuple[int, ...]:
+    """Returns the kernel's size in each dimension; an int is one dimension's.
+
+    >>> spatial_sizes(3), spatial_sizes([3, 5])
+    ((3,), (3, 5))
+    """
     if isinstance(value, int):
         return (value,)
-    return tuple(int(k) for k in value)
+    return tuple(int(size) for size in value)
 
 
 def per_dimension(
-    module: Module,
+    layer: Module,
     field: str,
     value: int | Sequence[int] | None,
     kernel_size: tuple[int, ...],
 ) -> tuple[int, ...]:
+    """Returns a field's number for each spatial dimension: 1 if it is None.
+
+    Raises:
+      ValueError: the field holds more or fewer numbers.
+    """
     rank = len(kernel_size)
     if value is None:
         return (1,) * rank
     if isinstance(value, int):
         return (value,) * rank
-    value = tuple(int(v) for v in value)
-    if len(value) != rank:
+    numbers = tuple(int(number) for number in value)
+    if len(numbers) != rank:
         raise ValueError(
-            _LENGTH.format(
-                module=located(module),
-                field=field,
-                value=value,
-                rank=rank,
-                kernel_size=kernel_size,
-            )
+            f"{located(layer)}: {field}={numbers} must be an int or have one entry for "
+            f"each of the {rank} dimensions of kernel_size {kernel_size}"
         )
-    return value
+    return numbers
 
 
-def one_batch_axis(module: Module, inputs: Array, kernel_size: tuple[int, ...]):
-    """`inputs` with all its batch axes made one, and the shape of those axes."""
-    shape = inputs.shape
-    n_batch = len(shape) - len(kernel_size) - 1
+def one_batch_axis(
+    layer: Module, x: Array, kernel_size: tuple[int, ...]
+) -> tuple[Array, tuple[int, ...]]:
+    """Makes one axis of any number of batch axes.
+
+    Args:
+      layer: the layer, for the message.
+      x: an array of shape (*batch, *spatial, features).
+      kernel_size: a number for each spatial dimension.
+
+    Returns:
+      An array of shape (prod(batch), *spatial, features), and the shape `batch`.
+
+    Raises:
+      ValueError: `x` has fewer axes than the spatial ones and the features.
+    """
+    rank = len(kernel_size)
+    n_batch = len(x.shape) - rank - 1
     if n_batch < 0:
         raise ValueError(
-            _RANK.format(
-                module=located(module),
-                kernel_size=kernel_size,
-                n=len(kernel_size),
-                least=len(kernel_size) + 1,
-                shape=shape,
-            )
+            f"{located(layer)}: kernel_size {kernel_size} needs an input of shape "
+            f"(*batch, *{rank}_spatial_dims, features), at least {rank + 1} axes, got "
+            f"shape {x.shape}"
         )
-    batch_shape = shape[:n_batch]
+    batch_shape = x.shape[:n_batch]
     if n_batch != 1:
-        inputs = ops.reshape(inputs, (math.prod(batch_shape), *shape[n_batch:]))
-    return inputs, batch_shape
+        x = ops.reshape(x, (math.prod(batch_shape), *x.shape[n_batch:]))
+    return x, batch_shape
 
 
 def restore_batch(y: Array, batch_shape: tuple[int, ...]) -> Array:
+    """Undoes `one_batch_axis`: returns `y` with its first axis as `batch_shape`."""
     if len(batch_shape) == 1:
         return y
     return ops.reshape(y, (*batch_shape, *y.shape[1:]))
 
 
-def check_mask(module: Module, mask: Any, kernel_shape: tuple[int, ...]) -> None:
+def check_mask(
+    layer: Module, mask: ArrayLike | None, kernel_shape: tuple[int, ...]
+) -> None:
+    """Raises ValueError if there is a mask, and not of the kernel's shape."""
     if mask is not None and np.shape(mask) != kernel_shape:
         raise ValueError(
-            _MASK.format(
-                module=located(module), mask=np.shape(mask), kernel=kernel_shape
-            )
-        )
-
-
-def check_padding_name(module: Module, padding: Any, known: tuple[str, ...]) -> None:
-    if isinstance(padding, str) and padding not in known:
-        raise ValueError(
-            _PADDING_NAME.format(
-                module=located(module), padding=padding, known=", ".join(known)
-            )
+            f"{located(layer)}: the mask of shape {np.shape(mask)} cannot be laid over "
+            f"the kernel of shape {kernel_shape}; give it that shape"
         )
 
 
 def output_positions(
-    spatial: tuple[int, ...],
-    kernel_size: tuple[int, ...],
-    strides: tuple[int, ...],
-    padding: Any,
-    input_dilation: tuple[int, ...],
-    kernel_dilation: tuple[int, ...],
+    spatial: tuple[int, ...], window: Window, padding: Padding
 ) -> tuple[int, ...]:
-    """The spatial shape of the output of a convolution."""
-    extents = [
-        (n - 1) * d + 1 if n else 0
-        for n, d in zip(spatial, input_dilation, strict=True)
-    ]
-    windows = [
-        (k - 1) * d + 1 for k, d in zip(kernel_size, kernel_dilation, strict=True)
+    """Returns how many positions the kernel takes along each spatial axis.
+
+    >>> window = Window((3,), (2,), (1,), (1,))
+    >>> output_positions((7,), window, "VALID"), output_positions((7,), window, "SAME")
+    ((3,), (4,))
+    """
+    dilated = [
+        (size - 1) * spacing + 1 if size else 0
+        for size, spacing in zip(spatial, window.input_dilation, strict=True)
     ]
     if isinstance(padding, str):
-        padding = lax.padtype_to_pads(extents, windows, strides, padding)
+        padding = lax.padtype_to_pads(dilated, window.extents, window.strides, padding)
     return tuple(
-        max(0, int(extent + sum(sides) - window) // stride + 1)
-        for extent, sides, window, stride in zip(
-            extents, padding, windows, strides, strict=True
+        max(0, int(size + low + high - extent) // stride + 1)
+        for size, (low, high), extent, stride in zip(
+            dilated, padding, window.extents, window.strides, strict=True
         )
     )

@@ -14,6 +14,7 @@ from ..module.methods import compact
 from ..module.module import Module
 from ..types import (
     Array,
+    ArrayLike,
     Dtype,
     Initializer,
     PaddingLike,
@@ -21,9 +22,8 @@ from ..types import (
     PromoteDtypeFn,
 )
 from .conv_shapes import (
-    canonicalize_padding,
     check_mask,
-    check_padding_name,
+    named_padding,
     one_batch_axis,
     per_dimension,
     restore_batch,
@@ -31,30 +31,6 @@ from .conv_shapes import (
 )
 
 __all__ = ["ConvTranspose"]
-
-_PADDINGS = ("SAME", "SAME_LOWER", "VALID", "CIRCULAR")
-
-
-def _fold_periods(y: Array, period: tuple[int, ...], transpose_kernel: bool) -> Array:
-    """Adds up what falls on the same position of a periodic output.
-
-    `y` is the full transposed convolution. Zeros complete it to whole periods, put
-    on both sides so that the kernel is centred on the position it starts from.
-    """
-    sides = [(0, 0, 0)]
-    for size, target in zip(y.shape[1:-1], period, strict=True):
-        missing = (target - size) % (2 * target) if target else 0
-        high = -(-missing // 2) if transpose_kernel else missing // 2
-        sides.append((missing - high, high, 0))
-    sides.append((0, 0, 0))
-    y = ops.pad(y, tuple(sides))
-    for axis, target in enumerate(period, start=1):
-        if not target:
-            return lax.full((y.shape[0], *period, y.shape[-1]), 0, y.dtype)
-        shape = y.shape
-        folds = (*shape[:axis], shape[axis] // target, target, *shape[axis + 1 :])
-        y = ops.reduce_sum(ops.reshape(y, folds), (axis,))
-    return y
 
 
 class ConvTranspose(Module):
@@ -98,7 +74,7 @@ class ConvTranspose(Module):
     padding: PaddingLike = "SAME"
     kernel_dilation: Sequence[int] | None = None
     use_bias: bool = True
-    mask: Array | None = None
+    mask: ArrayLike | None = None
     dtype: Dtype | None = None
     param_dtype: Dtype = jnp.float32
     precision: PrecisionLike = None
@@ -113,29 +89,26 @@ class ConvTranspose(Module):
         """Convolves `inputs` with the transposed kernel.
 
         Args:
-          inputs: an array of shape (*batch, *spatial, features), with any number of
-            batch axes, also none.
+          inputs: an array of shape (*batch, *spatial, in_features), with any number
+            of batch axes, also none.
+
+        Returns:
+          An array of shape (*batch, *out_spatial, features).
 
         Raises:
           ValueError: the input has too few axes, the mask has another shape than
             the kernel, or padding, strides or dilation do not fit the kernel size.
         """
-        kernel_size = spatial_sizes(self.kernel_size)
-        strides = per_dimension(self, "strides", self.strides, kernel_size)
-        kernel_dilation = per_dimension(
-            self, "kernel_dilation", self.kernel_dilation, kernel_size
-        )
-        if not hasattr(inputs, "shape"):
-            inputs = jnp.asarray(inputs)
-        inputs, batch_shape = one_batch_axis(self, inputs, kernel_size)
-        in_features = inputs.shape[-1]
-        if self.transpose_kernel:
-            kernel_shape = (*kernel_size, self.features, in_features)
-        else:
-            kernel_shape = (*kernel_size, in_features, self.features)
+        size = spatial_sizes(self.kernel_size)
+        strides = per_dimension(self, "strides", self.strides, size)
+        dilation = per_dimension(self, "kernel_dilation", self.kernel_dilation, size)
+        x = inputs if hasattr(inputs, "shape") else jnp.asarray(inputs)
+        x, batch_shape = one_batch_axis(self, x, size)
+        channels = (x.shape[-1], self.features)
+        kernel_shape = (*size, *(channels[::-1] if self.transpose_kernel else channels))
         check_mask(self, self.mask, kernel_shape)
-        padding = canonicalize_padding(self.padding, len(kernel_size))
-        check_padding_name(self, padding, _PADDINGS)
+        names = ("SAME", "SAME_LOWER", "VALID", "CIRCULAR")
+        padding = named_padding(self, self.padding, len(size), names)
 
         kernel = self.param("kernel", self.kernel_init, kernel_shape, self.param_dtype)
         if self.mask is not None:
@@ -145,27 +118,44 @@ class ConvTranspose(Module):
             bias = self.param(
                 "bias", self.bias_init, (self.features,), self.param_dtype
             )
-        inputs, kernel, bias = self.promote_dtype(
-            inputs, kernel, bias, dtype=self.dtype
-        )
-        circular = padding == "CIRCULAR"
-        if circular:
-            padding = "VALID"
+        x, kernel, bias = self.promote_dtype(x, kernel, bias, dtype=self.dtype)
+
         y = ops.conv_transpose(
-            inputs,
+            x,
             kernel,
             strides,
-            padding if isinstance(padding, str) else tuple(padding),
-            kernel_dilation,
+            "VALID" if padding == "CIRCULAR" else padding,
+            dilation,
             self.transpose_kernel,
             self.precision,
             self.preferred_element_type,
         )
-        if circular:
-            period = tuple(
-                n * s for n, s in zip(inputs.shape[1:-1], strides, strict=True)
-            )
+        if padding == "CIRCULAR":
+            spatial = x.shape[1:-1]
+            period = tuple(n * s for n, s in zip(spatial, strides, strict=True))
             y = _fold_periods(y, period, self.transpose_kernel)
         if bias is not None:
             y = ops.add(y, bias)
         return restore_batch(y, batch_shape)
+
+
+def _fold_periods(y: Array, period: tuple[int, ...], transpose_kernel: bool) -> Array:
+    """Adds up what falls on the same position of a periodic output.
+
+    `y` is the full transposed convolution. Zeros complete it to whole periods, put
+    on both sides so that the kernel is centred on the position it starts from.
+    """
+    sides = [(0, 0, 0)]
+    for size, target in zip(y.shape[1:-1], period, strict=True):
+        missing = (target - size) % (2 * target) if target else 0
+        high = -(-missing // 2) if transpose_kernel else missing // 2
+        sides.append((missing - high, high, 0))
+    sides.append((0, 0, 0))
+    y = ops.pad(y, tuple(sides))
+    for axis, target in enumerate(period, start=1):
+        if not target:
+            return lax.full((y.shape[0], *period, y.shape[-1]), 0, y.dtype)
+        shape = y.shape
+        folds = (*shape[:axis], shape[axis] // target, target, *shape[axis + 1 :])
+        y = ops.reduce_sum(ops.reshape(y, folds), (axis,))
+    return y

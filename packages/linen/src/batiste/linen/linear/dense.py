@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from jax import lax
 from jax import numpy as jnp
 
 from batiste.core import meta
@@ -21,9 +22,12 @@ from ..module.methods import compact
 from ..module.module import Module
 from ..types import (
     Array,
+    ArrayLike,
+    Axes,
     DotGeneral,
     Dtype,
     Initializer,
+    Key,
     PrecisionLike,
     PromoteDtypeFn,
     Shape,
@@ -33,49 +37,6 @@ __all__ = [
     "Dense",
     "DenseGeneral",
 ]
-
-
-_NO_AXES = (
-    "{module}: the input is a scalar, but a linear transformation needs an axis of "
-    "features; pass an array of shape (..., in_features)"
-)
-_BATCH_DIMS = (
-    "{module}: batch_dims {batch_dims} must be consecutive leading dimensions "
-    "starting from 0, such as (0,) or (0, 1); move the batch axes of the input to "
-    "the front"
-)
-_BAD_AXIS = (
-    "{module}: axis {axis} is out of range for an input of shape {shape}; give axes "
-    "between {low} and {high}"
-)
-_AXIS_TWICE = (
-    "{module}: axis={axis} and batch_dims={batch_dims} name an axis of the input of "
-    "shape {shape} more than once; an axis is either contracted or a batch axis"
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class _FlatInitializer:
-    """Draws a tensor as the matrix (or vector) that it stands for.
-
-    Fans are then counted over all the contracted axes.
-    """
-
-    init: Initializer
-    flat_shape: tuple[int, ...]
-
-    @property
-    def memo_key(self) -> tuple[Any, Any]:
-        """What the scope remembers the resulting shape by."""
-        return self.init, (_FlatInitializer, self.flat_shape)
-
-    def __call__(self, key: Any, shape: Shape, dtype: Dtype) -> Any:
-        value = self.init(key, self.flat_shape, dtype)
-        if isinstance(value, meta.AxisMetadata):
-            # Not by way of `unbox`, which lays the value out by the names of the axes
-            # that it does not have yet.
-            return jax.tree.map(lambda array: jnp.reshape(array, shape), value)
-        return jnp.reshape(value, shape)
 
 
 class Dense(Module):
@@ -116,38 +77,39 @@ class Dense(Module):
     bias_init: Initializer = initializers.zeros_init()
     promote_dtype: PromoteDtypeFn = promote_dtype
     dot_general: DotGeneral | None = None
-    dot_general_cls: Any = None
+    dot_general_cls: Callable[[], DotGeneral] | None = None
 
     @compact
-    def __call__(self, inputs: Array) -> Array:
+    def __call__(self, inputs: ArrayLike) -> Array:
         """Maps `inputs` of shape (..., in_features) to (..., features).
+
+        Args:
+          inputs: an array with at least one axis.
+
+        Returns:
+          An array of the axes of `inputs`, the last of size `features`.
 
         Raises:
           ValueError: `inputs` is a scalar.
           ScopeParamShapeError: the kernel that was passed is for another
             `in_features`.
         """
-        in_shape = np.shape(inputs)
-        if not in_shape:
-            raise ValueError(_NO_AXES.format(module=located(self)))
+        shape = np.shape(inputs)
+        if not shape:
+            raise ValueError(
+                f"{located(self)}: the input is a scalar, but a linear transformation "
+                "needs an axis of features; pass an array of shape (..., in_features)"
+            )
         kernel = self.param(
-            "kernel", self.kernel_init, (in_shape[-1], self.features), self.param_dtype
+            "kernel", self.kernel_init, (shape[-1], self.features), self.param_dtype
         )
         bias = None
         if self.use_bias:
             bias = self.param(
                 "bias", self.bias_init, (self.features,), self.param_dtype
             )
-        inputs, kernel, bias = self.promote_dtype(
-            inputs, kernel, bias, dtype=self.dtype
-        )
-        dims = (((len(in_shape) - 1,), (0,)), ((), ()))
-        if self.dot_general_cls is not None:
-            y = self.dot_general_cls()(inputs, kernel, dims, precision=self.precision)
-        elif self.dot_general is not None:
-            y = self.dot_general(inputs, kernel, dims, precision=self.precision)
-        else:
-            y = ops.dot_general(inputs, kernel, dims, self.precision)
+        x, kernel, bias = self.promote_dtype(inputs, kernel, bias, dtype=self.dtype)
+        y = _contract(self, x, kernel, (((len(shape) - 1,), (0,)), ((), ())))
         return y if bias is None else ops.add(y, bias)
 
 
@@ -187,7 +149,7 @@ class DenseGeneral(Module):
     """
 
     features: int | Sequence[int]
-    axis: int | Sequence[int] = -1
+    axis: Axes = -1
     batch_dims: Sequence[int] = ()
     use_bias: bool = True
     dtype: Dtype | None = None
@@ -197,84 +159,122 @@ class DenseGeneral(Module):
     precision: PrecisionLike = None
     promote_dtype: PromoteDtypeFn = promote_dtype
     dot_general: DotGeneral | None = None
-    dot_general_cls: Any = None
+    dot_general_cls: Callable[[], DotGeneral] | None = None
 
     @compact
-    def __call__(self, inputs: Array) -> Array:
+    def __call__(self, inputs: ArrayLike) -> Array:
         """Contracts `inputs` with the kernel; the new axes come last.
+
+        Args:
+          inputs: an array of shape (*batch, *axes), of any axes.
+
+        Returns:
+          An array of shape (*batch, *rest, *features), where the rest are the axes
+          that are not contracted.
 
         Raises:
           ValueError: `batch_dims` are not the leading axes, or an axis does not
             exist or is named twice.
         """
-        features = ops.as_tuple(self.features)
         shape = np.shape(inputs)
-        batch_dims = ops.as_tuple(self.batch_dims)
-        if batch_dims != tuple(range(len(batch_dims))):
-            raise ValueError(
-                _BATCH_DIMS.format(module=located(self), batch_dims=batch_dims)
-            )
-        axes = self._contracted_axes(shape, batch_dims)
-        n_batch, n_axes = len(batch_dims), len(axes)
-        batch_shape = shape[:n_batch]
-        in_shape = tuple(shape[a] for a in axes)
-        n_in = math.prod(batch_shape) * math.prod(in_shape)
+        features = ops.as_tuple(self.features)
+        batch_dims, axes = _batch_dims(self), _contracted_axes(self, shape)
+        batch = tuple(shape[axis] for axis in batch_dims)
+        contracted = tuple(shape[axis] for axis in axes)
+
+        n_in = math.prod(batch) * math.prod(contracted)
         n_out = math.prod(features)
         kernel = self.param(
             "kernel",
             _FlatInitializer(self.kernel_init, (n_in, n_out)),
-            batch_shape + in_shape + features,
+            batch + contracted + features,
             self.param_dtype,
         )
         bias = None
         if self.use_bias:
             bias = self.param(
                 "bias",
-                _FlatInitializer(self.bias_init, (math.prod(batch_shape) * n_out,)),
-                batch_shape + features,
+                _FlatInitializer(self.bias_init, (math.prod(batch) * n_out,)),
+                batch + features,
                 self.param_dtype,
             )
-        inputs, kernel, bias = self.promote_dtype(
-            inputs, kernel, bias, dtype=self.dtype
-        )
-        kernel_axes = tuple(range(n_batch, n_batch + n_axes))
-        dims = ((axes, kernel_axes), (batch_dims, batch_dims))
-        if self.dot_general_cls is not None:
-            y = self.dot_general_cls()(inputs, kernel, dims, precision=self.precision)
-        elif self.dot_general is not None:
-            y = self.dot_general(inputs, kernel, dims, precision=self.precision)
-        else:
-            y = ops.dot_general(inputs, kernel, dims, self.precision)
+        x, kernel, bias = self.promote_dtype(inputs, kernel, bias, dtype=self.dtype)
+
+        kernel_axes = tuple(range(len(batch), len(batch) + len(axes)))
+        y = _contract(self, x, kernel, ((axes, kernel_axes), (batch_dims, batch_dims)))
         if bias is None:
             return y
-        between = (1,) * (len(shape) - n_batch - n_axes)
-        return ops.add(y, bias, batch_shape + between + features)
+        rest = (1,) * (len(shape) - len(batch) - len(axes))
+        return ops.add(y, bias, batch + rest + features)
 
-    def _contracted_axes(
-        self, shape: tuple[int, ...], batch_dims: tuple[int, ...]
-    ) -> tuple[int, ...]:
-        """The axes to contract, counted from the front and in that order."""
-        ndim = len(shape)
-        axes = []
-        for axis in ops.as_tuple(self.axis):
-            if not -ndim <= axis < ndim:
-                raise ValueError(
-                    _BAD_AXIS.format(
-                        module=located(self),
-                        axis=axis,
-                        shape=shape,
-                        low=-ndim,
-                        high=ndim - 1,
-                    )
-                )
-            axes.append(axis % ndim)
-        if len(set(axes) | set(batch_dims)) != len(axes) + len(batch_dims):
+
+def _contract(
+    layer: Dense | DenseGeneral,
+    x: Array,
+    kernel: Array,
+    dimension_numbers: lax.DotDimensionNumbers,
+) -> Array:
+    """Returns the product of the two, made by what the layer was given for that."""
+    dot_general = layer.dot_general
+    if layer.dot_general_cls is not None:
+        dot_general = layer.dot_general_cls()
+    if dot_general is not None:
+        return dot_general(x, kernel, dimension_numbers, precision=layer.precision)
+    return ops.dot_general(x, kernel, dimension_numbers, layer.precision)
+
+
+def _batch_dims(layer: DenseGeneral) -> tuple[int, ...]:
+    batch_dims = ops.as_tuple(layer.batch_dims)
+    if batch_dims != tuple(range(len(batch_dims))):
+        raise ValueError(
+            f"{located(layer)}: batch_dims {batch_dims} are not the first axes, in "
+            "their order, such as (0,) or (0, 1); move the batch axes of the input to "
+            "the front"
+        )
+    return batch_dims
+
+
+def _contracted_axes(layer: DenseGeneral, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Returns the axes to contract, counted from the front and in that order."""
+    ndim = len(shape)
+    axes = []
+    for axis in ops.as_tuple(layer.axis):
+        if not -ndim <= axis < ndim:
             raise ValueError(
-                _AXIS_TWICE.format(
-                    module=located(self),
-                    axis=self.axis,
-                    batch_dims=batch_dims,
-                    shape=shape,
-                )
+                f"{located(layer)}: axis {axis} is out of range for an input of shape "
+                f"{shape}; give axes between {-ndim} and {ndim - 1}"
             )
-        return tuple(sorted(axes))
+        axes.append(axis % ndim)
+    named = [*axes, *ops.as_tuple(layer.batch_dims)]
+    if len(set(named)) < len(named):
+        raise ValueError(
+            f"{located(layer)}: axis={layer.axis} and "
+            f"batch_dims={ops.as_tuple(layer.batch_dims)} name an axis of the input "
+            f"of shape {shape} more than once; an axis is either contracted or a batch "
+            "axis"
+        )
+    return tuple(sorted(axes))
+
+
+@dataclasses.dataclass(frozen=True)
+class _FlatInitializer:
+    """Draws a tensor as the matrix (or vector) that it stands for.
+
+    Fans are then counted over all the contracted axes.
+    """
+
+    init: Initializer
+    flat_shape: tuple[int, ...]
+
+    @property
+    def memo_key(self) -> tuple[Hashable, ...]:
+        """What the scope remembers the resulting shape by."""
+        return self.init, (_FlatInitializer, self.flat_shape)
+
+    def __call__(self, key: Key, shape: Shape, dtype: Dtype) -> Any:
+        value = self.init(key, self.flat_shape, dtype)
+        if isinstance(value, meta.AxisMetadata):
+            # Not by way of `unbox`, which lays the value out by the names of the axes
+            # that it does not have yet.
+            return jax.tree.map(lambda array: jnp.reshape(array, shape), value)
+        return jnp.reshape(value, shape)

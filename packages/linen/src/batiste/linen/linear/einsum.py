@@ -12,22 +12,17 @@ from ..module.located import located
 from ..module.methods import compact
 from ..module.module import Module
 from ..module.variables import merge_param
-from ..types import Array, Dtype, Initializer, PrecisionLike, PromoteDtypeFn, Shape
+from ..types import (
+    Array,
+    ArrayLike,
+    Dtype,
+    Initializer,
+    PrecisionLike,
+    PromoteDtypeFn,
+    Shape,
+)
 
 __all__ = ["Einsum"]
-
-_NO_ARROW = (
-    '{module}: `einsum_str` equation must be explicit and include "->", got {eq!r}'
-)
-_OPERANDS = (
-    "{module}: `einsum_str` equation must have exactly two operands, the input and "
-    "the kernel, and therefore, exactly one comma character, instead of {commas}, "
-    "got {eq!r}"
-)
-_KERNEL_RANK = (
-    "{module}: the kernel has {rank} axes by its shape {shape}, but {count} by the "
-    "`einsum_str` {eq!r}"
-)
 
 
 class Einsum(Module):
@@ -71,78 +66,79 @@ class Einsum(Module):
     preferred_element_type: Dtype | None = None
 
     @compact
-    def __call__(self, inputs: Array, einsum_str: str | None = None) -> Array:
+    def __call__(self, inputs: ArrayLike, einsum_str: str | None = None) -> Array:
         """Applies the equation to `inputs`.
 
         Args:
-          inputs: the first operand.
+          inputs: the first operand, with the axes that the equation gives it.
           einsum_str: the equation, if the field of this name is None.
+
+        Returns:
+          An array with the axes of the equation's output.
 
         Raises:
           ValueError: the equation is missing or given twice, has no "->", or is not
             one of two operands that fit their shapes.
         """
-        equation = merge_param("einsum_str", self.einsum_str, einsum_str)
-        equation = equation.replace(" ", "")
-        if "->" not in equation:
-            raise ValueError(_NO_ARROW.format(module=located(self), eq=equation))
-        if equation.count(",") != 1:
-            raise ValueError(
-                _OPERANDS.format(
-                    module=located(self), commas=equation.count(","), eq=equation
-                )
-            )
+        equation = _checked_equation(
+            self, merge_param("einsum_str", self.einsum_str, einsum_str)
+        )
         shape = tuple(self.shape)
         kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
-        bias, broadcast_shape = None, ()
+        bias, laid_out = None, ()
         if self.use_bias:
-            bias_shape, broadcast_shape = self._bias_shapes(
-                equation, np.ndim(inputs), shape
-            )
+            bias_shape, laid_out = _bias_shapes(self, equation, np.ndim(inputs), shape)
             bias = self.param("bias", self.bias_init, bias_shape, self.param_dtype)
-        inputs, kernel, bias = self.promote_dtype(
-            inputs, kernel, bias, dtype=self.dtype
-        )
+        x, kernel, bias = self.promote_dtype(inputs, kernel, bias, dtype=self.dtype)
         y = jnp.einsum(
             equation,
-            inputs,
+            x,
             kernel,
             precision=self.precision,
             preferred_element_type=self.preferred_element_type,
         )
-        return y if bias is None else ops.add(y, bias, broadcast_shape)
+        return y if bias is None else ops.add(y, bias, laid_out)
 
-    def _bias_shapes(
-        self, equation: str, in_rank: int, kernel_shape: tuple[int, ...]
-    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The shape of the bias, and that shape with ones among it for the output."""
-        operands, output = equation.split("->")
-        lhs, rhs = operands.split(",")
-        kernel_axes = _spell_out(rhs, len(kernel_shape))
-        if len(kernel_axes) != len(kernel_shape):
-            raise ValueError(
-                _KERNEL_RANK.format(
-                    module=located(self),
-                    rank=len(kernel_shape),
-                    shape=kernel_shape,
-                    count=len(kernel_axes),
-                    eq=equation,
-                )
-            )
-        # The axes under the ellipsis of the output are as many as the longer of the
-        # operands has there; they are aligned at their ends.
-        hidden = max(
-            len(axes) - _letters(text)
-            for axes, text in (
-                (_spell_out(lhs, in_rank), lhs),
-                (kernel_axes, rhs),
-            )
+
+def _checked_equation(layer: Einsum, equation: str) -> str:
+    """Returns the equation without spaces: two operands, an arrow and an output."""
+    equation = equation.replace(" ", "")
+    if "->" not in equation:
+        raise ValueError(
+            f"{located(layer)}: einsum_str={equation!r} does not say what axes the "
+            'output has; write them after a "->", as in "ab,bc->ac"'
         )
-        sizes = dict(zip(kernel_axes, kernel_shape, strict=True))
-        output_axes = _spell_out(output, _letters(output) + hidden)
-        bias_shape = tuple(sizes[axis] for axis in output_axes if axis in sizes)
-        broadcast_shape = tuple(sizes.get(axis, 1) for axis in output_axes)
-        return bias_shape, broadcast_shape
+    if equation.count(",") != 1:
+        raise ValueError(
+            f"{located(layer)}: einsum_str={equation!r} is one of "
+            f"{equation.count(',') + 1} operands, but the layer has two, its input and "
+            'its kernel; write "input,kernel->output"'
+        )
+    return equation
+
+
+def _bias_shapes(
+    layer: Einsum, equation: str, in_rank: int, kernel_shape: tuple[int, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Returns the shape of the bias, and that shape with ones among it as in `y`."""
+    operands, output = equation.split("->")
+    lhs, rhs = operands.split(",")
+    kernel_axes = _spell_out(rhs, len(kernel_shape))
+    if len(kernel_axes) != len(kernel_shape):
+        raise ValueError(
+            f"{located(layer)}: the kernel has {len(kernel_shape)} axes by its shape "
+            f"{kernel_shape}, but {len(kernel_axes)} by einsum_str={equation!r}"
+        )
+    # The axes under the ellipsis of the output are as many as the longer of the
+    # operands has there; they are aligned at their ends.
+    hidden = max(
+        len(_spell_out(lhs, in_rank)) - _letters(lhs), len(kernel_axes) - _letters(rhs)
+    )
+    sizes = dict(zip(kernel_axes, kernel_shape, strict=True))
+    output_axes = _spell_out(output, _letters(output) + hidden)
+    bias_shape = tuple(sizes[axis] for axis in output_axes if axis in sizes)
+    laid_out = tuple(sizes.get(axis, 1) for axis in output_axes)
+    return bias_shape, laid_out
 
 
 def _letters(subscripts: str) -> int:
@@ -150,7 +146,7 @@ def _letters(subscripts: str) -> int:
 
 
 def _spell_out(subscripts: str, rank: int) -> list[str]:
-    """The labels of all axes; those under an ellipsis are numbered from their end."""
+    """Returns the labels of all axes; those of an ellipsis count from their end."""
     before, dots, after = subscripts.partition("...")
     hidden = rank - len(before) - len(after) if dots else 0
     return [*before, *(f"...{i}" for i in range(hidden, 0, -1)), *after]

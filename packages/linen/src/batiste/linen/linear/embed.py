@@ -9,15 +9,9 @@ from ..dtypes import promote_dtype
 from ..initializers import default_embed_init
 from ..module.located import located
 from ..module.module import Module
-from ..types import Array, Dtype, Initializer, PromoteDtypeFn
+from ..types import Array, ArrayLike, Dtype, Initializer, PromoteDtypeFn
 
 __all__ = ["Embed"]
-
-_NOT_INTEGER = (
-    "{module}: Input type must be an integer or unsigned integer, got {dtype}; ids "
-    "index the table of embeddings, so cast them, for instance with "
-    "`ids.astype('int32')`"
-)
 
 
 class Embed(Module):
@@ -53,6 +47,7 @@ class Embed(Module):
     promote_dtype: PromoteDtypeFn = promote_dtype
 
     def setup(self) -> None:
+        """Declares the table, which lookup and `attend` share."""
         self.embedding = self.param(
             "embedding",
             self.embedding_init,
@@ -60,31 +55,32 @@ class Embed(Module):
             self.param_dtype,
         )
 
-    def __call__(self, inputs: Array) -> Array:
-        """Looks up `inputs`, integers of any shape.
+    def __call__(self, inputs: ArrayLike) -> Array:
+        """Looks up the rows of the table with the numbers `inputs`.
+
+        Args:
+          inputs: integers of any shape. Those below zero count from the end.
 
         Returns:
-          An array of shape (*inputs.shape, features). Ids count from the end if they
-          are negative; the row of an id that is out of range is filled with NaN.
-          (With a single embedding every id means that one.)
+          An array of shape (*inputs.shape, features). The row of an id that is out of
+          range is filled with NaN. (With a single embedding every id means that one.)
 
         Raises:
           ValueError: the ids are not integers.
         """
-        inputs = ops.as_array(inputs)
-        if not jnp.issubdtype(inputs.dtype, jnp.integer):
+        ids = ops.as_array(inputs)
+        if not jnp.issubdtype(ids.dtype, jnp.integer):
             raise ValueError(
-                _NOT_INTEGER.format(module=located(self), dtype=inputs.dtype)
+                f"{located(self)}: ids of dtype {ids.dtype} are no numbers of rows; "
+                "cast them to an integer dtype, for instance with `ids.astype('int32')`"
             )
-        (embedding,) = self.promote_dtype(
-            self.embedding, dtype=self.dtype, inexact=False
-        )
+        (table,) = self.promote_dtype(self.embedding, dtype=self.dtype, inexact=False)
         if self.num_embeddings == 1:
-            return jnp.broadcast_to(embedding, (*inputs.shape, self.features))
-        return ops.take(embedding, inputs)
+            return jnp.broadcast_to(table, (*ids.shape, self.features))
+        return ops.take(table, ids)
 
-    def attend(self, query: Array) -> Array:
-        """The dot products of `query` with every embedding.
+    def attend(self, query: ArrayLike) -> Array:
+        """Multiplies `query` with every row of the table.
 
         With the table shared between the two ends of a model, these are the logits
         over the ids (Press and Wolf 2016, arXiv:1608.05859).
@@ -95,6 +91,6 @@ class Embed(Module):
         Returns:
           An array of shape (..., num_embeddings).
         """
-        query, embedding = self.promote_dtype(query, self.embedding, dtype=self.dtype)
-        contract_last = (((query.ndim - 1,), (0,)), ((), ()))
-        return ops.dot_general(query, ops.transpose(embedding, (1, 0)), contract_last)
+        x, table = self.promote_dtype(query, self.embedding, dtype=self.dtype)
+        last_with_first = (((x.ndim - 1,), (0,)), ((), ()))
+        return ops.dot_general(x, ops.transpose(table, (1, 0)), last_with_first)
