@@ -125,7 +125,7 @@ def test_dense_general_accepts_an_initializer_that_cannot_be_hashed():
     [
         (dict(axis=5), r"Axes \(5,\) do not name distinct axes"),
         (dict(axis=(1, -1)), r"Axes \(1, -1\) do not name distinct axes"),
-        (dict(batch_dims=(1,)), "must be consecutive leading dimensions"),
+        (dict(batch_dims=(1,)), r"batch_dims \(1,\) in .* are not the first axes"),
         (dict(axis=0, batch_dims=(0,)), "do not name distinct axes"),
     ],
 )

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from ..types import Array, ArrayLike, Dtype
 
-__all__ = ["as_tuple", "cast", "normalize_axes"]
+__all__ = ["Precision", "as_tuple", "cast", "normalize_axes"]
+
+Precision: TypeAlias = lax.PrecisionLike
+"""The precision of products, of both operands or of each; as in `jax.lax`."""
 
 
 def as_tuple(value: int | Iterable[int]) -> tuple[int, ...]:

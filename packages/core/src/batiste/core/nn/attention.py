@@ -1,8 +1,10 @@
 """Dot-product attention over scopes, along any axes of the input."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +13,10 @@ from jax import lax
 from jax.nn import initializers
 
 from .. import struct
-from .arrays import as_tuple
-from .linear import Initializer, default_kernel_init, dense_general
-
-if TYPE_CHECKING:
-    from ..scope.scope import Scope
+from ..scope.scope import Scope
+from ..types import Array, ArrayLike, Dtype, Function, Initializer, Key
+from .arrays import Precision, as_tuple
+from .linear import default_kernel_init, dense_general
 
 __all__ = [
     "Axes",
@@ -25,15 +26,16 @@ __all__ = [
     "multi_head_dot_product_attention",
 ]
 
-
-Axes = int | Iterable[int] | None
+Axes: TypeAlias = int | Iterable[int] | None
+"""Axes to attend along, or one of them; None for all that are between the batch and
+the heads."""
 
 # The bias of a position that is masked out.
 _MASKED = -1e10
 
 
 def _attention_axes(axis: Axes, ndim: int, where: str) -> tuple[int, ...]:
-    """The attention axes of an array `(batch, *dims, heads, features)`."""
+    """Returns the attention axes of an array `(batch, *dims, heads, features)`."""
     if axis is None:
         return tuple(range(1, ndim - 2))
     axes = as_tuple(axis)
@@ -46,26 +48,26 @@ def _attention_axes(axis: Axes, ndim: int, where: str) -> tuple[int, ...]:
     return axes
 
 
-def _scalar(value: float, dtype: Any) -> Any:
-    """A NumPy scalar of any floating type, with overflow to infinity."""
+def _scalar(value: ArrayLike, dtype: Dtype) -> ArrayLike:
+    """Returns a NumPy scalar of any floating type, with overflow to infinity."""
     with np.errstate(over="ignore"):
         return np.asarray(value).astype(dtype)[()]
 
 
 def dot_product_attention(
-    scope: "Scope",
-    query: Any,
-    key: Any,
-    value: Any,
-    dtype: Any = jnp.float32,
-    bias: Any = None,
+    scope: Scope,
+    query: ArrayLike,
+    key: ArrayLike,
+    value: ArrayLike,
+    dtype: Dtype = jnp.float32,
+    bias: ArrayLike | None = None,
     axis: Axes = None,
     broadcast_dropout: bool = True,
-    dropout_rng: Any = None,
+    dropout_rng: Key | None = None,
     dropout_rate: float = 0.0,
     deterministic: bool = False,
-    precision: Any = None,
-) -> jax.Array:
+    precision: Precision = None,
+) -> Array:
     """Mixes values by the similarity of queries and keys, along the attention axes.
 
     Args:
@@ -91,7 +93,7 @@ def dot_product_attention(
       ValueError: the shapes do not match, or an attention axis is not one of the dims.
       InvalidRngError: a dropout key is needed and there is none.
 
-    Vaswani et al., 2017, https://arxiv.org/abs/1706.03762.
+    Vaswani et al. 2017, arXiv:1706.03762.
 
     >>> from batiste.core import apply
     >>> x = jnp.ones((2, 5, 4, 8))
@@ -149,7 +151,7 @@ def dot_product_attention(
 class CacheEntry(struct.PyTreeNode):
     """Keys and values of the positions decoded so far.
 
-    Args:
+    Attributes:
       key: array of shape `(batch, *dims, heads, channels)`.
       value: array of the same shape.
       i: number of positions decoded, an integer scalar.
@@ -158,36 +160,36 @@ class CacheEntry(struct.PyTreeNode):
     1
     """
 
-    key: Any
-    value: Any
-    i: Any
+    key: Array
+    value: Array
+    i: ArrayLike
 
 
 def multi_head_dot_product_attention(
-    scope: "Scope",
-    inputs_q: Any,
-    inputs_kv: Any,
+    scope: Scope,
+    inputs_q: Array,
+    inputs_kv: Array | None,
     num_heads: int,
-    dtype: Any = jnp.float32,
+    dtype: Dtype = jnp.float32,
     qkv_features: int | None = None,
     out_features: int | None = None,
     attention_axis: Axes = None,
     causal_mask: bool = False,
-    padding_mask: Any = None,
-    key_padding_mask: Any = None,
-    segmentation: Any = None,
-    key_segmentation: Any = None,
+    padding_mask: ArrayLike | None = None,
+    key_padding_mask: ArrayLike | None = None,
+    segmentation: ArrayLike | None = None,
+    key_segmentation: ArrayLike | None = None,
     cache: bool = False,
     broadcast_dropout: bool = True,
-    dropout_rng: Any = None,
+    dropout_rng: Key | None = None,
     dropout_rate: float = 0.0,
     deterministic: bool = False,
-    precision: Any = None,
+    precision: Precision = None,
     kernel_init: Initializer = default_kernel_init,
     bias_init: Initializer = initializers.zeros,
     bias: bool = True,
-    attention_fn: Callable[..., Any] = dot_product_attention,
-) -> jax.Array:
+    attention_fn: Function = dot_product_attention,
+) -> Array:
     """Projects to several heads, attends in each, and projects back.
 
     The projections are children of the scope, `query`, `key`, `value` and `out`.
@@ -232,8 +234,9 @@ def multi_head_dot_product_attention(
         one of the dims, `cache` is used without `causal_mask`, or a decoding step has
         not the shape of one position.
 
-    Vaswani et al., 2017, https://arxiv.org/abs/1706.03762.
+    Vaswani et al. 2017, arXiv:1706.03762.
 
+    >>> import jax
     >>> from batiste.core import init
     >>> y, variables = init(multi_head_dot_product_attention)(
     ...     jax.random.key(0), jnp.ones((2, 5, 8)), None, num_heads=4)
@@ -257,7 +260,7 @@ def multi_head_dot_product_attention(
     ndim = inputs_q.ndim + 1
     axes = _attention_axes(attention_axis, ndim, scope.path_text)
 
-    def project(name: str, inputs: Any) -> jax.Array:
+    def project(name: str, inputs: Array) -> Array:
         return scope.child(dense_general, name)(
             inputs,
             features=(num_heads, qkv // num_heads),
@@ -295,12 +298,13 @@ def multi_head_dot_product_attention(
     ):
         if k_mask is None:
             k_mask = q_mask
-        elif q_mask is None:
+        if k_mask is None:
+            continue
+        if q_mask is None:
             q_mask = jnp.ones(q_dims, bool)
-        if q_mask is not None:
-            _check_mask(scope, q_mask, q_dims)
-            _check_mask(scope, k_mask, (kv_dims[0], *key.shape[1:-2], 1))
-            masks.append(_pairwise_mask(q_mask, k_mask, axes, pairwise))
+        _check_mask(scope, q_mask, q_dims)
+        _check_mask(scope, k_mask, (kv_dims[0], *key.shape[1:-2], 1))
+        masks.append(_pairwise_mask(q_mask, k_mask, axes, pairwise))
 
     attention_bias = None
     if masks:
@@ -334,7 +338,7 @@ def multi_head_dot_product_attention(
     )
 
 
-def _check_mask(scope: "Scope", mask: Any, expected: tuple[int, ...]) -> None:
+def _check_mask(scope: Scope, mask: ArrayLike, expected: tuple[int, ...]) -> None:
     shape = jnp.shape(mask)
     if len(shape) != len(expected) or any(
         n not in (1, wanted) for n, wanted in zip(shape, expected, strict=True)
@@ -345,18 +349,19 @@ def _check_mask(scope: "Scope", mask: Any, expected: tuple[int, ...]) -> None:
         )
 
 
-def _empty_cache(key: jax.Array, value: jax.Array) -> CacheEntry:
+def _empty_cache(key: Array, value: Array) -> CacheEntry:
     return CacheEntry(
         key=jnp.zeros_like(key), value=jnp.zeros_like(value), i=jnp.zeros((), jnp.int32)
     )
 
 
 def _decode_step(
-    scope: "Scope", key: jax.Array, value: jax.Array, axes: tuple[int, ...]
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+    scope: Scope, key: Array, value: Array, axes: tuple[int, ...]
+) -> tuple[Array, Array, Array]:
     """Puts one position into the cache.
 
-    Returns the cached keys and values, and the mask of the positions so far.
+    Returns:
+      The cached keys and values, and the mask of the positions so far.
     """
     entry = scope.variable("cache", "entry")
     cached: CacheEntry = entry.value
@@ -368,7 +373,7 @@ def _decode_step(
             f"cache was made for keys of shape {cached.key.shape}."
         )
     sizes = tuple(cached.key.shape[ax] for ax in axes)
-    start: list[Any] = [0] * key.ndim
+    start: list[int | Array] = [0] * key.ndim
     for ax, index in zip(axes, jnp.unravel_index(cached.i, sizes), strict=True):
         start[ax] = index
     new = CacheEntry(
@@ -383,8 +388,8 @@ def _decode_step(
     return new.key, new.value, so_far.reshape((1,) * (key.ndim - 1) + sizes)
 
 
-def _causal_mask(shape: tuple[int, ...], axes: tuple[int, ...]) -> jax.Array:
-    """True where a key is not after a query, for queries and keys of one shape."""
+def _causal_mask(shape: tuple[int, ...], axes: tuple[int, ...]) -> Array:
+    """Makes the mask of keys that are not after a query, for both of one shape."""
     sizes = tuple(shape[ax] for ax in axes)
     n = math.prod(sizes)
     lead = (1,) * (len(shape) - 1 - len(axes))
@@ -392,9 +397,12 @@ def _causal_mask(shape: tuple[int, ...], axes: tuple[int, ...]) -> jax.Array:
 
 
 def _pairwise_mask(
-    q_mask: Any, k_mask: Any, axes: tuple[int, ...], pairwise: Callable[..., Any]
-) -> jax.Array:
-    """`pairwise` of every query's and every key's mask value.
+    q_mask: ArrayLike,
+    k_mask: ArrayLike,
+    axes: tuple[int, ...],
+    pairwise: Callable[[Array, Array], Array],
+) -> Array:
+    """Returns `pairwise` of every query's and every key's mask value.
 
     Masks have the shape `(batch, *dims, 1)`; the last axis stands for the heads. The
     result is laid out as attention weights are.
@@ -411,13 +419,13 @@ def _pairwise_mask(
 
 
 def make_padding_mask(
-    padding_mask_query: Any,
-    padding_mask_key: Any,
+    padding_mask_query: ArrayLike,
+    padding_mask_key: ArrayLike,
     query_shape: tuple[int, ...],
     key_shape: tuple[int, ...],
     attention_axis: Axes = None,
     segmentation_mask: bool = False,
-) -> jax.Array:
+) -> Array:
     """Combines masks of queries and of keys into a mask of attention weights.
 
     Args:

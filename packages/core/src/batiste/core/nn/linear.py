@@ -1,19 +1,19 @@
 """Linear maps over scopes: dense layers, convolutions and embedding tables."""
 
-import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
-import jax
+import dataclasses
+import math
+from collections.abc import Hashable, Iterable, Sequence
+from typing import TypeAlias
+
 import jax.numpy as jnp
 from jax import lax
 from jax.nn import initializers
 
-from .arrays import as_tuple, cast, normalize_axes
-
-if TYPE_CHECKING:
-    from ..scope.scope import Scope
+from ..scope.scope import Scope
+from ..types import Array, ArrayLike, Dtype, Initializer, Key
+from .arrays import Precision, as_tuple, cast, normalize_axes
 
 __all__ = [
     "Embedding",
@@ -28,52 +28,25 @@ __all__ = [
     "embedding",
 ]
 
-
-Initializer = Callable[..., Any]
-Padding = str | Sequence[tuple[int, int]]
+Padding: TypeAlias = str | Sequence[tuple[int, int]]
+"""A name that `jax.lax` knows, or (low, high) for each spatial axis."""
 
 default_kernel_init = initializers.lecun_normal()
 default_embed_init = initializers.variance_scaling(1.0, "fan_in", "normal", out_axis=0)
 
 
-def _add_bias(y: jax.Array, bias: jax.Array, dims: Sequence[int]) -> jax.Array:
-    """Adds `bias`, whose axes are the axes `dims` of `y`, to `y`."""
-    if bias.ndim == y.ndim:
-        return lax.add(y, bias)
-    shape = [1] * y.ndim
-    for dim in dims:
-        shape[dim] = y.shape[dim]
-    return lax.add(y, lax.broadcast_in_dim(bias, shape, dims))
-
-
-def _init_flat(
-    init: Initializer, batch: tuple[int, ...], *groups: tuple[int, ...]
-) -> Initializer:
-    """An initializer that runs `init` with each group of axes flattened to one."""
-    flat = tuple(math.prod(group) for group in groups)
-    shape = sum(groups, ())
-
-    def init_flat(key: Any) -> jax.Array:
-        value = init(key, flat, jnp.float32)
-        return jnp.broadcast_to(jnp.reshape(value, shape), batch + shape)
-
-    # The scope remembers by this what shape it makes.
-    init_flat.memo_key = (init, (_init_flat, batch, groups))
-    return init_flat
-
-
 def dense_general(
-    scope: "Scope",
-    inputs: Any,
+    scope: Scope,
+    inputs: ArrayLike,
     features: int | Iterable[int],
     axis: int | Iterable[int] = -1,
     batch_dims: Iterable[int] = (),
     bias: bool = True,
-    dtype: Any = jnp.float32,
+    dtype: Dtype = jnp.float32,
     kernel_init: Initializer = default_kernel_init,
     bias_init: Initializer = initializers.zeros,
-    precision: Any = None,
-) -> jax.Array:
+    precision: Precision = None,
+) -> Array:
     """Contracts any axes of the input with a kernel, and puts new ones last.
 
     The parameters are `kernel`, of shape `(*batch, *contracted, *features)`, and
@@ -103,54 +76,53 @@ def dense_general(
       ValueError: an axis is out of range or repeated, or `batch_dims` are not the
         leading axes.
 
+    >>> import jax
     >>> from batiste.core import init
     >>> y, variables = init(dense_general)(
     ...     jax.random.key(0), jnp.ones((2, 5, 4)), features=(3, 2), axis=(-2, -1))
     >>> y.shape, variables['params']['kernel'].shape
     ((2, 3, 2), (5, 4, 3, 2))
     """
-    inputs = cast(inputs, dtype)
-    features, axis = as_tuple(features), as_tuple(axis)
-    batch_dims = tuple(batch_dims)
-    if set(batch_dims) != set(range(len(batch_dims))):
+    x = cast(inputs, dtype)
+    features, batch_dims = as_tuple(features), tuple(batch_dims)
+    n_batch = len(batch_dims)
+    if set(batch_dims) != set(range(n_batch)):
         raise ValueError(
-            f"batch_dims {batch_dims} must be consecutive leading dimensions "
-            "starting from 0. Move the batch axes of the input to the front."
+            f'batch_dims {batch_dims} in "{scope.path_text}" are not the first axes of '
+            "the input, counted from 0. Move its batch axes to the front."
         )
-    ndim, n_batch = inputs.ndim, len(batch_dims)
-    normalize_axes((*batch_dims, *axis), ndim)
-    axis = normalize_axes(axis, ndim)
+    normalize_axes((*batch_dims, *as_tuple(axis)), x.ndim)
+    axes = normalize_axes(as_tuple(axis), x.ndim)
 
-    batch_shape = tuple(inputs.shape[ax] for ax in batch_dims)
-    contracted = tuple(inputs.shape[ax] for ax in axis)
-
+    batch = tuple(x.shape[ax] for ax in batch_dims)
+    contracted = tuple(x.shape[ax] for ax in axes)
     kernel = scope.param(
-        "kernel", _init_flat(kernel_init, batch_shape, contracted, features)
+        "kernel", _FlatInitializer(kernel_init, batch, (contracted, features))
     )
-    kernel_axes = tuple(range(n_batch, n_batch + len(axis)))
-    out = lax.dot_general(
-        inputs,
+    kernel_axes = tuple(range(n_batch, n_batch + len(axes)))
+    y = lax.dot_general(
+        x,
         cast(kernel, dtype),
-        ((axis, kernel_axes), (batch_dims, tuple(range(n_batch)))),
+        ((axes, kernel_axes), (batch_dims, tuple(range(n_batch)))),
         precision=precision,
     )
     if bias:
-        b = scope.param("bias", _init_flat(bias_init, batch_shape, features))
-        feature_dims = range(out.ndim - len(features), out.ndim)
-        out = _add_bias(out, cast(b, dtype), (*range(n_batch), *feature_dims))
-    return out
+        b = scope.param("bias", _FlatInitializer(bias_init, batch, (features,)))
+        new_axes = range(y.ndim - len(features), y.ndim)
+        y = _add_bias(y, cast(b, dtype), (*range(n_batch), *new_axes))
+    return y
 
 
 def dense(
-    scope: "Scope",
-    inputs: Any,
+    scope: Scope,
+    inputs: ArrayLike,
     features: int,
     bias: bool = True,
-    dtype: Any = jnp.float32,
-    precision: Any = None,
+    dtype: Dtype = jnp.float32,
+    precision: Precision = None,
     kernel_init: Initializer = default_kernel_init,
     bias_init: Initializer = initializers.zeros,
-) -> jax.Array:
+) -> Array:
     """Multiplies the last axis of the input with a kernel, and adds a bias.
 
     The parameters are `kernel`, of shape `(inputs.shape[-1], features)`, and `bias`,
@@ -172,22 +144,23 @@ def dense(
     Raises:
       ValueError: the input has no axes.
 
+    >>> import jax
     >>> from batiste.core import init
     >>> y, variables = init(dense)(jax.random.key(0), jnp.ones((2, 4)), features=3)
     >>> y.shape, variables['params']['kernel'].shape
     ((2, 3), (4, 3))
     """
-    inputs = cast(inputs, dtype)
-    if not inputs.ndim:
+    x = cast(inputs, dtype)
+    if not x.ndim:
         raise ValueError(
             f'The input of dense in "{scope.path_text}" is a scalar. It needs at '
             "least one axis, the features."
         )
-    kernel = scope.param("kernel", kernel_init, (inputs.shape[-1], features))
+    kernel = scope.param("kernel", kernel_init, (x.shape[-1], features))
     y = lax.dot_general(
-        inputs,
+        x,
         cast(kernel, dtype),
-        (((inputs.ndim - 1,), (0,)), ((), ())),
+        (((x.ndim - 1,), (0,)), ((), ())),
         precision=precision,
     )
     if bias:
@@ -196,26 +169,9 @@ def dense(
     return y
 
 
-def _conv_dimension_numbers(
-    scope: "Scope", inputs: jax.Array, kernel_size: Sequence[int]
-) -> lax.ConvDimensionNumbers:
-    """Channels last in inputs and outputs, and in kernels input channels before."""
-    ndim = inputs.ndim
-    if ndim != len(kernel_size) + 2:
-        raise ValueError(
-            f'The convolution in "{scope.path_text}" has a kernel with '
-            f"{len(kernel_size)} spatial axes, {tuple(kernel_size)}, and needs an "
-            f"input of shape (batch, *spatial, features) with as many, but the shape "
-            f"is {inputs.shape}. Add an axis of size 1 where the batch is missing."
-        )
-    image = (0, ndim - 1, *range(1, ndim - 1))
-    kernel = (ndim - 1, ndim - 2, *range(ndim - 2))
-    return lax.ConvDimensionNumbers(image, kernel, image)
-
-
 def conv(
-    scope: "Scope",
-    inputs: Any,
+    scope: Scope,
+    inputs: ArrayLike,
     features: int,
     kernel_size: int | Sequence[int],
     strides: Sequence[int] | None = None,
@@ -224,11 +180,11 @@ def conv(
     kernel_dilation: Sequence[int] | None = None,
     feature_group_count: int = 1,
     bias: bool = True,
-    dtype: Any = jnp.float32,
-    precision: Any = None,
+    dtype: Dtype = jnp.float32,
+    precision: Precision = None,
     kernel_init: Initializer = default_kernel_init,
     bias_init: Initializer = initializers.zeros,
-) -> jax.Array:
+) -> Array:
     """Convolves the input with a kernel.
 
     The parameters are `kernel`, of shape
@@ -260,17 +216,17 @@ def conv(
       ValueError: the input has not the kernel's number of spatial axes, or its
         features cannot be split into the groups.
 
+    >>> import jax
     >>> from batiste.core import init
     >>> y, variables = init(conv)(
     ...     jax.random.key(0), jnp.ones((1, 8, 8, 3)), features=4, kernel_size=(3, 3))
     >>> y.shape, variables['params']['kernel'].shape
     ((1, 8, 8, 4), (3, 3, 3, 4))
     """
-    inputs = cast(inputs, dtype)
+    x = cast(inputs, dtype)
     kernel_size = as_tuple(kernel_size)
-    spatial = len(kernel_size)
-    numbers = _conv_dimension_numbers(scope, inputs, kernel_size)
-    in_features = inputs.shape[-1]
+    numbers = _channels_last(scope, x, kernel_size)
+    in_features = x.shape[-1]
     if in_features % feature_group_count:
         raise ValueError(
             f'The convolution in "{scope.path_text}" cannot split the '
@@ -283,9 +239,9 @@ def conv(
         (*kernel_size, in_features // feature_group_count, features),
     )
     y = lax.conv_general_dilated(
-        inputs,
+        x,
         cast(kernel, dtype),
-        strides or (1,) * spatial,
+        strides or (1,) * len(kernel_size),
         padding,
         lhs_dilation=input_dilation,
         rhs_dilation=kernel_dilation,
@@ -300,19 +256,19 @@ def conv(
 
 
 def conv_transpose(
-    scope: "Scope",
-    inputs: Any,
+    scope: Scope,
+    inputs: ArrayLike,
     features: int,
     kernel_size: int | Sequence[int],
     strides: Sequence[int] | None = None,
     padding: Padding = "SAME",
     kernel_dilation: Sequence[int] | None = None,
     bias: bool = True,
-    dtype: Any = jnp.float32,
-    precision: Any = None,
+    dtype: Dtype = jnp.float32,
+    precision: Precision = None,
     kernel_init: Initializer = default_kernel_init,
     bias_init: Initializer = initializers.zeros,
-) -> jax.Array:
+) -> Array:
     """Convolves the input, spread out by `strides`, with a kernel.
 
     This is the transpose of a convolution up to the direction of the kernel, also
@@ -339,20 +295,19 @@ def conv_transpose(
     Raises:
       ValueError: the input has not the kernel's number of spatial axes.
 
+    >>> import jax
     >>> from batiste.core import init
     >>> y, _ = init(conv_transpose)(
     ...     jax.random.key(0), jnp.ones((1, 8, 3)), 4, kernel_size=(3,), strides=(2,))
     >>> y.shape
     (1, 16, 4)
     """
-    inputs = cast(inputs, dtype)
+    x = cast(inputs, dtype)
     kernel_size = as_tuple(kernel_size)
-    numbers = _conv_dimension_numbers(scope, inputs, kernel_size)
-    kernel = scope.param(
-        "kernel", kernel_init, (*kernel_size, inputs.shape[-1], features)
-    )
+    numbers = _channels_last(scope, x, kernel_size)
+    kernel = scope.param("kernel", kernel_init, (*kernel_size, x.shape[-1], features))
     y = lax.conv_transpose(
-        inputs,
+        x,
         cast(kernel, dtype),
         strides or (1,) * len(kernel_size),
         padding,
@@ -366,20 +321,20 @@ def conv_transpose(
     return y
 
 
-@dataclass
+@dataclasses.dataclass
 class Embedding:
     """A table of vectors, made by `embedding`.
 
-    Args:
+    Attributes:
       table: array of shape `(num_embeddings, features)`.
 
     >>> Embedding(jnp.eye(3)).lookup(jnp.array([2, 0])).tolist()
     [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
     """
 
-    table: Any
+    table: Array
 
-    def lookup(self, indices: Any) -> jax.Array:
+    def lookup(self, indices: ArrayLike) -> Array:
         """Takes rows of the table.
 
         Args:
@@ -391,16 +346,16 @@ class Embedding:
         Raises:
           ValueError: the indices are not of an integer type.
         """
-        indices = jnp.asarray(indices)
-        if not jnp.issubdtype(indices.dtype, jnp.integer):
+        rows = jnp.asarray(indices)
+        if not jnp.issubdtype(rows.dtype, jnp.integer):
             raise ValueError(
                 "Embedding.lookup needs indices of an integer type, but they are of "
-                f"type {indices.dtype}. Convert them with indices.astype(int)."
+                f"type {rows.dtype}. Convert them with indices.astype(int)."
             )
-        return self.table[indices]
+        return self.table[rows]
 
-    def attend(self, query: Any) -> jax.Array:
-        """The inner product of a query with every row of the table.
+    def attend(self, query: ArrayLike) -> Array:
+        """Returns the inner product of a query with every row of the table.
 
         Args:
           query: array of shape `(..., features)`.
@@ -412,12 +367,12 @@ class Embedding:
 
 
 def embedding(
-    scope: "Scope",
+    scope: Scope,
     num_embeddings: int,
     features: int,
     init_fn: Initializer = default_embed_init,
 ) -> Embedding:
-    """A learned table of vectors.
+    """Makes a learned table of vectors.
 
     The parameter is `table`, of shape `(num_embeddings, features)`.
 
@@ -430,9 +385,60 @@ def embedding(
     Returns:
       An `Embedding`, with the methods `lookup` and `attend`.
 
+    >>> import jax
     >>> from batiste.core import init
     >>> lookup = lambda scope, i: embedding(scope, 10, 3).lookup(i)
     >>> init(lookup)(jax.random.key(0), jnp.array([[1, 2, 3, 4]]))[0].shape
     (1, 4, 3)
     """
     return Embedding(scope.param("table", init_fn, (num_embeddings, features)))
+
+
+@dataclasses.dataclass(frozen=True)
+class _FlatInitializer:
+    """Draws a tensor as the matrix (or vector) that it stands for.
+
+    Each group of axes is one axis of it. Every index of the batch starts alike.
+    """
+
+    init: Initializer
+    batch: tuple[int, ...]
+    groups: tuple[tuple[int, ...], ...]
+
+    @property
+    def memo_key(self) -> tuple[Hashable, ...]:
+        """What the scope remembers the resulting shape by."""
+        return self.init, (_FlatInitializer, self.batch, self.groups)
+
+    def __call__(self, key: Key) -> Array:
+        flat = tuple(math.prod(group) for group in self.groups)
+        shape = tuple(size for group in self.groups for size in group)
+        value = self.init(key, flat, jnp.float32)
+        return jnp.broadcast_to(jnp.reshape(value, shape), self.batch + shape)
+
+
+def _add_bias(y: Array, bias: Array, axes: Sequence[int]) -> Array:
+    """Adds `bias`, whose axes are the `axes` of `y`, to `y`."""
+    if bias.ndim == y.ndim:
+        return lax.add(y, bias)
+    shape = [1] * y.ndim
+    for axis in axes:
+        shape[axis] = y.shape[axis]
+    return lax.add(y, lax.broadcast_in_dim(bias, shape, axes))
+
+
+def _channels_last(
+    scope: Scope, x: Array, kernel_size: Sequence[int]
+) -> lax.ConvDimensionNumbers:
+    """Channels last in inputs and outputs, and in kernels input channels before."""
+    ndim = x.ndim
+    if ndim != len(kernel_size) + 2:
+        raise ValueError(
+            f'The convolution in "{scope.path_text}" has a kernel with '
+            f"{len(kernel_size)} spatial axes, {tuple(kernel_size)}, and needs an "
+            f"input of shape (batch, *spatial, features) with as many, but the shape "
+            f"is {x.shape}. Add an axis of size 1 where the batch is missing."
+        )
+    image = (0, ndim - 1, *range(1, ndim - 1))
+    kernel = (ndim - 1, ndim - 2, *range(ndim - 2))
+    return lax.ConvDimensionNumbers(image, kernel, image)

@@ -1,13 +1,13 @@
 """Dropout over scopes."""
 
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-if TYPE_CHECKING:
-    from ..scope.scope import Scope
+from ..scope.scope import Scope
+from ..types import Array, Key
 
 __all__ = [
     "dropout",
@@ -15,12 +15,12 @@ __all__ = [
 
 
 def dropout(
-    scope: "Scope",
-    inputs: Any,
+    scope: Scope,
+    inputs: Array,
     rate: float,
     deterministic: bool = False,
-    rng: Any = None,
-) -> jax.Array:
+    rng: Key | None = None,
+) -> Array:
     """Sets each element to zero with probability `rate`, and scales up the others.
 
     Args:
@@ -37,9 +37,10 @@ def dropout(
       ValueError: the rate is not between 0 and 1.
       InvalidRngError: a key is needed, and there is neither `rng` nor a stream.
 
-    Srivastava et al., 2014, "Dropout: a simple way to prevent neural networks from
-    overfitting".
+    Srivastava et al. 2014, "Dropout: A Simple Way to Prevent Neural Networks from
+    Overfitting", JMLR 15.
 
+    >>> import jax
     >>> from batiste.core import apply
     >>> y = apply(dropout)({}, jnp.ones(1000), 0.5, rngs={'dropout': jax.random.key(0)})
     >>> sorted(set(y.tolist()))
@@ -52,12 +53,12 @@ def dropout(
         )
     if deterministic or rate == 0.0:
         return inputs
-    inputs = jnp.asarray(inputs)
+    x = jnp.asarray(inputs)
     if rng is None:
         rng = scope.make_rng("dropout")
     if rate == 1.0:
         # Not by the formula below: its gradient would be 0 / 0.
-        return jnp.zeros_like(inputs)
+        return jnp.zeros_like(x)
     keep_prob = 1.0 - rate
-    mask = jax.random.bernoulli(rng, p=keep_prob, shape=inputs.shape)
-    return lax.select(mask, inputs / keep_prob, jnp.zeros_like(inputs))
+    mask = jax.random.bernoulli(rng, p=keep_prob, shape=x.shape)
+    return lax.select(mask, x / keep_prob, jnp.zeros_like(x))
