@@ -1,4 +1,4 @@
-"""Change places deep inside immutable data, and get the changed copy.
+"""Changes deep inside immutable data, as if it could be changed.
 
 >>> from batiste.core.cursor import cursor
 >>> data = {'layers': [{'rate': 0.1}, {'rate': 0.2}], 'step': (3, 4)}
@@ -18,26 +18,58 @@ import dataclasses
 import enum
 import operator
 from collections.abc import Callable, Hashable, Iterator, MutableMapping
-from typing import Any, Generic, NoReturn, Protocol, TypeVar, runtime_checkable
+from typing import (
+    Any,
+    Generic,
+    NoReturn,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    runtime_checkable,
+)
+
+from jax.tree_util import DictKey, GetAttrKey, keystr
 
 from .errors import CursorFindError, name_hint, short_repr
 from .frozen_dict import FrozenDict
+from .types import Function
 
-__all__ = ["AccessType", "Cursor", "Indexable", "Key", "ParentKey", "cursor"]
+__all__ = [
+    "AccessType",
+    "Condition",
+    "Cursor",
+    "Indexable",
+    "Key",
+    "ParentKey",
+    "cursor",
+]
 
 A = TypeVar("A")
-Key = Hashable
+
+Key: TypeAlias = Hashable
+"""A key of a mapping, an index, or the name of an attribute."""
+
+Condition: TypeAlias = Callable[[str, Any], Any]
+"""Whether the value at a path is meant."""
 
 
 @runtime_checkable
 class Indexable(Protocol):
-    """Anything with items, read by ``x[key]``."""
+    """Anything with items, read by `x[key]`.
+
+    >>> isinstance([], Indexable), isinstance(3, Indexable)
+    (True, False)
+    """
 
     def __getitem__(self, key: Any, /) -> Any: ...
 
 
 class AccessType(enum.Enum):
-    """How a child is reached from its parent: ``parent[key]`` or ``parent.key``."""
+    """How a child is reached from its parent: `parent[key]` or `parent.key`.
+
+    >>> [kind.name for kind in AccessType]
+    ['ITEM', 'ATTR']
+    """
 
     ITEM = enum.auto()
     ATTR = enum.auto()
@@ -51,6 +83,9 @@ class ParentKey(Generic[A]):
       parent: the cursor above.
       key: the key or the name of the attribute.
       access_type: which of the two it is.
+
+    >>> ParentKey(cursor({'a': 1}), 'a', AccessType.ITEM).key
+    'a'
     """
 
     parent: Cursor[A]
@@ -58,8 +93,8 @@ class ParentKey(Generic[A]):
     access_type: AccessType
 
 
-def is_named_tuple(obj: Any) -> bool:
-    """Whether an object is an instance of a named tuple.
+def is_named_tuple(obj: object) -> bool:
+    """Tells whether an object is an instance of a named tuple.
 
     >>> import collections
     >>> is_named_tuple(collections.namedtuple('Point', 'x y')(1, 2)), is_named_tuple(())
@@ -102,8 +137,8 @@ class Cursor(Generic[A]):
     """A place in nested data, which can be changed without changing the data.
 
     Items and attributes of a cursor are cursors of the places below; assigning to them
-    notes a change. Operators work on the value itself, as in ``c['step'] + 1``. Make
-    one with :func:`cursor`.
+    notes a change. Operators work on the value itself, as in `c['step'] + 1`. Make
+    one with `cursor`.
 
     Containers are dicts, FrozenDicts, lists, tuples, named tuples and dataclasses,
     modules among them.
@@ -111,6 +146,11 @@ class Cursor(Generic[A]):
     Args:
       obj: the value at this place.
       parent_key: where it hangs; None at the root.
+
+    >>> place = Cursor({'a': (1, 2)}, None)
+    >>> place['a'][1] = 3
+    >>> place.build()
+    {'a': (1, 3)}
     """
 
     _obj: Any
@@ -118,7 +158,7 @@ class Cursor(Generic[A]):
     _below: dict[Key, Cursor[Any]]
     _replaced: bool
 
-    def __init__(self, obj: A, parent_key: ParentKey[Any] | None):
+    def __init__(self, obj: A, parent_key: ParentKey[Any] | None) -> None:
         own = self.__dict__
         own["_obj"], own["_parent_key"] = obj, parent_key
         # The cursors of places below that were asked for, and whether the value here
@@ -136,12 +176,14 @@ class Cursor(Generic[A]):
 
     @property
     def _path(self) -> str:
-        if self._parent_key is None:
-            return ""
-        above, key = self._parent_key.parent._path, self._parent_key.key
-        if self._parent_key.access_type is AccessType.ATTR:
-            return f"{above}.{key}"
-        return f"{above}[{key!r}]"
+        keys: list[Any] = []
+        here: Cursor[Any] = self
+        while here._parent_key is not None:
+            at = here._parent_key
+            by_name = at.access_type is AccessType.ATTR
+            keys.append(GetAttrKey(str(at.key)) if by_name else DictKey(at.key))
+            here = at.parent
+        return keystr(tuple(reversed(keys)))
 
     def _where(self) -> str:
         return f"the place {self._path}" if self._path else "the root"
@@ -234,15 +276,19 @@ class Cursor(Generic[A]):
         )
 
     def _built(self) -> tuple[bool, Any]:
-        """Whether anything changed at or below this place, and the value."""
-        below = {key: child._built() for key, child in self._below.items()}
-        changes = {key: value for key, (changed, value) in below.items() if changed}
+        """Tells whether anything changed at or below this place, and the value."""
+        changes = {}
+        for key in self._below:
+            child: Cursor[Any] = self._below[key]
+            changed, value = child._built()
+            if changed:
+                changes[key] = value
         if changes:
             return True, _rebuilt(self._obj, changes)
         return self._replaced, self._obj
 
     def build(self) -> Any:
-        """Return the value at this place, with all changes at and below it.
+        """Returns the value at this place, with all changes at and below it.
 
         What has not changed is the same object as in the original.
 
@@ -254,10 +300,13 @@ class Cursor(Generic[A]):
         return self._built()[1]
 
     def set(self, value: Any) -> Any:
-        """Change this place, and return all of the data with every change so far.
+        """Changes this place, and returns all of the data with every change so far.
 
         Args:
           value: the new value.
+
+        Returns:
+          A changed copy of what the root holds.
 
         >>> cursor({'a': [1, 2]})['a'][0].set(5)
         {'a': [5, 2]}
@@ -270,15 +319,16 @@ class Cursor(Generic[A]):
     def _exchange(self, value: Any) -> None:
         at = self._parent_key
         assert at is not None
-        at.parent._replace_child(at.key, at.access_type, value)
+        parent: Cursor[Any] = at.parent
+        parent._replace_child(at.key, at.access_type, value)
 
     def apply_update(self, update_fn: Callable[[str, Any], Any]) -> Cursor[A]:
-        """Change what a function of path and value changes.
+        """Changes what a function of path and value changes.
 
         Args:
-          update_fn: called as ``update_fn(path, value)`` for every place below this
-            one, parents first, where ``path`` has keys and names joined by slashes. If
-            it returns another object than ``value``, that takes its place, and nothing
+          update_fn: called as `update_fn(path, value)` for every place below this
+            one, parents first, where `path` has keys and names joined by slashes. If
+            it returns another object than `value`, that takes its place, and nothing
             below is visited.
 
         Returns:
@@ -301,12 +351,15 @@ class Cursor(Generic[A]):
             pass
         return self
 
-    def find(self, cond_fn: Callable[[str, Any], Any]) -> Cursor[Any]:
-        """Return the cursor of the only place that meets a condition.
+    def find(self, cond_fn: Condition) -> Cursor[Any]:
+        """Returns the cursor of the only place that meets a condition.
 
         Args:
-          cond_fn: called as ``cond_fn(path, value)``, as in :meth:`apply_update`;
+          cond_fn: called as `cond_fn(path, value)`, as in `apply_update`;
             below a place that meets the condition no other is looked for.
+
+        Returns:
+          The cursor.
 
         Raises:
           CursorFindError: none meets it, or more than one.
@@ -323,8 +376,14 @@ class Cursor(Generic[A]):
             raise CursorFindError(first, second)
         return first
 
-    def find_all(self, cond_fn: Callable[[str, Any], Any]) -> Iterator[Cursor[Any]]:
-        """Yield the cursors of all places that meet a condition; see :meth:`find`.
+    def find_all(self, cond_fn: Condition) -> Iterator[Cursor[Any]]:
+        """Finds all places that meet a condition.
+
+        Args:
+          cond_fn: called as in `find`.
+
+        Returns:
+          An iterator over their cursors. The search goes on when the next is asked for.
 
         >>> c = cursor([1, (2, 'x'), 3])
         >>> for place in c.find_all(lambda path, v: isinstance(v, int)):
@@ -340,7 +399,7 @@ class Cursor(Generic[A]):
     ) -> Iterator[Cursor[Any]]:
         """All places below that meet a condition, and are not below another such."""
         for key, access in _children(self.build()):
-            child = self._child(key, access)
+            child: Cursor[Any] = self._child(key, access)
             path = f"{above}{key}"
             if meets(path, child):
                 yield child
@@ -385,15 +444,15 @@ class Cursor(Generic[A]):
 
 
 def cursor(obj: A) -> Cursor[A]:
-    """Make a cursor at the root of some data.
+    """Makes a cursor at the root of some data.
 
     Args:
       obj: dicts, FrozenDicts, lists, tuples, named tuples, dataclasses, and whatever
         values they hold.
 
     Returns:
-      A :class:`Cursor`. Change items and attributes by assignment, and get a changed
-      copy with ``build()``.
+      A `Cursor`. Change items and attributes by assignment, and get a changed copy
+      with `build()`.
 
     >>> from batiste.core import struct
     >>> @struct.dataclass
@@ -409,7 +468,7 @@ def cursor(obj: A) -> Cursor[A]:
     return Cursor(obj, None)
 
 
-def _forwarded(apply: Callable[..., Any], reflected: bool = False) -> Any:
+def _forwarded(apply: Function, reflected: bool = False) -> Function:
     """A method that applies an operator to the values of cursors."""
 
     def method(self: Any, *others: Any) -> Any:
@@ -419,7 +478,7 @@ def _forwarded(apply: Callable[..., Any], reflected: bool = False) -> Any:
     return method
 
 
-for _name in "lt le eq ne gt ge neg pos abs invert".split():
+for _name in ("lt", "le", "eq", "ne", "gt", "ge", "neg", "pos", "abs", "invert"):
     setattr(Cursor, f"__{_name}__", _forwarded(getattr(operator, f"__{_name}__")))
 _BINARY = "add sub mul matmul truediv floordiv mod pow lshift rshift and or xor"
 for _name in _BINARY.split():

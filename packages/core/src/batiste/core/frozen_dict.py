@@ -1,10 +1,21 @@
 """An immutable dictionary that is a pytree, and functions for both kinds of dict."""
 
+# The views and the functions of this file are the other half of the class: they read
+# the dict inside it, which has no public name, as whoever has it can change it.
+# ruff: noqa: SLF001
+
 from __future__ import annotations
 
-from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
+from collections.abc import (
+    ItemsView,
+    Iterable,
+    Iterator,
+    KeysView,
+    Mapping,
+    ValuesView,
+)
 from types import MappingProxyType
-from typing import Any, TypeVar, cast, overload
+from typing import Any, NoReturn, TypeVar, cast, overload
 
 import jax
 
@@ -26,51 +37,51 @@ V = TypeVar("V")
 _EMPTY: Mapping[Any, Any] = MappingProxyType({})
 
 
-class FrozenKeysView(KeysView):
-    """The keys of a FrozenDict: a set-like view with a short ``repr``.
+class FrozenKeysView(KeysView[K]):
+    """The keys of a FrozenDict: a set-like view with a short `repr`.
 
     >>> FrozenDict(a=1, b=2).keys()
     frozen_dict_keys(['a', 'b'])
     """
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"frozen_dict_keys({list(self)})"
 
 
-class FrozenValuesView(ValuesView):
+class FrozenValuesView(ValuesView[V]):
     """The values of a FrozenDict, nested dictionaries as FrozenDicts.
 
     >>> FrozenDict(a=1, b=2).values()
     frozen_dict_values([1, 2])
     """
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[V]:
         for value in self._mapping._dict.values():  # type: ignore[attr-defined]
-            yield _view(value) if isinstance(value, dict) else value
+            yield _view(value) if isinstance(value, dict) else value  # type: ignore[misc]
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"frozen_dict_values({list(self)})"
 
 
-class FrozenItemsView(ItemsView):
+class FrozenItemsView(ItemsView[K, V]):
     """The key-value pairs of a FrozenDict, nested dictionaries as FrozenDicts.
 
     >>> FrozenDict(a=1, b=2).items()
     frozen_dict_items([('a', 1), ('b', 2)])
     """
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[K, V]]:
         for key, value in self._mapping._dict.items():  # type: ignore[attr-defined]
-            yield key, (_view(value) if isinstance(value, dict) else value)
+            yield key, (_view(value) if isinstance(value, dict) else value)  # type: ignore[misc]
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"frozen_dict_items({list(self)})"
 
 
 class FrozenDict(Mapping[K, V]):
     """A dictionary that cannot change, nested dictionaries included.
 
-    It is made from what ``dict`` takes. Nested dictionaries are copied, so a later
+    It is made from what `dict` takes. Nested dictionaries are copied, so a later
     change of the source does not show; every other value is kept as it is. A nested
     dictionary is given out as a FrozenDict that shares its entries: reading costs no
     copy. Equal to any mapping with the same entries. It can be hashed if all of its
@@ -78,7 +89,8 @@ class FrozenDict(Mapping[K, V]):
     values, by sorted keys.
 
     Args:
-      *args, **kwargs: as for ``dict``.
+      *args: a mapping or pairs, as for `dict`.
+      **kwargs: entries, as for `dict`.
       __unsafe_skip_copy__: use the given dictionary itself, which must not change
         from then on.
 
@@ -102,7 +114,9 @@ class FrozenDict(Mapping[K, V]):
     _dict: dict[K, V]
     _hash: int | None
 
-    def __init__(self, *args: Any, __unsafe_skip_copy__: bool = False, **kwargs: Any):
+    def __init__(
+        self, *args: Any, __unsafe_skip_copy__: bool = False, **kwargs: Any
+    ) -> None:
         self._hash = None
         first = args[0] if len(args) == 1 and not kwargs else None
         if type(first) is FrozenDict:
@@ -121,7 +135,14 @@ class FrozenDict(Mapping[K, V]):
         return value
 
     def get(self, key: K, default: Any = None) -> Any:
-        """The value of ``key``, or ``default`` if there is none.
+        """Returns the value of a key.
+
+        Args:
+          key: the key.
+          default: what to return if there is none.
+
+        Returns:
+          The value, or the default.
 
         >>> FrozenDict(a=1).get('b', 0)
         0
@@ -132,10 +153,10 @@ class FrozenDict(Mapping[K, V]):
             return _view(value)
         return value
 
-    def __setitem__(self, key: K, value: V):
+    def __setitem__(self, key: K, value: V) -> NoReturn:
         raise ValueError("FrozenDict is immutable.")
 
-    def __delitem__(self, key: K):
+    def __delitem__(self, key: K) -> NoReturn:
         raise ValueError("FrozenDict is immutable.")
 
     def __contains__(self, key: object) -> bool:
@@ -148,7 +169,7 @@ class FrozenDict(Mapping[K, V]):
         return len(self._dict)
 
     def keys(self) -> KeysView[K]:
-        """A view of the keys, in the order of construction.
+        """Returns a view of the keys, in the order of construction.
 
         >>> list(FrozenDict(b=1, a=2).keys())
         ['b', 'a']
@@ -156,7 +177,7 @@ class FrozenDict(Mapping[K, V]):
         return FrozenKeysView(self)
 
     def values(self) -> ValuesView[V]:
-        """A view of the values, in the order of construction.
+        """Returns a view of the values, in the order of construction.
 
         >>> list(FrozenDict(b=1, a={}).values())
         [1, FrozenDict({})]
@@ -164,7 +185,7 @@ class FrozenDict(Mapping[K, V]):
         return FrozenValuesView(self)
 
     def items(self) -> ItemsView[K, V]:
-        """A view of the pairs of key and value, in the order of construction.
+        """Returns a view of the pairs of key and value, in the order of construction.
 
         >>> dict(FrozenDict(b=1, a=2).items())
         {'b': 1, 'a': 2}
@@ -188,14 +209,17 @@ class FrozenDict(Mapping[K, V]):
     def __repr__(self) -> str:
         return self.pretty_repr()
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return FrozenDict, (self.unfreeze(),)
 
     def pretty_repr(self, num_spaces: int = 4) -> str:
-        """The nested dictionary as text, an entry a line.
+        """Writes the nested dictionary as text, an entry a line.
 
         Args:
           num_spaces: spaces for each level.
+
+        Returns:
+          The lines.
 
         >>> print(FrozenDict({'a': {'b': 1}}).pretty_repr(2))
         FrozenDict({
@@ -207,10 +231,13 @@ class FrozenDict(Mapping[K, V]):
         return f"FrozenDict({_pretty(self._dict, num_spaces)})"
 
     def copy(self, add_or_replace: Mapping[Any, Any] = _EMPTY) -> FrozenDict[K, V]:
-        """A FrozenDict with entries added or replaced.
+        """Returns a FrozenDict with entries added or replaced.
 
         Args:
           add_or_replace: the new entries; nested dictionaries replace whole values.
+
+        Returns:
+          A new FrozenDict, which shares the other values with this one.
 
         >>> FrozenDict(a=1).copy({'b': 2}) == {'a': 1, 'b': 2}
         True
@@ -220,7 +247,7 @@ class FrozenDict(Mapping[K, V]):
         return _view({**self._dict, **added})
 
     def pop(self, key: K) -> tuple[FrozenDict[K, V], V]:
-        """Split off an entry.
+        """Splits off an entry.
 
         Args:
           key: the key of the entry.
@@ -241,15 +268,20 @@ class FrozenDict(Mapping[K, V]):
         return _view(rest), value
 
     def unfreeze(self) -> dict[K, V]:
-        """A mutable copy: a plain nested dictionary, with sorted keys.
+        """Returns a mutable copy: a plain nested dictionary, with sorted keys.
 
         >>> FrozenDict({'b': {'c': 1}, 'a': 2}).unfreeze()
         {'a': 2, 'b': {'c': 1}}
         """
         return unfreeze(self)
 
-    def tree_flatten_with_keys(self):
-        """The children with their pytree keys, and the sorted dictionary keys.
+    def tree_flatten_with_keys(
+        self,
+    ) -> tuple[tuple[tuple[Any, V], ...], tuple[K, ...]]:
+        """Takes the dictionary apart as a pytree node.
+
+        Returns:
+          The children with their pytree keys, and the sorted dictionary keys.
 
         Raises:
           TypeError: the keys cannot be sorted.
@@ -263,8 +295,17 @@ class FrozenDict(Mapping[K, V]):
         return children, keys
 
     @classmethod
-    def tree_unflatten(cls, keys: tuple[K, ...], values: Any) -> FrozenDict[K, V]:
-        """The inverse of :meth:`tree_flatten_with_keys`.
+    def tree_unflatten(
+        cls, keys: tuple[K, ...], values: Iterable[V]
+    ) -> FrozenDict[K, V]:
+        """Puts a pytree node together, as the inverse of `tree_flatten_with_keys`.
+
+        Args:
+          keys: the dictionary keys.
+          values: the values, in the order of the keys.
+
+        Returns:
+          A FrozenDict.
 
         >>> FrozenDict.tree_unflatten(('a', 'b'), (2, 1)) == {'a': 2, 'b': 1}
         True
@@ -325,7 +366,7 @@ def _hash(entries: dict[Any, Any]) -> int:
     return hash(frozenset(hashes))
 
 
-def _sorted(keys: Any) -> list[Any]:
+def _sorted(keys: Iterable[Any]) -> list[Any]:
     try:
         return sorted(keys)
     except TypeError:
@@ -362,13 +403,15 @@ def _pretty(entries: dict[Any, Any], num_spaces: int) -> str:
     return "".join(out)
 
 
-def _flatten(frozen: FrozenDict[Any, Any]):
+def _flatten(
+    frozen: FrozenDict[Any, Any],
+) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     entries = frozen._dict
     keys = tuple(_sorted(entries))
     return tuple([entries[key] for key in keys]), keys
 
 
-def _unflatten(keys: tuple[Any, ...], values: Any) -> FrozenDict[Any, Any]:
+def _unflatten(keys: tuple[Any, ...], values: Iterable[Any]) -> FrozenDict[Any, Any]:
     return _view(dict(zip(keys, values, strict=True)))
 
 
@@ -378,7 +421,7 @@ jax.tree_util.register_pytree_with_keys(
 
 
 def freeze(xs: Mapping[K, V]) -> FrozenDict[K, V]:
-    """Make a nested dictionary immutable.
+    """Makes a nested dictionary immutable.
 
     Args:
       xs: the dictionary; it is not changed, and later changes of it do not show.
@@ -407,7 +450,7 @@ def unfreeze(x: V) -> V: ...
 
 
 def unfreeze(x: Any) -> Any:
-    """Make a mutable copy of a FrozenDict, or of a dict that holds some.
+    """Makes a mutable copy of a FrozenDict, or of a dict that holds some.
 
     Args:
       x: a FrozenDict, or a dictionary with FrozenDicts as values at any depth.
@@ -433,17 +476,17 @@ def unfreeze(x: Any) -> Any:
 def copy(
     x: Mapping[Any, Any], add_or_replace: Mapping[Any, Any] = _EMPTY
 ) -> Mapping[Any, Any]:
-    """Copy a FrozenDict or dict, with entries added or replaced.
+    """Copies a FrozenDict or dict, with entries added or replaced.
 
     Args:
       x: the dictionary, which is not changed.
       add_or_replace: the new entries.
 
     Returns:
-      A dictionary of the type of ``x``.
+      A dictionary of the type of `x`.
 
     Raises:
-      TypeError: ``x`` is neither.
+      TypeError: `x` is neither.
 
     >>> copy({'a': 1}, {'b': 2})
     {'a': 1, 'b': 2}
@@ -456,17 +499,17 @@ def copy(
 
 
 def pop(x: Mapping[Any, Any], key: Any) -> tuple[Mapping[Any, Any], Any]:
-    """Split an entry off a FrozenDict or dict, which itself is not changed.
+    """Splits an entry off a FrozenDict or dict, which itself is not changed.
 
     Args:
       x: the dictionary.
       key: the key of the entry.
 
     Returns:
-      A dictionary of the type of ``x`` without the entry, and the entry's value.
+      A dictionary of the type of `x` without the entry, and the entry's value.
 
     Raises:
-      TypeError: ``x`` is neither.
+      TypeError: `x` is neither.
       KeyError: there is no such entry.
 
     >>> pop({'a': 1, 'b': 2}, 'a')
@@ -482,11 +525,14 @@ def pop(x: Mapping[Any, Any], key: Any) -> tuple[Mapping[Any, Any], Any]:
 
 
 def pretty_repr(x: Any, num_spaces: int = 4) -> str:
-    """A nested dictionary of either kind as text, an entry a line.
+    """Writes a nested dictionary of either kind as text, an entry a line.
 
     Args:
-      x: the dictionary; for any other value the result is ``repr(x)``.
+      x: the dictionary; for any other value the result is `repr(x)`.
       num_spaces: spaces for each level.
+
+    Returns:
+      The lines.
 
     >>> print(pretty_repr({'a': {'b': 1}}))
     {

@@ -9,6 +9,8 @@ from typing import Any, Generic, TypeVar
 import jax
 import numpy as np
 
+from .types import Tree
+
 __all__ = [
     "A",
     "AxisMetadata",
@@ -30,8 +32,8 @@ class AxisMetadata(Generic[A], metaclass=abc.ABCMeta):
     """The interface of a box: a pytree node that holds an array and facts on its axes.
 
     A variable may hold a box in place of an array. Layers see the array; transforms
-    that add or remove an axis (``vmap``, ``scan``) tell the box about it. A box is
-    a pytree with the array as its child, such as a ``struct.PyTreeNode`` subclass.
+    that add or remove an axis (`vmap`, `scan`) tell the box about it. A box is a
+    pytree with the array as its child, such as a `struct.PyTreeNode` subclass.
 
     >>> from batiste.core import struct
     >>> class Named(struct.PyTreeNode, AxisMetadata):
@@ -53,33 +55,39 @@ class AxisMetadata(Generic[A], metaclass=abc.ABCMeta):
 
     @abc.abstractmethod
     def unbox(self) -> A:
-        """The content of the box."""
+        """Returns the content of the box."""
 
     @abc.abstractmethod
     def replace_boxed(self, val: Any) -> AxisMetadata[Any]:
-        """A box with the same facts and another content, which may be a box too."""
+        """Returns a box with the same facts and another content, perhaps a box too."""
 
     @abc.abstractmethod
     def add_axis(self, index: int, params: Mapping[Any, Any]) -> AxisMetadata[A]:
-        """A box that tells of one more axis.
+        """Returns a box that tells of one more axis.
 
         Args:
           index: where the new axis is, in the array after the change.
-          params: the transform's ``metadata_params``.
+          params: the transform's `metadata_params`.
+
+        Returns:
+          A new box around the same content.
         """
 
     @abc.abstractmethod
     def remove_axis(self, index: int, params: Mapping[Any, Any]) -> AxisMetadata[A]:
-        """A box that tells of one axis less.
+        """Returns a box that tells of one axis less.
 
         Args:
           index: where the axis is, in the array before the change.
-          params: the transform's ``metadata_params``.
+          params: the transform's `metadata_params`.
+
+        Returns:
+          A new box around the same content.
         """
 
 
-def is_axis_metadata(val: Any) -> bool:
-    """Whether a value is a box.
+def is_axis_metadata(val: object) -> bool:
+    """Tells whether a value is a box.
 
     >>> is_axis_metadata(3)
     False
@@ -87,12 +95,15 @@ def is_axis_metadata(val: Any) -> bool:
     return isinstance(val, AxisMetadata)
 
 
-def map_axis_meta(fn: Callable[[Any], Any], tree: Any) -> Any:
-    """Apply a function to every outermost box of a tree, and keep the other leaves.
+def map_axis_meta(fn: Callable[[Any], Any], tree: Tree) -> Tree:
+    """Applies a function to every outermost box of a tree, and keeps the other leaves.
 
     Args:
       fn: takes a box; its result stands in the box's place.
       tree: any pytree.
+
+    Returns:
+      The tree with the results in it.
 
     >>> map_axis_meta(lambda box: box.unbox(), {'a': 1})
     {'a': 1}
@@ -106,13 +117,16 @@ def map_axis_meta(fn: Callable[[Any], Any], tree: Any) -> Any:
     )
 
 
-def add_axis(tree: Any, index: int, params: Mapping[Any, Any]) -> Any:
-    """Tell every box of a tree that its array has a new axis.
+def add_axis(tree: Tree, index: int, params: Mapping[Any, Any]) -> Tree:
+    """Tells every box of a tree that its array has a new axis.
 
     Args:
       tree: any pytree; of boxes inside boxes only the outermost is told.
-      index: where the new axis is.
-      params: the transform's ``metadata_params``.
+      index: where the new axis is, in the arrays after the change.
+      params: the transform's `metadata_params`.
+
+    Returns:
+      The tree with the new boxes in it.
 
     >>> add_axis({'a': 1}, 0, {})
     {'a': 1}
@@ -120,8 +134,16 @@ def add_axis(tree: Any, index: int, params: Mapping[Any, Any]) -> Any:
     return map_axis_meta(lambda box: box.add_axis(index, params), tree)
 
 
-def remove_axis(tree: Any, index: int, params: Mapping[Any, Any]) -> Any:
-    """Tell every box of a tree that its array lost an axis; see :func:`add_axis`.
+def remove_axis(tree: Tree, index: int, params: Mapping[Any, Any]) -> Tree:
+    """Tells every box of a tree that its array has lost an axis.
+
+    Args:
+      tree: any pytree; of boxes inside boxes only the outermost is told.
+      index: where the axis was, in the arrays before the change.
+      params: the transform's `metadata_params`.
+
+    Returns:
+      The tree with the new boxes in it.
 
     >>> remove_axis({'a': 1}, 0, {})
     {'a': 1}
@@ -129,8 +151,8 @@ def remove_axis(tree: Any, index: int, params: Mapping[Any, Any]) -> Any:
     return map_axis_meta(lambda box: box.remove_axis(index, params), tree)
 
 
-def unbox(tree: Any) -> Any:
-    """Take everything out of its boxes, boxes inside boxes too.
+def unbox(tree: Tree) -> Tree:
+    """Takes everything out of its boxes, boxes inside boxes too.
 
     Args:
       tree: any pytree.
@@ -146,19 +168,19 @@ def unbox(tree: Any) -> Any:
     return map_axis_meta(lambda box: unbox(box.unbox()), tree)
 
 
-def replace_boxed(tree: Any, updates: Any) -> Any:
-    """Put new content into the boxes of a tree; the inverse of :func:`unbox`.
+def replace_boxed(tree: Tree, updates: Tree) -> Tree:
+    """Puts new content into the boxes of a tree, as the inverse of `unbox`.
 
     Args:
       tree: a pytree with boxes.
-      updates: the new content: a pytree of the structure of ``unbox(tree)``, or with
+      updates: the new content: a pytree of the structure of `unbox(tree)`, or with
         more structure below its leaves.
 
     Returns:
-      ``updates``, with a box around what ``tree`` has in a box.
+      `updates`, with a box around what `tree` has in a box.
 
     Raises:
-      ValueError: ``updates`` has another structure.
+      ValueError: `updates` has another structure.
 
     >>> replace_boxed({'a': 1}, {'a': 2})
     {'a': 2}
@@ -174,22 +196,21 @@ def _replace_one(old: Any, new: Any) -> Any:
     return new
 
 
-def _content(box: Any) -> Any:
+def _content(box: AxisMetadata[Any]) -> Any:
     # Of the old content only its structure matters. `unbox` may do work on it, such as
     # laying it out over a mesh.
     children = jax.tree_util.tree_leaves(box, is_leaf=lambda node: node is not box)
     return children[0] if len(children) == 1 else box.unbox()
 
 
-# Most trees given to this module are a single array, and most nodes of the others are
-# arrays or dicts. They are told by their exact type, as the check against an abstract
-# class costs more than the rest of the call. JAX's array types, tracers among them,
-# are remembered when they are met; there are only a few.
+# Most trees given to this module are a single array. It is told by its exact type, as
+# the check against an abstract class costs more than the rest of the call. JAX's array
+# types, tracers among them, are remembered when they are met; there are only a few.
 _array_types: set[type] = {np.ndarray, int, float, bool, complex}
-_container_types: frozenset[type] = frozenset({dict, list, tuple})
 
 
-def _is_bare(tree: Any) -> bool:
+def _is_bare(tree: Tree) -> bool:
+    """Whether a tree is one array or number, without a box around it."""
     kind = type(tree)
     if kind in _array_types:
         return True
@@ -197,10 +218,3 @@ def _is_bare(tree: Any) -> bool:
         _array_types.add(kind)
         return True
     return False
-
-
-def _is_box(node: Any) -> bool:
-    kind = type(node)
-    if kind in _array_types or kind in _container_types:
-        return False
-    return isinstance(node, AxisMetadata)

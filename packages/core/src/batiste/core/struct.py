@@ -26,14 +26,17 @@ def field(
     metadata: Mapping[Any, Any] | None = None,
     **kwargs: Any,
 ) -> Any:
-    """Declare a field of a pytree dataclass.
+    """Declares a field of a pytree dataclass.
 
     Args:
       pytree_node: whether the field is a child, which transforms map over. If not,
-        its value is static: it must have ``==`` and a hash, and a jitted function
+        its value is static: it must have `==` and a hash, and a jitted function
         compiles again for another value.
       metadata: further metadata of the field.
-      **kwargs: as for ``dataclasses.field``.
+      **kwargs: as for `dataclasses.field`.
+
+    Returns:
+      What the class body assigns to the field, as `dataclasses.field` gives it.
 
     >>> @dataclass
     ... class Model:
@@ -58,18 +61,18 @@ def dataclass(clz: None = None, **kwargs: Any) -> Callable[[type[T]], type[T]]: 
 # Python's own, before 3.12, cannot say that instances are frozen.
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def dataclass(clz: type[Any] | None = None, **kwargs: Any) -> Any:
-    """Make a class an immutable dataclass that JAX transforms can take and return.
+    """Makes a class an immutable dataclass that JAX transforms can take and return.
 
     Instances are pytrees: fields are children, those made by
-    ``field(pytree_node=False)`` are static. The class gets a method
-    ``replace(**changes)``, which gives a changed copy. The constructor must take the
+    `field(pytree_node=False)` are static. The class gets a method
+    `replace(**changes)`, which gives a changed copy. The constructor must take the
     fields and nothing else, as JAX calls it when it rebuilds an instance (with
     values that are not always arrays); for another constructor write a class method.
     A class that was made by this decorator is returned as it is.
 
     Args:
       clz: the class.
-      **kwargs: as for ``dataclasses.dataclass``, such as ``kw_only=True``.
+      **kwargs: as for `dataclasses.dataclass`, such as `kw_only=True`.
 
     Returns:
       The class, or a decorator if no class is given.
@@ -120,7 +123,7 @@ def dataclass(clz: type[Any] | None = None, **kwargs: Any) -> Any:
 
 
 def _replace(self: Any, /, **updates: Any) -> Any:
-    """A copy with the given fields changed.
+    """Returns a copy with the given fields changed.
 
     Raises:
       TypeError: there is no such field.
@@ -148,9 +151,9 @@ def _from_state_dict(self: Any, state: Mapping[str, Any]) -> Any:
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 class PyTreeNode:
-    """Base class whose subclasses are pytree dataclasses; see :func:`dataclass`.
+    """The base class whose subclasses are pytree dataclasses; see `dataclass`.
 
-    Keyword arguments in the class statement go to ``dataclasses.dataclass``.
+    Keyword arguments in the class statement go to `dataclasses.dataclass`.
 
     Raises:
       TypeError: it is instantiated itself.
@@ -162,7 +165,7 @@ class PyTreeNode:
     Point(x=1.0, label='start')
     """
 
-    def __init_subclass__(cls, **kwargs: Any):
+    def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__()
         if kwargs.get("slots"):
             raise TypeError(
@@ -171,14 +174,19 @@ class PyTreeNode:
             )
         dataclass(cls, **kwargs)
 
-    def __init__(self, *args: Any, **kwargs: Any):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         # Only for type checkers, and for who instantiates the base class.
         raise TypeError("PyTreeNode has no fields; make a subclass with some.")
 
     def replace(self, /, **overrides: Any) -> Self:
-        """A copy with the given fields changed.
+        """Returns a copy with the given fields changed.
 
         Raises:
           TypeError: there is no such field.
+
+        >>> class Point(PyTreeNode):
+        ...     x: float
+        >>> Point(x=1.).replace(x=2.).x
+        2.0
         """
         return _replace(self, **overrides)

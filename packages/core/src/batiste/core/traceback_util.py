@@ -27,12 +27,12 @@ _excluded: tuple[str, ...] = ()
 
 
 def register_exclusion(path: str) -> None:
-    """Count the code of a file or folder as internal, so that tracebacks leave it out.
+    """Counts the code of a file or folder as internal: tracebacks leave it out.
 
     A library built on Batiste may register itself, as Batiste's packages do.
 
     Args:
-      path: the file or folder, as in a module's ``__file__``.
+      path: the file or folder, as in a module's `__file__`.
 
     >>> import os
     >>> register_exclusion(os.path.join(os.sep, 'no', 'such', 'library'))
@@ -49,9 +49,9 @@ register_exclusion(os.path.dirname(__file__))
 
 
 def hide_flax_in_tracebacks() -> None:
-    """Leave the library's frames out of tracebacks, which is the default.
+    """Leaves the library's frames out of tracebacks, which is the default.
 
-    The environment variable ``BATISTE_FILTER_FRAMES`` sets it from outside.
+    The environment variable `BATISTE_FILTER_FRAMES` sets it from outside.
 
     >>> hide_flax_in_tracebacks()
     """
@@ -59,7 +59,7 @@ def hide_flax_in_tracebacks() -> None:
 
 
 def show_flax_in_tracebacks() -> None:
-    """Keep the library's frames in tracebacks.
+    """Keeps the library's frames in tracebacks.
 
     >>> show_flax_in_tracebacks()
     >>> hide_flax_in_tracebacks()
@@ -72,7 +72,7 @@ show_batiste_in_tracebacks = show_flax_in_tracebacks
 
 
 def api_boundary(fun: Callable[P, R]) -> Callable[P, R]:
-    """Let exceptions that leave a function carry no frames of the library.
+    """Lets exceptions that leave a function carry no frames of the library.
 
     The exception stays the same object, with its type, arguments, notes, cause and
     context; and every frame of the user's code stays. A call that raises nothing
@@ -80,6 +80,9 @@ def api_boundary(fun: Callable[P, R]) -> Callable[P, R]:
 
     Args:
       fun: a function that users call.
+
+    Returns:
+      A function of the same signature.
 
     >>> @api_boundary
     ... def double(x):
@@ -100,9 +103,9 @@ def api_boundary(fun: Callable[P, R]) -> Callable[P, R]:
 
 
 def hide_frames(error: BaseException) -> None:
-    """Take the library's frames out of an exception's traceback, unless they show.
+    """Takes the library's frames out of an exception's traceback, unless they show.
 
-    For the handler that ends with a bare ``raise``: that adds no frame of its own, so
+    For the handler that ends with a bare `raise`: that adds no frame of its own, so
     what is set here is what is left.
 
     Args:

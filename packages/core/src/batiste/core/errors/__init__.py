@@ -1,4 +1,4 @@
-"""Every error of Batiste. All derive from :class:`FlaxError`.
+"""Every error of Batiste. All derive from `FlaxError`.
 
 A message says what happened, where (the path of the scope or module, or the file),
 and what to do. Errors can be pickled and copied, and carry as attributes the names,

@@ -17,15 +17,15 @@ __all__ = [
 
 
 class FlaxError(Exception):
-    """Base class of all errors that Batiste raises on its own account.
+    """The base class of all errors that Batiste raises on its own account.
 
     Catch it to handle any of them. An instance can be pickled and copied, whatever
-    the signature of its class: the copy has the type, the ``args``, the message and
+    the signature of its class: the copy has the type, the `args`, the message and
     the attributes of the original. Subclasses keep the values that they were made
     from (names, paths, shapes) as attributes, so that a program need not parse text.
 
     Args:
-      message: the whole text, as ``str(error)`` gives it.
+      message: the whole text, as `str(error)` gives it.
 
     >>> import pickle
     >>> error = FlaxError('nothing works')
@@ -33,12 +33,12 @@ class FlaxError(Exception):
     'nothing works'
     """
 
-    def __init__(self, message: str):
+    def __init__(self, message: str) -> None:
         super().__init__(message)
 
     # Exceptions are pickled as `cls(*args)`, which fails for every class whose
     # parameters are not its message.
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.args), dict(self.__dict__) or None
 
 
@@ -49,8 +49,8 @@ def _rebuild(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException:
     return cls.__new__(cls, *args)
 
 
-def path_text(path: str | Iterable[Any]) -> str:
-    """Write a scope path the way messages show it.
+def path_text(path: str | Iterable[object]) -> str:
+    """Writes a scope path the way messages show it.
 
     Args:
       path: the text itself, or the names from the root down.
@@ -68,12 +68,15 @@ def path_text(path: str | Iterable[Any]) -> str:
     return "/" + "/".join(str(name) for name in path)
 
 
-def short_repr(value: Any, limit: int = 120) -> str:
-    """Describe a value in one line: arrays by dtype and shape, others by ``repr``.
+def short_repr(value: object, limit: int = 120) -> str:
+    """Describes a value in one line: arrays by dtype and shape, others by `repr`.
 
     Args:
-      value: anything, also something whose own ``repr`` fails.
+      value: anything, also something whose own `repr` fails.
       limit: the greatest length in characters; longer text is cut in the middle.
+
+    Returns:
+      One line.
 
     >>> import numpy as np
     >>> short_repr(np.zeros((3, 2), 'float32'))
@@ -95,8 +98,15 @@ def short_repr(value: Any, limit: int = 120) -> str:
     return f"{text[: kept // 2]}...{text[-(kept - kept // 2) :]}"
 
 
-def quoted(names: Iterable[Any], limit: int = 8) -> str:
-    """List names in quotes, at most ``limit`` of them.
+def quoted(names: Iterable[object], limit: int = 8) -> str:
+    """Lists names in quotes.
+
+    Args:
+      names: the names.
+      limit: how many of them are written out; the rest is counted.
+
+    Returns:
+      The names with commas between them.
 
     >>> quoted(['bias', 'kernel', 'scale'], limit=2)
     '"bias", "kernel" and 1 more'
@@ -107,12 +117,15 @@ def quoted(names: Iterable[Any], limit: int = 8) -> str:
     return f"{text} and {more} more" if more > 0 else text
 
 
-def nearest_names(name: Any, available: Iterable[Any]) -> list[str]:
-    """Find the names that a misspelled name was probably meant to be, best first.
+def nearest_names(name: object, available: Iterable[object]) -> list[str]:
+    """Finds the names that a misspelled name was probably meant to be, best first.
 
     Args:
       name: the name that was asked for.
       available: the names that exist.
+
+    Returns:
+      At most three names.
 
     >>> nearest_names('kernal', ['bias', 'kernel'])
     ['kernel']
@@ -120,8 +133,8 @@ def nearest_names(name: Any, available: Iterable[Any]) -> list[str]:
     return difflib.get_close_matches(str(name), [str(other) for other in available])
 
 
-def name_hint(name: Any, available: Iterable[Any], owner: str = "It") -> str:
-    """Say what exists, and which of it was probably meant.
+def name_hint(name: object, available: Iterable[object], owner: str = "It") -> str:
+    """Says what exists, and which of it was probably meant.
 
     Args:
       name: the name that was asked for.
@@ -129,7 +142,7 @@ def name_hint(name: Any, available: Iterable[Any], owner: str = "It") -> str:
       owner: the first word of the sentence.
 
     Returns:
-      A sentence with a space before it, to append to a message, or ``''``.
+      A sentence with a space before it, to append to a message, or `''`.
 
     >>> name_hint('kernal', {'bias': 0, 'kernel': 1})
     ' It has "bias", "kernel"; did you mean "kernel"?'
@@ -144,6 +157,10 @@ def name_hint(name: Any, available: Iterable[Any], owner: str = "It") -> str:
     return f" {owner} has {quoted(known)}{guess}"
 
 
-def collection_names(variables: Any) -> list[str]:
-    """The keys of a mapping as text, and nothing for any other value."""
+def collection_names(variables: object) -> list[str]:
+    """Gives the keys of a mapping as text, and nothing for any other value.
+
+    >>> collection_names({'params': {}}), collection_names(3)
+    (['params'], [])
+    """
     return [str(key) for key in variables] if isinstance(variables, Mapping) else []

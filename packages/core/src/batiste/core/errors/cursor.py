@@ -1,7 +1,5 @@
 """Errors of walking over trees with conditions and update functions."""
 
-from typing import Any
-
 from .base import FlaxError, short_repr
 
 __all__ = [
@@ -21,7 +19,7 @@ class CursorFindError(FlaxError):
     No object meets the condition. Loosen it, or search from another place.
     """
 
-    def __init__(self, cursor: Any = None, cursor2: Any = None):
+    def __init__(self, cursor: object = None, cursor2: object = None) -> None:
         if cursor is None or cursor2 is None:
             text = (
                 "No object meets the condition. Loosen it, or search from another "
@@ -38,6 +36,8 @@ class CursorFindError(FlaxError):
 class TraverseTreeError(FlaxError):
     """Neither or both of an update function and a condition were given.
 
+    A name of Flax's, for programs that catch it: nothing in Batiste raises it.
+
     Args:
       update_fn: the update function, or None.
       cond_fn: the condition, or None.
@@ -46,7 +46,7 @@ class TraverseTreeError(FlaxError):
     Give an update function or a condition, and not both; neither was given.
     """
 
-    def __init__(self, update_fn: Any, cond_fn: Any):
+    def __init__(self, update_fn: object, cond_fn: object) -> None:
         given = "neither was" if update_fn is None and cond_fn is None else "both were"
         super().__init__(
             f"Give an update function or a condition, and not both; {given} given."

@@ -2,8 +2,9 @@
 
 import copy
 from collections.abc import Iterable
-from typing import Any, Self
+from typing import Self, TypeAlias
 
+from ..types import Shape
 from .base import FlaxError, collection_names, name_hint, path_text, quoted, short_repr
 
 __all__ = [
@@ -18,21 +19,22 @@ __all__ = [
     "LazyInitError",
     "ModifyScopeVariableError",
     "PartitioningUnspecifiedError",
-    "Path",
     "ScopeCollectionNotFound",
     "ScopeParamNotFoundError",
     "ScopeParamShapeError",
+    "ScopePath",
     "ScopeVariableNotFoundError",
 ]
 
 
-Path = str | Iterable[Any]
+ScopePath: TypeAlias = str | Iterable[object]
+"""A path of names from the root down, or its text."""
 
 
 class LazyInitError(FlaxError):
     """A variable depends on the value of an input that was given by shape alone.
 
-    Raised by ``lazy_init`` when an initializer needs more than shapes and dtypes.
+    Raised by `lazy_init` when an initializer needs more than shapes and dtypes.
 
     Args:
       partial_val: the abstract value (anything with a shape and dtype) that came out.
@@ -44,7 +46,7 @@ class LazyInitError(FlaxError):
     lazy_init cannot compute a variable: the value float32[8,4] depends on an input ...
     """
 
-    def __init__(self, partial_val: Any, *, names: Iterable[Any] = ()):
+    def __init__(self, partial_val: object, *, names: Iterable[object] = ()) -> None:
         self.names = [str(name) for name in names]
         which = f"the variables {quoted(self.names)}" if self.names else "a variable"
         super().__init__(
@@ -65,12 +67,12 @@ class InvalidRngError(FlaxError, ValueError):
     scope "/drop" needs a key for "dropout".
     """
 
-    def __init__(self, msg: str):
+    def __init__(self, msg: str) -> None:
         super().__init__(msg)
 
 
 class ApplyScopeInvalidVariablesTypeError(FlaxError):
-    """The variables given to ``apply`` or ``bind`` are no mapping of collections.
+    """The variables given to `apply` or `bind` are no mapping of collections.
 
     Args:
       found: what was given, for the message.
@@ -79,7 +81,7 @@ class ApplyScopeInvalidVariablesTypeError(FlaxError):
     'The variables must be a dictionary of collections, each of t'
     """
 
-    def __init__(self, *, found: Any = None):
+    def __init__(self, *, found: object = None) -> None:
         got = "" if found is None else f" Got a {type(found).__name__}."
         super().__init__(
             "The variables must be a dictionary of collections, each of them a "
@@ -90,7 +92,7 @@ class ApplyScopeInvalidVariablesTypeError(FlaxError):
 
 
 class ApplyScopeInvalidVariablesStructureError(FlaxError):
-    """The variables have one ``'params'`` level too many.
+    """The variables have one `'params'` level too many.
 
     Args:
       variables: the variables that were given.
@@ -99,7 +101,7 @@ class ApplyScopeInvalidVariablesStructureError(FlaxError):
     'The variables hold a collection "params" inside the collec'
     """
 
-    def __init__(self, variables: Any):
+    def __init__(self, variables: object) -> None:
         self.collections = collection_names(variables)
         super().__init__(
             'The variables hold a collection "params" inside the collection "params" '
@@ -114,7 +116,7 @@ class ScopeParamNotFoundError(FlaxError):
 
     Args:
       param_name: the parameter's name.
-      scope_path: path of its scope, such as ``'/encoder/Dense_0'``.
+      scope_path: path of its scope, such as `'/encoder/Dense_0'`.
       available: the parameters that the scope has, for the message.
 
     >>> print(ScopeParamNotFoundError('kernal', '/Dense_0', available=['kernel']))
@@ -123,8 +125,12 @@ class ScopeParamNotFoundError(FlaxError):
     """
 
     def __init__(
-        self, param_name: str, scope_path: Path, *, available: Iterable[Any] = ()
-    ):
+        self,
+        param_name: str,
+        scope_path: ScopePath,
+        *,
+        available: Iterable[object] = (),
+    ) -> None:
         self.param_name, self.scope_path = param_name, path_text(scope_path)
         super().__init__(
             f'No parameter "{param_name}" in scope "{self.scope_path}".'
@@ -152,10 +158,10 @@ class ScopeCollectionNotFound(FlaxError):
         self,
         col_name: str,
         var_name: str,
-        scope_path: Path,
+        scope_path: ScopePath,
         *,
-        available: Iterable[Any] = (),
-    ):
+        available: Iterable[object] = (),
+    ) -> None:
         self.col_name, self.var_name = col_name, var_name
         self.scope_path = path_text(scope_path)
         hint = name_hint(col_name, available, owner="What was passed")
@@ -182,8 +188,12 @@ class ScopeParamShapeError(FlaxError):
     """
 
     def __init__(
-        self, param_name: str, scope_path: Path, value_shape: Any, init_shape: Any
-    ):
+        self,
+        param_name: str,
+        scope_path: ScopePath,
+        value_shape: Shape,
+        init_shape: Shape,
+    ) -> None:
         self.param_name, self.scope_path = param_name, path_text(scope_path)
         self.value_shape, self.init_shape = value_shape, init_shape
         super().__init__(
@@ -212,10 +222,10 @@ class ScopeVariableNotFoundError(FlaxError):
         self,
         name: str,
         col: str,
-        scope_path: Path,
+        scope_path: ScopePath,
         *,
-        available: Iterable[Any] = (),
-    ):
+        available: Iterable[object] = (),
+    ) -> None:
         self.name, self.col, self.scope_path = name, col, path_text(scope_path)
         super().__init__(
             f'No variable "{name}" in collection "{col}" of scope '
@@ -235,7 +245,7 @@ class InvalidFilterError(FlaxError):
     3 (of type int) is no filter. A filter is True, False, a name, ...
     """
 
-    def __init__(self, filter_like: Any):
+    def __init__(self, filter_like: object) -> None:
         super().__init__(
             f"{short_repr(filter_like)} (of type {type(filter_like).__name__}) is no "
             "filter. A filter is True, False, a name, a container of names, or "
@@ -244,7 +254,7 @@ class InvalidFilterError(FlaxError):
 
 
 class InvalidScopeError(FlaxError):
-    """A scope was used after the call or ``with`` block that it belongs to.
+    """A scope was used after the call or `with` block that it belongs to.
 
     Args:
       scope_name: the scope's name or path.
@@ -254,7 +264,7 @@ class InvalidScopeError(FlaxError):
     Scope "/encoder" is closed: it is valid only until the `init` or `apply` ...
     """
 
-    def __init__(self, scope_name: Any):
+    def __init__(self, scope_name: object) -> None:
         self.scope_name = None if scope_name is None else str(scope_name)
         super().__init__(
             f'Scope "{scope_name}" is closed: it is valid only until the `init` or '
@@ -277,7 +287,7 @@ class ModifyScopeVariableError(FlaxError):
     Cannot write variable "mean" of scope "/norm": collection "batch_stats" is not ...
     """
 
-    def __init__(self, col: str, variable_name: str, scope_path: Path):
+    def __init__(self, col: str, variable_name: str, scope_path: ScopePath) -> None:
         self.col, self.variable_name = col, variable_name
         self.scope_path = path_text(scope_path)
         super().__init__(
@@ -290,6 +300,8 @@ class ModifyScopeVariableError(FlaxError):
 
 class ImmutableVariableError(FlaxError):
     """A variable object that is read-only was written.
+
+    A name of Flax's, for programs that catch it: nothing in Batiste raises it.
 
     Args:
       message: the whole text.
@@ -310,7 +322,7 @@ class JaxTransformError(FlaxError):
     JAX transforms and modules cannot be mixed: scope "/encoder" was made at ...
     """
 
-    def __init__(self, *, scope_path: Path | None = None):
+    def __init__(self, *, scope_path: ScopePath | None = None) -> None:
         self.scope_path = None if scope_path is None else path_text(scope_path)
         who = "a scope" if self.scope_path is None else f'scope "{self.scope_path}"'
         super().__init__(
@@ -323,7 +335,7 @@ class JaxTransformError(FlaxError):
 
 
 class AxisMetadataError(FlaxError):
-    """What a box (``AxisMetadata``) says on the axes of a variable does not fit.
+    """What a box (`AxisMetadata`) says on the axes of a variable does not fit.
 
     Scopes and lifted transforms put the variable's path into it.
 
@@ -334,16 +346,16 @@ class AxisMetadataError(FlaxError):
     params/Dense_0/kernel
     """
 
-    def __init__(self, problem: str):
+    def __init__(self, problem: str) -> None:
         self.problem = problem
         self.path: str | None = None
         super().__init__(problem)
 
     def at(self, path: str) -> Self:
-        """The same error, with the variable's path in its message.
+        """Returns the same error, with the variable's path in its message.
 
         Args:
-          path: the collection and the names, as in ``'params/Dense_0/kernel'``.
+          path: the collection and the names, as in `'params/Dense_0/kernel'`.
 
         Returns:
           A new error of the same type. An error that has a path already is returned
@@ -371,7 +383,7 @@ class PartitioningUnspecifiedError(AxisMetadataError):
     A transform adds or removes an axis of the partitioned value 'kernel', but its ...
     """
 
-    def __init__(self, target: Any):
+    def __init__(self, target: object) -> None:
         super().__init__(
             "A transform adds or removes an axis of the partitioned value "
             f"{short_repr(target)}, but its mesh axis is not named. Pass "
