@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
+
+import jax
 
 from batiste.core import Scope
 from batiste.core.types import Function, Tree
@@ -71,6 +74,23 @@ class LiftedBody:
             rebuilt.release()
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _BodyAndScopes:
+    """The scopes of one call as a pytree, and what is to be run on them inside."""
+
+    body: LiftedBody
+    scopes: list[Scope]
+
+
+jax.tree_util.register_dataclass(
+    _BodyAndScopes, data_fields=["scopes"], meta_fields=["body"]
+)
+
+
+def _run_body(call: _BodyAndScopes, *args: Tree, **kwargs: Tree) -> Tree:
+    return call.body(call.scopes, *args, **kwargs)
+
+
 class LiftedCall:
     """Runs functions of modules through a transform of functions of scopes.
 
@@ -91,6 +111,8 @@ class LiftedCall:
             name: _without_module(option) if name in self.argnums else option
             for name, option in options.items()
         }
+        # Made once, at the first call, for all bodies.
+        self._lifted: Function | None = None
 
     def __call__(
         self,
@@ -116,16 +138,18 @@ class LiftedCall:
         """
         module_map = ModuleMap(module, cls)
         args = module_map.add_args(args)
-        kwargs = module_map.add_kwargs(kwargs)
+        if kwargs:
+            kwargs = module_map.add_kwargs(kwargs)
         target = module_map.add_target()
+        lifted = self._lifted
+        if lifted is None:
+            lifted = self._lifted = self.transform(_run_body, **self.options)
         if self.transforms_kwargs:
             body = LiftedBody(fn, module_map, target)
-            lifted = self.transform(body, **self.options)
-            y = lifted(module_map.scopes, *args, **kwargs)
+            y = lifted(_BodyAndScopes(body, module_map.scopes), *args, **kwargs)
         else:
             body = LiftedBody(fn, module_map, target, kwargs)
-            lifted = self.transform(body, **self.options)
-            y = lifted(module_map.scopes, *args)
+            y = lifted(_BodyAndScopes(body, module_map.scopes), *args)
         if continues_names(module):
             commit_cursors(module, body.cursors)
         return y

@@ -142,7 +142,8 @@ class _JitCall(LiftedCall):
         """Returns `fn(module, *args, **kwargs)`, compiled; as `LiftedCall`."""
         module_map = ModuleMap(module, cls)
         args = module_map.add_args(args)
-        kwargs = module_map.add_kwargs(kwargs)
+        if kwargs:
+            kwargs = module_map.add_kwargs(kwargs)
         target = module_map.add_target()
         jitted = None
         # Hooks see every call, so that Python must run.

@@ -117,18 +117,15 @@ class ModuleMap:
         # The slots go by the identity of modules, which must live until the end.
         self._modules: list[ModuleBase] = []
 
-    def add_args(self, args: Iterable[Tree]) -> tuple[Tree, ...]:
+    def add_args(self, args: tuple[Tree, ...]) -> tuple[Tree, ...]:
         """Returns arguments with slots in place of their modules and variables."""
-        return tuple([arg if _is_bare(arg) else self._add(arg) for arg in args])
+        return args if _is_bare(args) else tuple([self._add(arg) for arg in args])
 
     def add_kwargs(self, kwargs: Mapping[str, Tree]) -> Mapping[str, Tree]:
         """Returns keyword arguments with slots, as `add_args`."""
-        if not kwargs:
+        if _is_bare(kwargs):
             return kwargs
-        return {
-            name: value if _is_bare(value) else self._add(value)
-            for name, value in kwargs.items()
-        }
+        return {name: self._add(value) for name, value in kwargs.items()}
 
     def add_target(self) -> Tree:
         """Returns the slot of the target, or the tree of slots. To be called last.
@@ -146,6 +143,8 @@ class ModuleMap:
         return slots
 
     def _add(self, tree: Tree) -> Tree:
+        if _is_bare(tree):
+            return tree
         return jax.tree.map(self._replace, tree, is_leaf=_has_scope)
 
     def _replace_target(self, leaf: Any) -> Any:
@@ -193,7 +192,9 @@ class ModuleMap:
         slotted = []
         for name in cls._own_fields:
             value = attributes[name]
-            if not _is_bare(value) and contains_module(value):
+            if type(value) in PLAIN_TYPES or _is_bare(value):
+                pass
+            elif contains_module(value):
                 value = map_modules(self._add_field_module, value, name)
                 slotted.append(name)
             arguments[name] = value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Final, TypeVar, cast
 
 import jax
@@ -20,6 +20,8 @@ from .module_map import is_within, mark_within
 __all__ = ["Methods", "Target", "lift_target"]
 
 _MEMO_SIZE: Final = 128
+
+_ATOMS: Final = frozenset({bool, int, str, type(None)})
 
 Target = TypeVar("Target", bound=Function)
 """A module class, or a function whose first argument is a module."""
@@ -214,7 +216,9 @@ def _memo(cls: type) -> dict[Any, type[ModuleBase]]:
     return memo
 
 
-def _memo_key(remake: Function, options: Mapping[str, Any], methods: Methods) -> Any:
+def _memo_key(
+    remake: Function, options: Mapping[str, Any], methods: Methods
+) -> Hashable:
     """A key for a transformed class, or None if there is none.
 
     There is none for what may hold values of a running call, which must not outlive it.
@@ -227,18 +231,26 @@ def _memo_key(remake: Function, options: Mapping[str, Any], methods: Methods) ->
     return key
 
 
-def _static_key(value: Any) -> Any:
+def _static_key(value: Any) -> Hashable:
     """A hashable key that is equal for options of equal effect.
 
     Raises:
       TypeError: there is none, or what it is made of may hold arrays.
     """
+    kind = type(value)
+    if kind in _ATOMS:
+        return kind, value
     if isinstance(value, Mapping):
-        return Mapping, frozenset(
-            (_static_key(key), _static_key(item)) for key, item in value.items()
-        )
+        items = [
+            (
+                name if type(name) is str else _static_key(name),
+                (type(x), x) if type(x) in _ATOMS else _static_key(x),
+            )
+            for name, x in value.items()
+        ]
+        return Mapping, frozenset(items)
     if isinstance(value, (list, tuple)):
-        return type(value), tuple(map(_static_key, value))
+        return kind, tuple(map(_static_key, value))
     if isinstance(value, types.FunctionType):
         if value.__closure__ and not value.__module__.startswith("jax"):
             raise TypeError("A closure may hold anything.")
@@ -246,4 +258,4 @@ def _static_key(value: Any) -> Any:
     if isinstance(value, (types.MethodType, functools.partial, jax.Array)):
         raise TypeError("It may hold arrays.")
     hash(value)
-    return type(value), value
+    return kind, value
