@@ -23,10 +23,10 @@ from batiste.core.scope import (
 from batiste.core.struct import field
 from batiste.spmd import RulesFallback, with_logical_constraint
 
-from . import transforms
-from .module.context import context
-from .transforms.call import LiftedCall
-from .transforms.target import lift_target
+from .. import transforms
+from ..module.context import context
+from ..transforms.call import LiftedCall
+from ..transforms.target import lift_target
 
 __all__ = [
     "AxisMetadata",
