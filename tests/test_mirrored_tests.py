@@ -35,9 +35,7 @@ MISSING = {
     "batiste": set(),
     "core": set(),
     "linen": {
-        "meta.py",
         "module/state.py",
-        "spmd.py",
     },
     "serialization": set(),
     "spmd": set(),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 from jax import lax
 
-from .types import Array
+from batiste.core.types import Array, ArrayLike, Function, Shape, Tree
 
 __all__ = [
     "BatchApply",
@@ -19,18 +19,6 @@ __all__ = [
     "ndim_at_least",
     "split_leading_dim",
 ]
-
-_NO_INPUT = (
-    "BatchApply requires at least one input with ndim >= {num_dims}, whose leading "
-    "{num_dims} axes it can merge; got shapes {shapes}"
-)
-_NUM_DIMS = "BatchApply merges num_dims leading axes into one: it must be positive, "
-_NUM_DIMS += "got {num_dims}"
-_OUTPUT = (
-    "BatchApply: the function returned an array of shape {shape}, but its leading axis "
-    "must be the merged one of size {size} ({dims} merged), so that it can be split "
-    "again; reductions must leave axis 0"
-)
 
 
 def _is_array(x: Any) -> bool:
@@ -47,11 +35,11 @@ def ndim_at_least(x: Any, num_dims: int) -> bool:
 
 
 def arbitrary_mergeable_leaf(
-    min_num_dims: int, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
-    """The first array in `args` or `kwargs` with at least `min_num_dims` axes.
+    min_num_dims: int, args: tuple[Tree, ...], kwargs: Mapping[str, Tree]
+) -> ArrayLike | None:
+    """Returns the first array in `args` or `kwargs` with `min_num_dims` axes or more.
 
-    Returns None if there is none.
+    It is None if there is none.
 
     >>> import numpy as np
     >>> arbitrary_mergeable_leaf(2, (1.0, np.ones((2, 3))), {}).shape
@@ -78,7 +66,7 @@ def merge_leading_dims(x: Any, num_dims: int) -> Any:
     return lax.reshape(x, (math.prod(shape[:num_dims]), *shape[num_dims:]))
 
 
-def split_leading_dim(x: Array, to_dim: tuple[int, ...]) -> Array:
+def split_leading_dim(x: Array, to_dim: Shape) -> Array:
     """Makes axes of sizes `to_dim` of the first axis of `x`.
 
     >>> import jax.numpy as jnp
@@ -108,18 +96,24 @@ class BatchApply:
     (4, 2, 3)
     """
 
-    def __init__(self, f: Callable[..., Any], num_dims: int = 2):
+    def __init__(self, f: Function, num_dims: int = 2):
         if num_dims < 1:
-            raise ValueError(_NUM_DIMS.format(num_dims=num_dims))
+            raise ValueError(
+                "BatchApply merges num_dims leading axes into one: it must be "
+                f"positive, got {num_dims}"
+            )
         self._f = f
         self.num_dims = num_dims
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Tree, **kwargs: Tree) -> Tree:
         """Calls the function on `args` and `kwargs`."""
         example = arbitrary_mergeable_leaf(self.num_dims, args, kwargs)
         if example is None:
             shapes = [np.shape(leaf) for leaf in jax.tree.leaves((args, kwargs))]
-            raise ValueError(_NO_INPUT.format(num_dims=self.num_dims, shapes=shapes))
+            raise ValueError(
+                f"BatchApply requires at least one input with ndim >= {self.num_dims}, "
+                f"whose leading {self.num_dims} axes it can merge; got shapes {shapes}"
+            )
         dims = np.shape(example)[: self.num_dims]
         size = math.prod(dims)
         args, kwargs = jax.tree.map(
@@ -131,7 +125,10 @@ class BatchApply:
                 return x
             if np.shape(x)[:1] != (size,):
                 raise ValueError(
-                    _OUTPUT.format(shape=np.shape(x), size=size, dims=dims)
+                    f"BatchApply: the function returned an array of shape "
+                    f"{np.shape(x)}, but its leading axis must be the merged one of "
+                    f"size {size} ({dims} merged), so that it can be split again; "
+                    "reductions must leave axis 0"
                 )
             return split_leading_dim(x, dims)
 

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+
+from batiste.core.types import Function, Tree
 
 from .module.methods import compact
 from .module.module import Module
 
 __all__ = ["Sequential"]
-
-_NOT_A_SEQUENCE = (
-    "'layers' must be a sequence, got {kind!r}; write "
-    "Sequential([first, second]) with a list or a tuple of callables"
-)
-_EMPTY = (
-    "Empty Sequential module {name}; it has no layer to apply, so give `layers` at "
-    "least one"
-)
-_NOT_CALLABLE = "Sequential {name}: layer {index} is not callable: {layer!r}"
 
 
 class Sequential(Module):
@@ -46,23 +37,29 @@ class Sequential(Module):
     (5, 2)
     """
 
-    layers: Sequence[Callable[..., Any]]
+    layers: Sequence[Function]
 
     def __post_init__(self) -> None:
         if not isinstance(self.layers, Sequence) or isinstance(self.layers, str):
-            raise ValueError(_NOT_A_SEQUENCE.format(kind=type(self.layers).__name__))
+            raise ValueError(
+                f"'layers' must be a sequence, got '{type(self.layers).__name__}'; "
+                "write Sequential([first, second]) with a list or a tuple of callables"
+            )
         super().__post_init__()
 
     @compact
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Tree, **kwargs: Tree) -> Tree:
         """Applies all layers, and returns what the last one returns."""
         if not self.layers:
-            raise ValueError(_EMPTY.format(name=self.name))
-        outputs: Any = None
+            raise ValueError(
+                f"Empty Sequential module {self.name}; it has no layer to apply, so "
+                "give `layers` at least one"
+            )
+        outputs: Tree = None
         for index, layer in enumerate(self.layers):
             if not callable(layer):
                 raise TypeError(
-                    _NOT_CALLABLE.format(name=self.name, index=index, layer=layer)
+                    f"Sequential {self.name}: layer {index} is not callable: {layer!r}"
                 )
             if index == 0:
                 outputs = layer(*args, **kwargs)

@@ -7,16 +7,13 @@ are the newer way to say the same; this one leaves the variables bare.
 
 from batiste.spmd import RulesFallback
 
+from .transforms import core_remat_static, remat, scan_with_axes, vmap_with_axes
 from .variables import (
     AxisMetadata,
     PartitionedVariable,
-    core_remat_static,
     get_axis_names,
     param_with_axes,
-    remat,
-    scan_with_axes,
     variable_with_axes,
-    vmap_with_axes,
 )
 
 __all__ = [
