@@ -95,3 +95,41 @@ def test_errors():
         run((0, 0, 0), jnp.ones(3))
     with pytest.raises(ValueError, match="out_axes of a scan, .* outputs of the body"):
         run((0,), jnp.ones(3), out_axes=(0, 0))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_loop_whose_first_iteration_is_peeled_is_the_same_loop(reverse):
+    def body(b, carry, x, table):
+        total = carry["total"] if carry else 0.0
+        return b, {"total": total + x * table}, (total, 7.0)
+
+    def loop():
+        args = (jnp.arange(1.0, 5.0), 2.0)
+        return axes_scan.Loop(
+            (0, broadcast), (0, broadcast), args, None, reverse, 1, False
+        )
+
+    whole, peeled = loop(), loop()
+    carry, ys = whole.run(body, None, {"total": 0.0}, [7.0])
+    # The first iteration gives the carry its structure.
+    first = peeled.peel(body, None, {})
+    assert peeled.length == 3
+    np.testing.assert_array_equal(first["total"], 8.0 if reverse else 2.0)
+    peeled_carry, peeled_ys = peeled.run(body, None, first, [7.0])
+    jax.tree.map(np.testing.assert_array_equal, (carry, ys), (peeled_carry, peeled_ys))
+    assert ys[0].shape == (4,) and ys[1] == 7.0
+
+
+@pytest.mark.parametrize("length", [0, 3])
+def test_a_probe_tells_what_is_made_before_the_loop_is_run(length):
+    def body(b, carry, x):
+        return {"made": b + 1}, {**carry, "new": x}, (x, carry["old"])
+
+    loop = axes_scan.Loop(
+        (0,), (0, broadcast), (jnp.ones((length, 2)),), None, False, 1, False
+    )
+    probe = loop.probe(body, 3.0, {"old": 1.0})
+    assert [probe.name(place) for place in probe.unknown_outputs()] == ["1/0"]
+    constant, _, carry_structure = probe.evaluate(probe.unknown_outputs())
+    assert constant == {"made": 4.0}
+    assert carry_structure == jax.tree.structure({"old": 0, "new": 0})

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from batiste.core import DenyList, apply, bind, errors, init, lift, nn, struct
+from batiste.core.lift.pack import PackFilters, split_keys, update_groups
 from batiste.core.scope import LazyRng
 
 KEY = jax.random.key(0)
@@ -325,3 +326,31 @@ def test_a_parameter_read_through_a_closure_is_told():
         apply(model)(variables, 1.0)
     # A transform that is none of JAX's may be closed over.
     assert apply(lambda s: lift.fold_rngs(lambda _: s.param("w", jnp.ones))(s))
+
+
+def test_keys_are_split_for_some_groups_only():
+    groups = (({"a": LazyRng(KEY)}, {}), ({"b": LazyRng(KEY, ("x",))}, {}))
+    split, kept = split_keys(groups, [True, False], 3)
+    assert split[0]["a"].rng.shape == (3,) and split[1] == {}
+    assert kept is groups[1]
+
+
+def test_groups_take_over_what_is_new():
+    old = ({"params": 1, "state": 2}, {})
+    assert update_groups(old, ({"state": 3}, {"new": 4})) == (
+        {"params": 1, "state": 3},
+        {"new": 4},
+    )
+
+
+def test_filters_are_remembered_only_where_they_cannot_change():
+    simple = PackFilters.of((True, "a"), [("b", "c")], ())
+    assert simple is PackFilters.of((True, "a"), [("b", "c")], ())
+    names = ["a"]
+    before = PackFilters.of([names], [], [])
+    names.append("b")
+    after = PackFilters.of([names], [], [])
+    assert "b" not in before.ins[0] and "b" in after.ins[0]
+    assert PackFilters.of([], [True], []) != PackFilters.of([], [False], [])
+    with pytest.raises(errors.InvalidFilterError):
+        PackFilters.of([3], [], [])

@@ -49,6 +49,7 @@ def test_sets_of_names_agree_with_the_filters(a, b):
     assert selected((x - y).as_filter()) == selected(a) - selected(b)
     assert selected((~x).as_filter()) == UNIVERSE - selected(a)
     assert NameSet.of(x.as_filter()) == x
+    assert bool(x) != is_filter_empty(a)
     assert hash(NameSet.of(x.as_filter())) == hash(x)
 
 

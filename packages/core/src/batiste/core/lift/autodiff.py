@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 
 from ..scope.filters import Filter
 from ..scope.nested_dicts import snapshot
-from .pack import Lifted, PerScope, pack
+from ..types import Function, Tree
+from .pack import (
+    Lifted,
+    PerScope,
+    Repack,
+    RngGroups,
+    VariableGroup,
+    VariableGroups,
+    pack,
+)
 
 __all__ = ["grad", "jvp", "linearize", "value_and_grad", "vjp"]
 
 
 def vjp(
-    fn: Callable[..., Any],
-    scope: Any,
-    *primals: Any,
+    fn: Function,
+    scope: Tree,
+    *primals: Tree,
     has_aux: bool = False,
     reduce_axes: Sequence[str] = (),
     vjp_variables: Filter = "params",
     variables: Filter = True,
     rngs: Filter = True,
-) -> Any:
+) -> Tree:
     """Lifted `jax.vjp`: the value of a function, and a function of its cotangent.
 
     Args:
@@ -56,14 +65,14 @@ def vjp(
 
     def inner(
         scope_fn: Lifted,
-        repack_fn: Callable[..., Any],
-        variable_groups: tuple[Any, ...],
-        rng_groups: tuple[Any, ...],
-        *primals: Any,
-    ) -> Any:
+        repack_fn: Repack,
+        variable_groups: VariableGroups,
+        rng_groups: RngGroups,
+        *primals: Tree,
+    ) -> tuple[Tree, VariableGroups]:
         group, *others = variable_groups
 
-        def run(group: Any, *primals: Any) -> Any:
+        def run(group: VariableGroup, *primals: Tree) -> tuple[Tree, Tree]:
             scope = scope_fn((group, *others), rng_groups)
             y = fn(scope, *primals)
             y, aux = y if has_aux else (y, None)
@@ -95,27 +104,27 @@ class _Static:
 
 
 class _Pullback(_Static):
-    def __call__(self, vjp_fn: Callable[..., Any], y_t: Any) -> tuple[Any, ...]:
+    def __call__(self, vjp_fn: Function, y_t: Tree) -> tuple[Any, ...]:
         group_t, *primals_t = vjp_fn(y_t)
         return self.per_scope.unpack(group_t), *primals_t
 
 
 class _Pushforward(_Static):
     def __call__(
-        self, jvp_fn: Callable[..., Any], variable_tangents: Any, *tangents: Any
-    ) -> Any:
+        self, jvp_fn: Function, variable_tangents: Tree, *tangents: Any
+    ) -> Tree:
         return jvp_fn(self.per_scope.pack(variable_tangents), *tangents)
 
 
 def value_and_grad(
-    fn: Callable[..., Any],
-    scope: Any,
-    *primals: Any,
+    fn: Function,
+    scope: Tree,
+    *primals: Tree,
     has_aux: bool = False,
     reduce_axes: Sequence[str] = (),
     variables: Filter = True,
     rngs: Filter = True,
-) -> Any:
+) -> Tree:
     """Lifted `jax.value_and_grad`, with respect to the primals and not to variables.
 
     Args:
@@ -146,12 +155,12 @@ def value_and_grad(
 
     def inner(
         scope_fn: Lifted,
-        repack_fn: Callable[..., Any],
-        variable_groups: tuple[Any, ...],
-        rng_groups: tuple[Any, ...],
-        *primals: Any,
-    ) -> Any:
-        def run(*primals: Any) -> Any:
+        repack_fn: Repack,
+        variable_groups: VariableGroups,
+        rng_groups: RngGroups,
+        *primals: Tree,
+    ) -> tuple[Tree, VariableGroups]:
+        def run(*primals: Tree) -> tuple[Tree, Tree]:
             scope = scope_fn(variable_groups, rng_groups)
             y = fn(scope, *primals)
             y, aux = y if has_aux else (y, None)
@@ -168,14 +177,14 @@ def value_and_grad(
 
 
 def grad(
-    fn: Callable[..., Any],
-    scope: Any,
-    *primals: Any,
+    fn: Function,
+    scope: Tree,
+    *primals: Tree,
     has_aux: bool = False,
     reduce_axes: Sequence[str] = (),
     variables: Filter = True,
     rngs: Filter = True,
-) -> Any:
+) -> Tree:
     """Lifted `jax.grad`, with respect to the primals and not to variables.
 
     Args:
@@ -214,14 +223,14 @@ def grad(
 
 
 def jvp(
-    fn: Callable[..., Any],
-    scope: Any,
-    primals: Sequence[Any],
-    tangents: Sequence[Any],
-    variable_tangents: Any,
+    fn: Function,
+    scope: Tree,
+    primals: Sequence[Tree],
+    tangents: Sequence[Tree],
+    variable_tangents: Tree,
     variables: Filter = True,
     rngs: Filter = True,
-) -> tuple[Any, Any]:
+) -> tuple[Tree, Tree]:
     """Lifted `jax.jvp`: the value of a function, and its tangent.
 
     Args:
@@ -251,15 +260,15 @@ def jvp(
 
     def inner(
         scope_fn: Lifted,
-        repack_fn: Callable[..., Any],
-        variable_groups: tuple[Any, ...],
-        rng_groups: tuple[Any, ...],
-        *primals: Any,
-    ) -> Any:
+        repack_fn: Repack,
+        variable_groups: VariableGroups,
+        rng_groups: RngGroups,
+        *primals: Tree,
+    ) -> tuple[Tree, VariableGroups]:
         group, *others = variable_groups
         group_t = scope_fn.per_scope.pack(variable_tangents)
 
-        def run(group: Any, *primals: Any) -> Any:
+        def run(group: VariableGroup, *primals: Tree) -> tuple[Tree, Tree]:
             scope = scope_fn((group, *others), rng_groups)
             return fn(scope, *primals), repack_fn(scope)
 
@@ -278,14 +287,14 @@ def jvp(
 
 
 def linearize(
-    fn: Callable[..., Any],
-    scope: Any,
-    *primals: Any,
+    fn: Function,
+    scope: Tree,
+    *primals: Tree,
     has_aux: bool = False,
     linearize_variables: Filter = "params",
     variables: Filter = True,
     rngs: Filter = True,
-) -> Any:
+) -> Tree:
     """Lifted `jax.linearize`: the value of a function, and a function of tangents.
 
     Args:
@@ -316,14 +325,14 @@ def linearize(
 
     def inner(
         scope_fn: Lifted,
-        repack_fn: Callable[..., Any],
-        variable_groups: tuple[Any, ...],
-        rng_groups: tuple[Any, ...],
-        *primals: Any,
-    ) -> Any:
+        repack_fn: Repack,
+        variable_groups: VariableGroups,
+        rng_groups: RngGroups,
+        *primals: Tree,
+    ) -> tuple[Tree, VariableGroups]:
         group, *others = variable_groups
 
-        def run(group: Any, *primals: Any) -> Any:
+        def run(group: VariableGroup, *primals: Tree) -> tuple[Tree, Tree]:
             scope = scope_fn((group, *others), rng_groups)
             y = fn(scope, *primals)
             y, aux = y if has_aux else (y, None)
@@ -339,6 +348,6 @@ def linearize(
     return pack(inner, groups, groups, (rngs,), name="linearize")(scope, *primals)
 
 
-def _plain(group: Any) -> tuple[Any, ...]:
+def _plain(group: VariableGroup) -> tuple[Any, ...]:
     """A group in dicts alone, as tangents are packed."""
     return tuple(snapshot(collections) for collections in group)

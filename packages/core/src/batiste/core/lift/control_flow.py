@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import jax
 from jax import lax
 from jax import numpy as jnp
 
 from ..scope.filters import Filter
-from .pack import Lifted, pack, tree_map_rngs, update_groups, variable_names
+from ..types import ArrayLike, Function, Tree
+from .pack import (
+    Lifted,
+    Repack,
+    RngGroups,
+    VariableGroups,
+    pack,
+    tree_map_rngs,
+    update_groups,
+    variable_names,
+)
 
 __all__ = ["cond", "switch", "while_loop"]
 
 
 def while_loop(
-    cond_fn: Callable[..., Any],
-    body_fn: Callable[..., Any],
-    scope: Any,
-    init: Any,
+    cond_fn: Function,
+    body_fn: Function,
+    scope: Tree,
+    init: Tree,
     carry_variables: Filter = False,
     broadcast_variables: Filter = True,
     split_rngs: Mapping[Filter, bool] = {},
-) -> Any:
+) -> Tree:
     """Lifted `jax.lax.while_loop`: repeats a function of a scope as long as needed.
 
     Args:
@@ -60,13 +69,13 @@ def while_loop(
 
     def inner(
         scope_fn: Lifted,
-        repack_fn: Callable[..., Any],
-        variable_groups: tuple[Any, ...],
-        rng_groups: tuple[Any, ...],
-    ) -> Any:
+        repack_fn: Repack,
+        variable_groups: VariableGroups,
+        rng_groups: RngGroups,
+    ) -> tuple[Tree, VariableGroups]:
         carry_group, broadcast_group = variable_groups
 
-        def open_scope(state: Any, mutable: bool) -> Any:
+        def open_scope(state: Tree, mutable: bool) -> Tree:
             index, group, _ = state
             rngs = tuple(
                 tree_map_rngs(lambda key: jax.random.fold_in(key, index), streams)
@@ -76,10 +85,10 @@ def while_loop(
             )
             return scope_fn((group, broadcast_group), rngs, mutable)
 
-        def cond_wrapper(state: Any) -> Any:
+        def cond_wrapper(state: Tree) -> Tree:
             return cond_fn(open_scope(state, mutable=False), state[2])
 
-        def body_wrapper(state: Any) -> Any:
+        def body_wrapper(state: Tree) -> Tree:
             index, group, carry = state
             scope = open_scope(state, mutable=True)
             carry = body_fn(scope, carry)
@@ -102,14 +111,14 @@ def while_loop(
 
 
 def cond(
-    pred: Any,
-    true_fun: Callable[..., Any],
-    false_fun: Callable[..., Any],
-    scope: Any,
-    *operands: Any,
+    pred: ArrayLike,
+    true_fun: Function,
+    false_fun: Function,
+    scope: Tree,
+    *operands: Tree,
     variables: Filter = True,
     rngs: Filter = True,
-) -> Any:
+) -> Tree:
     """Lifted `jax.lax.cond`: runs one of two functions of a scope.
 
     Each of them draws the keys that it would draw without the other.
@@ -151,13 +160,13 @@ def cond(
 
 
 def switch(
-    index: Any,
-    branches: Sequence[Callable[..., Any]],
-    scope: Any,
-    *operands: Any,
+    index: ArrayLike,
+    branches: Sequence[Function],
+    scope: Tree,
+    *operands: Tree,
     variables: Filter = True,
     rngs: Filter = True,
-) -> Any:
+) -> Tree:
     """Lifted `jax.lax.switch`: runs one of several functions of a scope.
 
     Each of them draws the keys that it would draw without the others.
@@ -197,23 +206,25 @@ def switch(
 
 def _branch(
     transform: str,
-    choose: Callable[..., Any],
-    branches: Mapping[str, Callable[..., Any]],
-    args: tuple[Any, ...],
+    choose: Function,
+    branches: Mapping[str, Function],
+    args: tuple[Tree, ...],
     variables: Filter,
     rngs: Filter,
-) -> Any:
+) -> Tree:
     def inner(
         scope_fn: Lifted,
-        repack_fn: Callable[..., Any],
-        variable_groups: tuple[Any, ...],
-        rng_groups: tuple[Any, ...],
-        *operands: Any,
-    ) -> Any:
-        made: dict[str, Any] = {}
+        repack_fn: Repack,
+        variable_groups: VariableGroups,
+        rng_groups: RngGroups,
+        *operands: Tree,
+    ) -> tuple[Tree, VariableGroups]:
+        made: dict[str, list[set[str]]] = {}
 
-        def lifted(name: str, fn: Callable[..., Any]) -> Callable[..., Any]:
-            def run(variable_groups: Any, rng_groups: Any, operands: Any) -> Any:
+        def lifted(name: str, fn: Function) -> Function:
+            def run(
+                variable_groups: VariableGroups, rng_groups: RngGroups, operands: Tree
+            ) -> tuple[Tree, Tree]:
                 scope = scope_fn(variable_groups, rng_groups)
                 y = fn(scope, *operands)
                 out_groups = repack_fn(scope)
@@ -233,7 +244,7 @@ def _branch(
 
 
 def _explain_difference(
-    transform: str, lifted: Lifted, made: Mapping[str, Any], error: TypeError
+    transform: str, lifted: Lifted, made: Mapping[str, list[set[str]]], error: TypeError
 ) -> None:
     """Raises a better error if the branches made different variables."""
     (first, expected), *others = made.items()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -11,7 +11,8 @@ from jax import numpy as jnp
 
 from ..scope.filters import Filter
 from ..scope.nested_dicts import snapshot
-from .pack import Lifted, pack
+from ..types import Function, Tree
+from .pack import Lifted, Repack, RngGroups, VariableGroups, pack
 
 __all__ = ["custom_jvp", "custom_vjp"]
 
@@ -21,12 +22,12 @@ _OWN_ARGS = 3
 
 
 def custom_vjp(
-    fn: Callable[..., Any],
-    forward_fn: Callable[..., Any],
-    backward_fn: Callable[..., Any],
+    fn: Function,
+    forward_fn: Function,
+    backward_fn: Function,
     grad_vars: Filter = "params",
     nondiff_argnums: Sequence[int] = (),
-) -> Callable[..., Any]:
+) -> Function:
     """Lifted `jax.custom_vjp`: a function of a scope with a gradient of your own.
 
     Args:
@@ -59,28 +60,28 @@ def custom_vjp(
 
     def inner(
         scope_fn: Lifted,
-        repack_fn: Callable[..., Any],
-        variable_groups: tuple[Any, ...],
-        rng_groups: tuple[Any, ...],
-        *args: Any,
-    ) -> Any:
+        repack_fn: Repack,
+        variable_groups: VariableGroups,
+        rng_groups: RngGroups,
+        *args: Tree,
+    ) -> tuple[Tree, VariableGroups]:
         per_scope = scope_fn.per_scope
 
-        def run(user_fn: Callable[..., Any], *all_args: Any) -> Any:
+        def run(user_fn: Function, *all_args: Tree) -> tuple[Tree, Tree]:
             group, others, rngs, *args = all_args
             scope = scope_fn((group, *others), rngs)
             return user_fn(scope, *args), repack_fn(scope)
 
         @scope_fn.from_start
-        def primal(*all_args: Any) -> Any:
+        def primal(*all_args: Tree) -> Tree:
             return run(fn, *all_args)
 
         @scope_fn.from_start
-        def forward(*all_args: Any) -> Any:
+        def forward(*all_args: Tree) -> Tree:
             (y, residuals), out_groups = run(forward_fn, *all_args)
             return (y, out_groups), residuals
 
-        def backward(*rule_args: Any) -> Any:
+        def backward(*rule_args: Tree) -> Tree:
             *nondiff_args, residuals, (y_t, _) = rule_args
             variables_t, *args_t = backward_fn(*nondiff_args, residuals, y_t)
             return per_scope.pack(variables_t), None, None, *args_t
@@ -95,11 +96,11 @@ def custom_vjp(
 
 
 def custom_jvp(
-    fn: Callable[..., Any],
-    jvp_fn: Callable[..., Any],
+    fn: Function,
+    jvp_fn: Function,
     jvp_vars: Filter = "params",
     nondiff_argnums: Sequence[int] = (),
-) -> Callable[..., Any]:
+) -> Function:
     """Lifted `jax.custom_jvp`: a function of a scope with a derivative of your own.
 
     Args:
@@ -127,21 +128,21 @@ def custom_jvp(
 
     def inner(
         scope_fn: Lifted,
-        repack_fn: Callable[..., Any],
-        variable_groups: tuple[Any, ...],
-        rng_groups: tuple[Any, ...],
-        *args: Any,
-    ) -> Any:
+        repack_fn: Repack,
+        variable_groups: VariableGroups,
+        rng_groups: RngGroups,
+        *args: Tree,
+    ) -> tuple[Tree, VariableGroups]:
         per_scope = scope_fn.per_scope
 
         @scope_fn.from_start
-        def primal(*all_args: Any) -> Any:
+        def primal(*all_args: Tree) -> Tree:
             group, others, rngs, *args = all_args
             scope = scope_fn((group, *others), rngs)
             return fn(scope, *args), repack_fn(scope)
 
         @scope_fn.from_start
-        def rule_fn(*rule_args: Any) -> Any:
+        def rule_fn(*rule_args: Tree) -> Tree:
             *nondiff_args, primals, tangents = rule_args
             (group, others, rngs, *args), (group_t, _, _, *args_t) = primals, tangents
             scope = scope_fn((group, *others), rngs)
@@ -173,7 +174,7 @@ def _shifted(nondiff_argnums: Sequence[int]) -> tuple[int, ...]:
     return tuple(n - 1 + _OWN_ARGS for n in nondiff_argnums)
 
 
-def _zero_tangent(value: Any) -> Any:
+def _zero_tangent(value: Any) -> Tree:
     if jnp.issubdtype(jnp.result_type(value), jnp.inexact):
         return jnp.zeros_like(value)
     return np.zeros(np.shape(value), jax.dtypes.float0)

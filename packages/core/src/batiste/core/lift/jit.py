@@ -14,8 +14,8 @@ import numpy as np
 
 from ..scope.filters import DenyList, Filter
 from ..scope.keys import LazyRng, RngCounters
-from ..types import Array, Key, Tree
-from .pack import Lifted, pack
+from ..types import Array, Function, Key, Tree
+from .pack import Lifted, Repack, RngGroups, VariableGroups, pack
 from .requested_keys import Draws, RequestedRng, StreamId, WordRequests, counted
 
 __all__ = ["jit"]
@@ -28,7 +28,7 @@ _FEW_WORDS = 32
 
 
 def jit(
-    fn: Callable[..., Any],
+    fn: Function,
     variables: Filter = True,
     rngs: Filter = True,
     static_argnums: int | Iterable[int] = (),
@@ -37,7 +37,7 @@ def jit(
     device: Any = None,
     backend: str | None = None,
     fingerprint: Hashable = None,
-) -> Callable[..., Any]:
+) -> Function:
     """Lifted `jax.jit`: compiles a function of a scope.
 
     The function is traced and compiled once for all scopes: a program does not depend
@@ -91,12 +91,12 @@ def jit(
 
     def inner(
         scope_fn: Lifted,
-        repack_fn: Callable[..., Any],
-        variable_groups: tuple[Any, ...],
-        rng_groups: tuple[Any, ...],
-        *args: Any,
-        **kwargs: Any,
-    ) -> Any:
+        repack_fn: Repack,
+        variable_groups: VariableGroups,
+        rng_groups: RngGroups,
+        *args: Tree,
+        **kwargs: Tree,
+    ) -> tuple[Tree, VariableGroups]:
         call = _Call(fn, scope_fn, repack_fn)
         key = _static_key(scope_fn, rng_groups)
         keys = tuple(
@@ -131,9 +131,9 @@ def jit(
 class _Call:
     """What a trace needs to know of the call that it is made for."""
 
-    fn: Callable[..., Any]
+    fn: Function
     scope_fn: Lifted
-    repack_fn: Callable[..., Any]
+    repack_fn: Repack
 
 
 class _Calls(threading.local):
@@ -161,9 +161,9 @@ def _run(
     words: Array,
     variable_groups: Tree,
     keys: tuple[dict[str, Key], ...],
-    *args: Any,
-    **kwargs: Any,
-) -> tuple[Any, Any, Draws]:
+    *args: Tree,
+    **kwargs: Tree,
+) -> tuple[Tree, VariableGroups, Draws]:
     """The program. What it takes from the call is the same wherever it is used."""
     call = _calls.stack[-1]
     requests = WordRequests(words)
@@ -201,7 +201,7 @@ def _find_words(
     return draws.words(rngs, counters, size)
 
 
-def _static_key(lifted: Lifted, rng_groups: tuple[Any, ...]) -> Hashable:
+def _static_key(lifted: Lifted, rng_groups: RngGroups) -> Hashable:
     """All static data that a trace looks at, except for what JAX sees itself."""
     scopes = tuple(
         (
@@ -227,7 +227,7 @@ def _hashable_filter(filter_like: Filter) -> Hashable:
     return frozenset(filter_like)
 
 
-def _hashable_flags(flags: Any) -> Hashable:
+def _hashable_flags(flags: Mapping[str, Any]) -> Hashable:
     items = tuple(sorted(flags.items()))
     try:
         hash(items)
@@ -236,7 +236,7 @@ def _hashable_flags(flags: Any) -> Hashable:
     return items
 
 
-def _compiled(fn: Callable[..., Any], fingerprint: Hashable, options: Any) -> Any:
+def _compiled(fn: Function, fingerprint: Hashable, options: Hashable) -> Any:
     """What JAX compiles and remembers for a function, or for a fingerprint."""
     if fingerprint is not None:
         return _compiled_for_fingerprint(fingerprint, options)
@@ -250,18 +250,18 @@ def _compiled(fn: Callable[..., Any], fingerprint: Hashable, options: Any) -> An
 
 
 # Entries die with their functions.
-_compiled_for_fn: weakref.WeakKeyDictionary[Callable[..., Any], dict[Any, Any]]
+_compiled_for_fn: weakref.WeakKeyDictionary[Function, dict[Any, Any]]
 _compiled_for_fn = weakref.WeakKeyDictionary()
 
 
 @functools.lru_cache(maxsize=1024)
-def _compiled_for_fingerprint(fingerprint: Hashable, options: Any) -> Any:
+def _compiled_for_fingerprint(fingerprint: Hashable, options: Hashable) -> Any:
     return _new_compiled(options)
 
 
 def _new_compiled(options: Any) -> Any:
     # A function object of its own: JAX remembers by it what it has compiled.
-    def lifted_jit(*args: Any, **kwargs: Any) -> Any:
+    def lifted_jit(*args: Tree, **kwargs: Tree) -> Any:
         return _run(*args, **kwargs)
 
     return jax.jit(lifted_jit, **dict(options))

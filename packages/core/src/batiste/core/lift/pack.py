@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import jax
 import numpy as np
 
-from ..scope.filters import Filter, NameSet, group_by_names
+from ..scope.filters import Filter, NameSet, group_by_names, in_filter
 from ..scope.keys import LazyRng, RngCounters
 from ..scope.nested_dicts import snapshot
 from ..scope.scope import Scope
@@ -23,6 +23,7 @@ __all__ = [
     "Lifted",
     "PackFilters",
     "PerScope",
+    "Repack",
     "RngGroups",
     "VariableGroup",
     "VariableGroups",
@@ -40,6 +41,9 @@ VariableGroup: TypeAlias = tuple[dict[str, Any], ...]
 
 VariableGroups: TypeAlias = tuple[VariableGroup, ...]
 """For each filter its group."""
+
+Repack: TypeAlias = Callable[[Tree], VariableGroups]
+"""Takes the variables that may have changed out of inner scopes."""
 
 RngGroups: TypeAlias = tuple[tuple[dict[str, LazyRng], ...], ...]
 """For each filter, for each lifted root scope, its PRNG streams."""
@@ -325,13 +329,15 @@ class Lifted:
         roots = []
         for index, outside in enumerate(self._outside):
             mutable = outside.mutable if rename is None else rename(outside.mutable)
-            mutable = NameSet.of(mutable) & self._filters.mutable
-            if mutable_filter is not True:
-                mutable = mutable & NameSet.of(mutable_filter)
+            if mutable is not False:
+                mutable = self._mutable_inside(mutable, mutable_filter)
             variables: dict[str, Any] = {}
             for group in variable_groups:
-                for col, part in group[index].items():
-                    variables[col] = snapshot(part) if col in mutable else part
+                variables.update(group[index])
+            if mutable is not False:
+                for col, part in variables.items():
+                    if in_filter(mutable, col):
+                        variables[col] = snapshot(part)
             rngs: dict[str, LazyRng] = {}
             for streams in rng_groups:
                 rngs.update(streams[index])
@@ -343,7 +349,7 @@ class Lifted:
                 variables,
                 rngs=rngs,
                 name=outside.name,
-                mutable=mutable.as_filter() if mutable else False,
+                mutable=mutable,
                 path=outside.path,
                 debug_path=debug_path,
                 flags=outside.flags,
@@ -358,6 +364,10 @@ class Lifted:
                 scope = scope.below(name)
             scopes.append(scope)
         return jax.tree.unflatten(self._treedef, scopes)
+
+    def _mutable_inside(self, outside: Filter, mutable_filter: Filter) -> Filter:
+        names = NameSet.of(outside) & self._filters.mutable
+        return (names & NameSet.of(mutable_filter)).as_filter()
 
     # Stage 5: variables out of the inner scopes.
 
@@ -384,9 +394,14 @@ class Lifted:
             kept.append(tuple(parts))
         return tuple(kept)
 
-    def can_change(self, names: NameSet) -> bool:
-        """Returns whether any collection of the set may be changed inside."""
-        return any(NameSet.of(root.mutable) & names for root in self.roots)
+    def can_change(self, *filters: Filter) -> bool:
+        """Returns whether any collection that a filter selects may be changed."""
+        for root in self.roots:
+            if root.mutable is not False:
+                mutable = NameSet.of(root.mutable)
+                if any(mutable & NameSet.of(selected) for selected in filters):
+                    return True
+        return False
 
     # Stage 6: variables into the outer scopes.
 

@@ -4,32 +4,41 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
-from jax.sharding import PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 
 from ..scope.filters import Filter
+from ..types import Function, Key, Tree
 from .axes import VariableAxes, axis_sizes
-from .pack import Lifted, pack, split_keys, tree_map_rngs
+from .pack import (
+    Lifted,
+    Repack,
+    RngGroups,
+    VariableGroups,
+    pack,
+    split_keys,
+    tree_map_rngs,
+)
 from .vmap import the_size
 
 __all__ = ["pmap", "shard_map"]
 
 
 def pmap(
-    fn: Callable[..., Any],
+    fn: Function,
     variable_axes: Mapping[Filter, Any],
     split_rngs: Mapping[Filter, bool],
-    in_axes: Any = 0,
-    out_axes: Any = 0,
+    in_axes: Tree = 0,
+    out_axes: Tree = 0,
     axis_name: str | None = None,
     axis_size: int | None = None,
     devices: Any = None,
     backend: str | None = None,
     metadata_params: Mapping[Any, Any] = {},
-) -> Callable[..., Any]:
+) -> Function:
     """Lifted `jax.pmap`: as `vmap`, with each instance on a device of its own.
 
     Args:
@@ -69,11 +78,11 @@ def pmap(
 
     def inner(
         scope_fn: Lifted,
-        repack_fn: Callable[..., Any],
-        variable_groups: tuple[Any, ...],
-        rng_groups: tuple[Any, ...],
-        *args: Any,
-    ) -> Any:
+        repack_fn: Repack,
+        variable_groups: VariableGroups,
+        rng_groups: RngGroups,
+        *args: Tree,
+    ) -> tuple[Tree, VariableGroups]:
         arg_axes = tuple(in_axes) if isinstance(in_axes, list) else in_axes
         sizes = [
             *axis_sizes(arg_axes, args),
@@ -82,7 +91,9 @@ def pmap(
         size = the_size("pmap", axis_size, sizes)
         rng_groups = split_keys(rng_groups, split_rngs.values(), size)
 
-        def mapped(variable_groups: Any, rng_groups: Any, args: Any) -> Any:
+        def mapped(
+            variable_groups: VariableGroups, rng_groups: RngGroups, args: Tree
+        ) -> tuple[Tree, Tree]:
             scope = scope_fn(variable_groups, rng_groups)
             y = fn(scope, *args)
             return y, repack_fn(scope)
@@ -102,14 +113,14 @@ def pmap(
 
 
 def shard_map(
-    fn: Callable[..., Any],
-    mesh: Any,
+    fn: Function,
+    mesh: Mesh | AbstractMesh,
     variable_specs: Mapping[Filter, PartitionSpec],
     split_rngs: Mapping[Filter, bool | str | Iterable[str]],
-    in_specs: Any,
-    out_specs: Any,
+    in_specs: Tree,
+    out_specs: Tree,
     check_vma: bool = True,
-) -> Callable[..., Any]:
+) -> Function:
     """Lifted `jax.shard_map`: each device runs a function of a scope on its part.
 
     Args:
@@ -147,11 +158,11 @@ def shard_map(
 
     def inner(
         scope_fn: Lifted,
-        repack_fn: Callable[..., Any],
-        variable_groups: tuple[Any, ...],
-        rng_groups: tuple[Any, ...],
-        *args: Any,
-    ) -> Any:
+        repack_fn: Repack,
+        variable_groups: VariableGroups,
+        rng_groups: RngGroups,
+        *args: Tree,
+    ) -> tuple[Tree, VariableGroups]:
         # Each device takes its own of the keys, which all of them get: that leaves to
         # JAX how arrays are laid out on the mesh.
         rng_groups = tuple(
@@ -159,7 +170,9 @@ def shard_map(
             for group, names in zip(rng_groups, rng_axes, strict=True)
         )
 
-        def mapped(variable_groups: Any, rng_groups: Any, args: Any) -> Any:
+        def mapped(
+            variable_groups: VariableGroups, rng_groups: RngGroups, args: Tree
+        ) -> tuple[Tree, Tree]:
             rngs = tuple(
                 tree_map_rngs(functools.partial(_own_key, names), group)
                 for group, names in zip(rng_groups, rng_axes, strict=True)
@@ -180,18 +193,20 @@ def shard_map(
     return pack(inner, filters, filters, tuple(split_rngs), name="shard_map")
 
 
-def _mesh_axes(mesh: Any, split: bool | str | Iterable[str]) -> tuple[str, ...]:
+def _mesh_axes(
+    mesh: Mesh | AbstractMesh, split: bool | str | Iterable[str]
+) -> tuple[str, ...]:
     if isinstance(split, bool):
         return tuple(mesh.axis_names) if split else ()
     return (split,) if isinstance(split, str) else tuple(split)
 
 
-def _split_over(mesh: Any, names: tuple[str, ...], key: jax.Array) -> jax.Array:
+def _split_over(mesh: Mesh | AbstractMesh, names: tuple[str, ...], key: Key) -> Key:
     """A key for each device along the named mesh axes."""
     if not names:
         return key
     return jax.random.split(key, math.prod(mesh.shape[name] for name in names))
 
 
-def _own_key(names: tuple[str, ...], keys: jax.Array) -> jax.Array:
+def _own_key(names: tuple[str, ...], keys: Key) -> Key:
     return keys[jax.lax.axis_index(names)] if names else keys

@@ -8,21 +8,22 @@ from typing import Any
 import jax
 
 from ..scope.filters import Filter
-from .pack import Lifted, pack
+from ..types import Function, Tree
+from .pack import Lifted, Repack, RngGroups, VariableGroups, pack
 from .scan import scan
 
 __all__ = ["checkpoint", "remat", "remat_scan"]
 
 
 def checkpoint(
-    fn: Callable[..., Any],
+    fn: Function,
     variables: Filter = True,
     rngs: Filter = True,
     concrete: bool = False,
     prevent_cse: bool = True,
     static_argnums: int | tuple[int, ...] = (),
     policy: Callable[..., bool] | None = None,
-) -> Callable[..., Any]:
+) -> Function:
     """Lifted `jax.checkpoint`: computes values anew when gradients need them.
 
     Args:
@@ -62,15 +63,18 @@ def checkpoint(
 
     def inner(
         scope_fn: Lifted,
-        repack_fn: Callable[..., Any],
-        variable_groups: tuple[Any, ...],
-        rng_groups: tuple[Any, ...],
-        *args: Any,
-        **kwargs: Any,
-    ) -> Any:
+        repack_fn: Repack,
+        variable_groups: VariableGroups,
+        rng_groups: RngGroups,
+        *args: Tree,
+        **kwargs: Tree,
+    ) -> tuple[Tree, VariableGroups]:
         def run(
-            variable_groups: Any, rng_groups: Any, *args: Any, **kwargs: Any
-        ) -> Any:
+            variable_groups: VariableGroups,
+            rng_groups: RngGroups,
+            *args: Tree,
+            **kwargs: Tree,
+        ) -> tuple[Tree, Tree]:
             scope = scope_fn(variable_groups, rng_groups)
             y = fn(scope, *args, **kwargs)
             return y, repack_fn(scope)
@@ -89,7 +93,7 @@ remat = checkpoint
 
 
 def remat_scan(
-    body_fn: Callable[..., Any],
+    body_fn: Function,
     lengths: Sequence[int],
     policy: Callable[..., bool] | None = None,
     variable_broadcast: Filter = False,
@@ -97,7 +101,7 @@ def remat_scan(
     variable_axes: Mapping[Filter, Any] = {True: 0},
     split_rngs: Mapping[Filter, bool] = {True: True},
     metadata_params: Mapping[Any, Any] | Sequence[Mapping[Any, Any]] = {},
-) -> Callable[..., Any]:
+) -> Function:
     """Repeats a layer many times, with nested loops of checkpointed loops.
 
     The time to compile does not depend on the number of layers. With `d` loops of the
@@ -134,7 +138,7 @@ def remat_scan(
     if not lengths:
         raise ValueError("remat_scan needs the length of at least one loop.")
 
-    def step(scope: Any, x: Any) -> tuple[Any, None]:
+    def step(scope: Tree, x: Tree) -> tuple[Tree, None]:
         return body_fn(scope, x), None
 
     if isinstance(metadata_params, Mapping):
@@ -157,7 +161,7 @@ def remat_scan(
         )
     loops = step
 
-    def inner(scope: Any, x: Any) -> Any:
+    def inner(scope: Tree, x: Tree) -> Tree:
         return loops(scope, x)[0]
 
     return inner

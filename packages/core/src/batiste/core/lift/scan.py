@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 
 from ..axes_scan import Loop, broadcast, depends_on_loop
 from ..partial_eval import Staged
-from ..scope.filters import Filter, NameSet
+from ..scope.filters import Filter
 from ..scope.keys import RngCounters
-from ..types import Tree
+from ..types import Function, Tree
 from .axes import VariableAxes, axis_sizes
 from .pack import (
     Lifted,
+    Repack,
     RngGroups,
     VariableGroup,
     VariableGroups,
@@ -27,21 +28,21 @@ __all__ = ["scan"]
 
 
 def scan(
-    fn: Callable[..., Any],
+    fn: Function,
     variable_axes: Mapping[Filter, Any] = {},
     variable_broadcast: Filter = False,
     variable_carry: Filter = False,
     split_rngs: Mapping[Filter, bool] = {},
-    in_axes: Any = 0,
-    out_axes: Any = 0,
+    in_axes: Tree = 0,
+    out_axes: Tree = 0,
     length: int | None = None,
     reverse: bool = False,
     unroll: int = 1,
     _split_transpose: bool = False,
-    data_transform: Callable[..., Any] | None = None,
+    data_transform: Function | None = None,
     metadata_params: Mapping[Any, Any] = {},
     check_constancy_invariants: bool = True,
-) -> Callable[..., Any]:
+) -> Function:
     """Lifted `jax.lax.scan`: runs a function of a scope in a loop.
 
     Args:
@@ -101,7 +102,7 @@ def scan(
 
     def inner(
         scope_fn: Lifted,
-        repack_fn: Callable[[Tree], VariableGroups],
+        repack_fn: Repack,
         variable_groups: VariableGroups,
         rng_groups: RngGroups,
         init: Tree,
@@ -148,9 +149,7 @@ def scan(
         if (
             has_constants
             or (check_constancy_invariants and draws)
-            or scope_fn.can_change(
-                NameSet.of(variable_broadcast) | NameSet.of(variable_carry)
-            )
+            or scope_fn.can_change(variable_broadcast, variable_carry)
         ):
             probe = loop.probe(step, broadcast_vars, carry)
             _check_constants(probe, scope_fn)
@@ -203,14 +202,14 @@ def _check_constants(probe: Staged, lifted: Lifted) -> None:
         raise depends_on_loop(names)
 
 
-def _per_arg(in_axes: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+def _per_arg(in_axes: Tree, args: tuple[Tree, ...]) -> tuple[Tree, ...]:
     if isinstance(in_axes, (tuple, list)):
         return tuple(in_axes)
     return (in_axes,) * len(args)
 
 
 def _find_length(
-    in_axes: Any, args: tuple[Any, ...], variable_axes: tuple[Any, ...], groups: Any
+    in_axes: Tree, args: tuple[Tree, ...], variable_axes: tuple[int, ...], groups: Tree
 ) -> int:
     sizes = [
         *axis_sizes(in_axes, args, unmapped=broadcast),

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
-from ..scope.filters import Filter, NameSet, in_filter, subtract_filters, union_filters
+from ..scope.filters import Filter, in_filter, subtract_filters, union_filters
 from ..scope.keys import LazyRng
 from ..scope.nested_dicts import snapshot
+from ..types import Function, Tree
 from .axes import VariableAxes
-from .pack import Lifted, pack
+from .pack import Lifted, Repack, RngGroups, VariableGroup, VariableGroups, pack
 
 __all__ = ["add_metadata_axis", "fold_rngs", "map_variables", "swap_collection"]
 
+T = TypeVar("T")
 
-def id_fn(x: Any) -> Any:
+
+def id_fn(x: T) -> T:
     """Returns its argument.
 
     >>> id_fn(3)
@@ -24,15 +27,15 @@ def id_fn(x: Any) -> Any:
 
 
 def map_variables(
-    fn: Callable[..., Any],
+    fn: Function,
     mapped_collections: Filter,
-    map_in_fn: Callable[[Any], Any] = id_fn,
-    map_out_fn: Callable[[Any], Any] = id_fn,
+    map_in_fn: Callable[[Tree], Tree] = id_fn,
+    map_out_fn: Callable[[Tree], Tree] = id_fn,
     init: bool = False,
     mutable: bool = False,
     rngs: Filter = True,
     variables: Filter = True,
-) -> Callable[..., Any]:
+) -> Function:
     """Lets a function of a scope see variables through a function.
 
     Args:
@@ -67,16 +70,16 @@ def map_variables(
 
     def inner(
         scope_fn: Lifted,
-        repack_fn: Callable[..., Any],
-        variable_groups: tuple[Any, ...],
-        rng_groups: tuple[Any, ...],
-        *args: Any,
-        **kwargs: Any,
-    ) -> Any:
+        repack_fn: Repack,
+        variable_groups: VariableGroups,
+        rng_groups: RngGroups,
+        *args: Tree,
+        **kwargs: Tree,
+    ) -> tuple[Tree, VariableGroups]:
         target, rest = variable_groups
         # The functions may change the dicts that they get.
         target = tuple(snapshot(collections) for collections in target)
-        if init and scope_fn.can_change(NameSet.of(mapped_collections)):
+        if init and scope_fn.can_change(mapped_collections):
             scopes = scope_fn((target, rest), rng_groups)
             fn(scopes, *args, **kwargs)
             made, _ = repack_fn(scopes)
@@ -102,9 +105,7 @@ def map_variables(
     )
 
 
-def swap_collection(
-    fn: Callable[..., Any], col_a: str, col_b: str
-) -> Callable[..., Any]:
+def swap_collection(fn: Function, col_a: str, col_b: str) -> Function:
     """Lets a function of a scope see two collections under each other's name.
 
     Args:
@@ -125,7 +126,7 @@ def swap_collection(
     """
     names = {col_a: col_b, col_b: col_a}
 
-    def swap(group: Any) -> Any:
+    def swap(group: VariableGroup) -> VariableGroup:
         return tuple({names[c]: p for c, p in part.items()} for part in group)
 
     def rename(mutable: Filter) -> Filter:
@@ -134,12 +135,12 @@ def swap_collection(
 
     def inner(
         scope_fn: Lifted,
-        repack_fn: Callable[..., Any],
-        variable_groups: tuple[Any, ...],
-        rng_groups: tuple[Any, ...],
-        *args: Any,
-        **kwargs: Any,
-    ) -> Any:
+        repack_fn: Repack,
+        variable_groups: VariableGroups,
+        rng_groups: RngGroups,
+        *args: Tree,
+        **kwargs: Tree,
+    ) -> tuple[Tree, VariableGroups]:
         swapped, rest = variable_groups
         scopes = scope_fn((swap(swapped), rest), rng_groups, rename=rename)
         y = fn(scopes, *args, **kwargs)
@@ -153,10 +154,10 @@ def swap_collection(
 
 
 def add_metadata_axis(
-    fn: Callable[..., Any],
+    fn: Function,
     variable_axes: Mapping[Filter, Any] = {},
     metadata_params: Mapping[Any, Any] = {},
-) -> Callable[..., Any]:
+) -> Function:
     """Tells boxes of an axis that variables have outside of a function of a scope.
 
     For arrays that have an axis which no lifted transform gave them: only the boxes
@@ -185,12 +186,12 @@ def add_metadata_axis(
 
     def inner(
         scope_fn: Lifted,
-        repack_fn: Callable[..., Any],
-        variable_groups: tuple[Any, ...],
-        rng_groups: tuple[Any, ...],
-        *args: Any,
-        **kwargs: Any,
-    ) -> Any:
+        repack_fn: Repack,
+        variable_groups: VariableGroups,
+        rng_groups: RngGroups,
+        *args: Tree,
+        **kwargs: Tree,
+    ) -> tuple[Tree, VariableGroups]:
         *groups, rest = variable_groups
         scopes = scope_fn((*axes.enter(groups, scope_fn.roots), rest), rng_groups)
         y = fn(scopes, *args, **kwargs)
@@ -207,9 +208,7 @@ def add_metadata_axis(
     )
 
 
-def fold_rngs(
-    fn: Callable[..., Any], variables: Filter = True, rngs: Filter = True
-) -> Callable[..., Any]:
+def fold_rngs(fn: Function, variables: Filter = True, rngs: Filter = True) -> Function:
     """Starts the PRNG streams of a function of a scope from keys of its own.
 
     For each stream a key is drawn, which is the base key inside: the path of the
@@ -239,12 +238,12 @@ def fold_rngs(
 
     def inner(
         scope_fn: Lifted,
-        repack_fn: Callable[..., Any],
-        variable_groups: tuple[Any, ...],
-        rng_groups: tuple[Any, ...],
-        *args: Any,
-        **kwargs: Any,
-    ) -> Any:
+        repack_fn: Repack,
+        variable_groups: VariableGroups,
+        rng_groups: RngGroups,
+        *args: Tree,
+        **kwargs: Tree,
+    ) -> tuple[Tree, VariableGroups]:
         folded = tuple(
             tuple(
                 {stream: LazyRng(root.make_rng(stream)) for stream in streams}

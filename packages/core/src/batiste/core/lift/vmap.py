@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 
 from ..scope.filters import Filter
+from ..types import Function, Tree
 from .axes import VariableAxes, axis_sizes
-from .pack import Lifted, pack, split_keys
+from .pack import Lifted, Repack, RngGroups, VariableGroups, pack, split_keys
 
 __all__ = ["the_size", "vmap"]
 
 
 def vmap(
-    fn: Callable[..., Any],
+    fn: Function,
     variable_axes: Mapping[Filter, Any],
     split_rngs: Mapping[Filter, bool],
-    in_axes: Any = 0,
-    out_axes: Any = 0,
+    in_axes: Tree = 0,
+    out_axes: Tree = 0,
     axis_size: int | None = None,
     axis_name: str | None = None,
     spmd_axis_name: str | None = None,
     metadata_params: Mapping[Any, Any] = {},
-) -> Callable[..., Any]:
+) -> Function:
     """Lifted `jax.vmap`: adds a batch axis to a function of a scope.
 
     Args:
@@ -64,11 +65,11 @@ def vmap(
 
     def inner(
         scope_fn: Lifted,
-        repack_fn: Callable[..., Any],
-        variable_groups: tuple[Any, ...],
-        rng_groups: tuple[Any, ...],
-        *args: Any,
-    ) -> Any:
+        repack_fn: Repack,
+        variable_groups: VariableGroups,
+        rng_groups: RngGroups,
+        *args: Tree,
+    ) -> tuple[Tree, VariableGroups]:
         arg_axes = tuple(in_axes) if isinstance(in_axes, list) else in_axes
         sizes = [
             *axis_sizes(arg_axes, args),
@@ -77,7 +78,9 @@ def vmap(
         size = the_size("vmap", axis_size, sizes)
         rng_groups = split_keys(rng_groups, split_rngs.values(), size)
 
-        def mapped(variable_groups: Any, rng_groups: Any, args: Any) -> Any:
+        def mapped(
+            variable_groups: VariableGroups, rng_groups: RngGroups, args: Tree
+        ) -> tuple[Tree, Tree]:
             scope = scope_fn(variable_groups, rng_groups)
             y = fn(scope, *args)
             return y, repack_fn(scope)
