@@ -151,6 +151,7 @@ def _subtrees(calls: list[Call]) -> list[list[Call]]:
 
 
 def main() -> None:
+    """Prints the table, and the routes that were asked for."""
     parser = argparse.ArgumentParser(description="Counts the calls of ours.")
     parser.add_argument("--package", default="batiste", help="the namespace to count")
     parser.add_argument(

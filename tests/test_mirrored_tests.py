@@ -34,9 +34,7 @@ ELSEWHERE = {
 MISSING = {
     "batiste": set(),
     "core": set(),
-    "linen": {
-        "module/state.py",
-    },
+    "linen": set(),
     "serialization": set(),
     "spmd": set(),
     "training": set(),

@@ -8,6 +8,7 @@ import jax
 from jax import numpy as jnp
 
 import batiste.linen as nn
+from batiste.linen.module.text import located
 
 KEY = jax.random.key(0)
 X = jnp.ones((2, 3))
@@ -80,3 +81,21 @@ def test_in_the_middle_of_construction():
             super().__post_init__()
 
     assert Model(1).text == "Model(\n    # attributes\n    a = 1\n)"
+
+
+class Says(nn.Module):
+    def __call__(self):
+        return located(self)
+
+
+class Contains(nn.Module):
+    def setup(self):
+        self.inner = Says()
+
+    def __call__(self):
+        return located(self), self.inner()
+
+
+def test_located_is_class_and_path():
+    assert Contains().apply({}) == ("Contains", "Says 'inner'")
+    assert Contains().init_with_output(jax.random.key(0))[0][1] == "Says 'inner'"

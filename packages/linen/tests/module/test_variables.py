@@ -1,4 +1,4 @@
-"""The methods by which a module declares, reads and changes its variables."""
+"""How a module declares, reads and changes its variables, and draws keys."""
 
 from typing import Any
 
@@ -197,7 +197,7 @@ def test_declaring_outside(purpose):
             return self.variable("state", "p", lambda: 1)
 
     with pytest.raises(
-        ValueError, match=rf'{purpose[:5]}.* "p" of Model must be initialized in `setup'
+        ValueError, match=rf'{purpose[:5]}.* "p" of Model is declared neither in `setup'
     ):
         Model().init(KEY)
 
@@ -221,7 +221,9 @@ def test_declaring_outside(purpose):
     ],
 )
 def test_unbound(use):
-    with pytest.raises(ValueError, match="on unbound modules. Use Dense.init, .apply"):
+    with pytest.raises(
+        ValueError, match="Dense is not bound .* can't .* by Dense.init"
+    ):
         use(nn.Dense(2))
 
 

@@ -86,7 +86,7 @@ MODULES: dict[str, tuple[str, ...]] = {
         "batiste.linen.module.context",
         "batiste.linen.module.methods",
         "batiste.linen.module.running",
-        "batiste.linen.module.share_scope",
+        "batiste.linen.module.submodules",
         "batiste.flax.linen_module",
         "batiste.core",
         "batiste.core.scope.filters",

@@ -141,6 +141,10 @@ class Config:
     def __setattr__(self, name: str, value: Any) -> None:
         self.update(name, value)
 
+    def __reduce__(self) -> str:
+        # There is one. Functions that are pickled by value refer to it.
+        return "config"
+
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self._globals]
 

@@ -16,6 +16,7 @@ __all__ = [
     "AxisMetadata",
     "TAxisMetadata",
     "add_axis",
+    "array_types",
     "is_axis_metadata",
     "map_axis_meta",
     "remove_axis",
@@ -206,15 +207,15 @@ def _content(box: AxisMetadata[Any]) -> Any:
 # Most trees given to this module are a single array. It is told by its exact type, as
 # the check against an abstract class costs more than the rest of the call. JAX's array
 # types, tracers among them, are remembered when they are met; there are only a few.
-_array_types: set[type] = {np.ndarray, int, float, bool, complex}
+array_types: set[type] = {np.ndarray, int, float, bool, complex}
 
 
 def _is_bare(tree: Tree) -> bool:
     """Whether a tree is one array or number, without a box around it."""
     kind = type(tree)
-    if kind in _array_types:
+    if kind in array_types:
         return True
     if isinstance(tree, jax.Array) and not isinstance(tree, AxisMetadata):
-        _array_types.add(kind)
+        array_types.add(kind)
         return True
     return False

@@ -38,7 +38,7 @@ class NameInUseError(FlaxError):
     """Two submodules, parameters or variables of one module have the same name.
 
     Args:
-      key_type: what was to be made: ``'submodule'``, ``'param'`` or ``'variable'``.
+      key_type: what was to be made: `"submodule"`, `"param"` or `"variable"`.
       value: the name.
       module_name: the class of the module that has the name twice.
       scope_path: path of that module, where known.
@@ -90,7 +90,7 @@ class AssignSubModuleError(FlaxError):
 
 
 class SetAttributeInModuleSetupError(FlaxError):
-    """``setup`` assigned to a field of the module.
+    """`setup` assigned to a field of the module.
 
     Args:
       module_cls: class of the module, or its name, where known.
@@ -111,7 +111,7 @@ class SetAttributeInModuleSetupError(FlaxError):
 
 
 class SetAttributeFrozenModuleError(FlaxError):
-    """An attribute of a module was assigned outside ``setup``.
+    """An attribute of a module was assigned outside `setup`.
 
     Args:
       module_cls: class of the module, or its name.
@@ -134,7 +134,7 @@ class SetAttributeFrozenModuleError(FlaxError):
 
 
 class MultipleMethodsCompactError(FlaxError):
-    """More than one method of a module class is marked ``@nn.compact``.
+    """More than one method of a module class is marked `@nn.compact`.
 
     Args:
       module_cls: the class, or its name, where known.
@@ -175,7 +175,7 @@ class ReservedModuleAttributeError(FlaxError):
 
 
 class ApplyModuleInvalidMethodError(FlaxError):
-    """The ``method`` given to ``apply``, ``init`` or the like is none.
+    """The `method` given to `apply`, `init` or the like is none.
 
     Args:
       method: what was given.
@@ -214,7 +214,7 @@ class CallCompactUnboundModuleError(FlaxError):
 
 
 class CallSetupUnboundModuleError(FlaxError):
-    """``setup`` was called by hand on an unbound module.
+    """`setup` was called by hand on an unbound module.
 
     Args:
       module_cls: class of the module, or its name, where known.
@@ -233,7 +233,7 @@ class CallSetupUnboundModuleError(FlaxError):
 
 
 class CallUnbindOnUnboundModuleError(FlaxError):
-    """``unbind`` was called on a module that is not bound.
+    """`unbind` was called on a module that is not bound.
 
     Args:
       module_cls: class of the module, or its name, where known.
@@ -251,7 +251,7 @@ class CallUnbindOnUnboundModuleError(FlaxError):
 
 
 class CallShareScopeOnUnboundModuleError(FlaxError):
-    """``share_scope`` was called with a module that is not bound.
+    """`share_scope` was called with a module that is not bound.
 
     Args:
       module_cls: class of the module, or its name, where known.
@@ -269,7 +269,7 @@ class CallShareScopeOnUnboundModuleError(FlaxError):
 
 
 class InvalidInstanceModuleError(FlaxError):
-    """``init``, ``apply`` or ``bind`` was called on a class instead of an instance.
+    """`init`, `apply` or `bind` was called on a class instead of an instance.
 
     Args:
       module_cls: the class, or its name, where known.
@@ -289,7 +289,7 @@ class InvalidInstanceModuleError(FlaxError):
 
 
 class IncorrectPostInitOverrideError(FlaxError):
-    """``__post_init__`` was overridden without a call of the original.
+    """`__post_init__` was overridden without a call of the original.
 
     Args:
       module_cls: class of the module, or its name, where known.

@@ -9,9 +9,9 @@ import numpy as np
 from jax import numpy as jnp
 
 from . import ops
-from .module.located import located
 from .module.methods import compact
 from .module.module import Module
+from .module.text import located
 from .module.variables import merge_param
 from .types import Array, Key
 

@@ -13,7 +13,7 @@ from .filters import (
     subtract_filters,
     union_filters,
 )
-from .functions import apply, bind, init, lazy_init
+from .functions import apply, bind, empty_scope, init, lazy_init
 from .keys import LazyRng
 from .scope import Scope
 from .variables import Variable
@@ -28,6 +28,7 @@ __all__ = [
     "Variable",
     "apply",
     "bind",
+    "empty_scope",
     "filter_to_set",
     "group_collections",
     "in_filter",

@@ -160,6 +160,8 @@ def in_filter(filter_like: Filter, col: str) -> bool:
     """
     if isinstance(filter_like, (bool, str)):
         return filter_like is True or filter_like == col
+    if isinstance(filter_like, DenyList):
+        return not in_filter(filter_like.deny, col)
     return col in NameSet.of(filter_like)
 
 

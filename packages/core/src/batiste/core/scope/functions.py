@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from .. import errors
-from ..frozen_dict import FrozenDict
+from ..frozen_dict import FrozenDict, entries_of
+from ..types import Collection, Keys, Variables
 from .filters import CollectionFilter, in_filter, is_filter_empty
 from .keys import is_rng, is_rng_dict
 from .nested_dicts import snapshot
@@ -15,31 +16,106 @@ from .scope import Scope
 __all__ = [
     "apply",
     "bind",
+    "empty_scope",
     "init",
     "lazy_init",
 ]
 
-
-def _entries(col: Mapping[str, Any]) -> Mapping[str, Any]:
-    # Nested dicts read faster than a FrozenDict, which wraps what it gives out.
-    return col._dict if type(col) is FrozenDict else col
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
-def _check_variables(variables: Any) -> None:
-    if not isinstance(variables, Mapping) or not all(
-        isinstance(name, str) and isinstance(col, Mapping)
-        for name, col in variables.items()
-    ):
+def bind(
+    variables: Variables,
+    rngs: Any = None,
+    mutable: CollectionFilter = False,
+    flags: Mapping[str, Any] | None = None,
+) -> Scope:
+    """Makes a root scope over variables, with an unlimited life.
+
+    The variables are not changed, nor copied unless they are mutable.
+
+    Args:
+      variables: a mapping from collection names to nested dicts of arrays.
+      rngs: a PRNG key for each stream, or one key for the stream "params".
+      mutable: a filter that selects the collections that may change.
+      flags: static data that every scope of the tree can read.
+
+    Returns:
+      The root scope.
+
+    Raises:
+      ApplyScopeInvalidVariablesTypeError: `variables` is no such mapping.
+      ApplyScopeInvalidVariablesStructureError: it has a "params" within "params".
+      InvalidRngError: `rngs` is neither a key nor a dict of keys.
+      InvalidFilterError: `mutable` is no filter.
+
+    >>> import numpy as np
+    >>> scope = bind({"params": {"w": np.ones(2)}})
+    >>> scope.get_variable("params", "w").shape
+    (2,)
+    """
+    if mutable is not False:
+        is_filter_empty(mutable)  # raises for what is no filter
+    if not isinstance(variables, Mapping):
         raise errors.ApplyScopeInvalidVariablesTypeError(found=variables)
-    params = variables.get("params")
-    if params is not None and "params" in params:
-        if isinstance(params["params"], Mapping):
-            raise errors.ApplyScopeInvalidVariablesStructureError(variables)
+    collections: dict[str, Collection] = {}
+    # Nested dicts read faster than a FrozenDict, which wraps what it gives out.
+    given = entries_of(variables) if type(variables) is FrozenDict else variables
+    for name, col in given.items():
+        if not isinstance(name, str) or not isinstance(col, Mapping):
+            raise errors.ApplyScopeInvalidVariablesTypeError(found=variables)
+        if mutable is not False and in_filter(mutable, name):
+            col = snapshot(col)
+        elif type(col) is FrozenDict:
+            col = entries_of(col)
+        collections[name] = col
+    params = collections.get("params")
+    if params is not None and isinstance(params.get("params"), Mapping):
+        raise errors.ApplyScopeInvalidVariablesStructureError(variables)
+    keys = {} if rngs is None else _keys(rngs, "apply")
+    return Scope(collections, rngs=keys, mutable=mutable, flags=flags)
 
 
-def _as_rngs(rngs: Any, call: str) -> Mapping[str, Any]:
+def empty_scope(
+    rngs: Any,
+    mutable: CollectionFilter = True,
+    flags: Mapping[str, Any] | None = None,
+) -> Scope:
+    """Makes a root scope without variables, to initialize them.
+
+    Args:
+      rngs: a PRNG key for each stream, or one key for the stream "params".
+      mutable: a filter that selects the collections to initialize.
+      flags: static data that every scope of the tree can read. "initializing" is
+        added.
+
+    Returns:
+      The root scope.
+
+    Raises:
+      InvalidRngError: `rngs` is neither a key nor a dict of keys.
+      InvalidFilterError: `mutable` is no filter.
+
+    >>> import jax
+    >>> scope = empty_scope(jax.random.key(0))
+    >>> scope.param("w", jax.nn.initializers.ones, (2,)).shape
+    (2,)
+    >>> scope.get_flag("initializing")
+    True
+    """
+    is_filter_empty(mutable)
     if rngs is None:
-        return {}
+        raise errors.InvalidRngError(
+            "init needs a PRNG key, as jax.random.key(0) makes it, or a dict from "
+            "stream names to such keys, but was given None."
+        )
+    keys = _keys(rngs, "init")
+    flags = {**(flags or {}), "initializing": True}
+    return Scope({}, rngs=keys, mutable=mutable, flags=flags)
+
+
+def _keys(rngs: Any, call: str) -> Keys:
     if is_rng(rngs):
         return {"params": rngs}
     if not is_rng_dict(rngs):
@@ -60,45 +136,8 @@ def _first_bad_rng(rngs: Any) -> str:
     return ""
 
 
-def bind(
-    variables: Mapping[str, Any],
-    rngs: Any = None,
-    mutable: CollectionFilter = False,
-    flags: Mapping[str, Any] | None = None,
-) -> Scope:
-    """Makes a root scope over variables, with an unlimited life.
-
-    The variables are not changed, nor copied unless they are mutable.
-
-    Args:
-      variables: a mapping from collection names to nested dicts of arrays.
-      rngs: a PRNG key for each stream, or one key for the stream "params".
-      mutable: a filter that selects the collections that may change.
-      flags: static data that every scope of the tree can read.
-
-    Raises:
-      ApplyScopeInvalidVariablesTypeError: `variables` is no such mapping.
-      ApplyScopeInvalidVariablesStructureError: it has a "params" within "params".
-      InvalidRngError: `rngs` is neither a key nor a dict of keys.
-      InvalidFilterError: `mutable` is no filter.
-
-    >>> import numpy as np
-    >>> scope = bind({"params": {"w": np.ones(2)}})
-    >>> scope.get_variable("params", "w").shape
-    (2,)
-    """
-    _check_variables(variables)
-    rngs = _as_rngs(rngs, "apply")
-    is_filter_empty(mutable)
-    collections = {
-        name: snapshot(col) if in_filter(mutable, name) else _entries(col)
-        for name, col in variables.items()
-    }
-    return Scope(collections, rngs=rngs, mutable=mutable, flags=flags)
-
-
 def apply(
-    fn: Callable[..., Any],
+    fn: Callable[Concatenate[Scope, P], Any],
     mutable: CollectionFilter = False,
     flags: Mapping[str, Any] | None = None,
 ) -> Callable[..., Any]:
@@ -122,25 +161,19 @@ def apply(
     """
 
     def wrapper(
-        variables: Mapping[str, Any], *args: Any, rngs: Any = None, **kwargs: Any
+        variables: Variables, *args: Any, rngs: Any = None, **kwargs: Any
     ) -> Any:
         root = bind(variables, rngs=rngs, mutable=mutable, flags=flags)
-        try:
-            y = fn(root, *args, **kwargs)
-            if mutable is False:
-                return y
-            return y, root.mutable_variables()
-        finally:
-            root.invalidate()
+        return _run(fn, root, args, kwargs)
 
     return wrapper
 
 
 def init(
-    fn: Callable[..., Any],
+    fn: Callable[Concatenate[Scope, P], T],
     mutable: CollectionFilter = True,
     flags: Mapping[str, Any] | None = None,
-) -> Callable[..., Any]:
+) -> Callable[..., tuple[T, Variables]]:
     """Makes a function that initializes the variables of a function of a scope.
 
     Args:
@@ -153,35 +186,49 @@ def init(
       variables. `rngs` is a PRNG key, or a dict of them by stream.
 
     Raises:
-      InvalidRngError: `rngs` is neither (when the returned function is called).
+      As `empty_scope`, when the returned function is called.
 
     >>> import jax
     >>> model = lambda scope: scope.param("b", jax.nn.initializers.zeros, (3,))
     >>> init(model)(jax.random.key(0))[1]["params"]["b"].shape
     (3,)
     """
-    run = apply(fn, mutable=mutable, flags={**(flags or {}), "initializing": True})
 
     def wrapper(rngs: Any, *args: Any, **kwargs: Any) -> Any:
-        if rngs is None:
-            raise errors.InvalidRngError(
-                "init needs a PRNG key, as jax.random.key(0) makes it, or a dict from "
-                "stream names to such keys, but was given None."
-            )
-        return run({}, *args, rngs=_as_rngs(rngs, "init"), **kwargs)
+        root = empty_scope(rngs, mutable=mutable, flags=flags)
+        return _run(fn, root, args, kwargs)
 
     return wrapper
 
 
-def lazy_init(
+def _run(
     fn: Callable[..., Any],
+    root: Scope,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> Any:
+    """Calls `fn` on a root scope, whose life ends with the call."""
+    try:
+        y = fn(root, *args, **kwargs)
+        return y if root.mutable is False else (y, root.mutable_variables())
+    finally:
+        root.invalidate()
+
+
+def lazy_init(
+    fn: Callable[Concatenate[Scope, P], Any],
     mutable: CollectionFilter = True,
     flags: Mapping[str, Any] | None = None,
-) -> Callable[..., Any]:
+) -> Callable[..., Variables]:
     """As `init`, but runs only what the variables need.
 
     Arguments may be `jax.ShapeDtypeStruct`s: their values must not decide over any
     variable.
+
+    Args:
+      fn: a function whose first argument is a scope.
+      mutable: a filter that selects the collections to initialize.
+      flags: static data that every scope of the tree can read.
 
     Returns:
       A function `(rngs, *args, **kwargs)` that returns the variables.
@@ -195,7 +242,7 @@ def lazy_init(
     >>> lazy_init(model)(jax.random.key(0), x)["params"]["b"].shape
     (3,)
     """
-    from .. import partial_eval
+    from .. import partial_eval  # it takes longer to import than all of this package
 
     run = init(fn, mutable=mutable, flags=flags)
     return partial_eval.lazy_init(lambda *args, **kwargs: run(*args, **kwargs)[1])

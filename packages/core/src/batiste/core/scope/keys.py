@@ -203,6 +203,9 @@ def is_rng_dict(rngs: Any) -> bool:
     >>> is_rng_dict({"dropout": jax.random.key(0)}), is_rng_dict({"dropout": 0})
     (True, False)
     """
-    return isinstance(rngs, Mapping) and all(
-        isinstance(name, str) and is_rng(rng) for name, rng in rngs.items()
-    )
+    if not isinstance(rngs, Mapping):
+        return False
+    for name, rng in rngs.items():
+        if not isinstance(name, str) or not is_rng(rng):
+            return False
+    return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 from .. import errors
 from ..config import config
 from ..frozen_dict import FrozenDict
+from ..meta import array_types
 from ..tracers import current_trace
 from ..types import Collection, Key, Path, Variables
 from .filters import CollectionFilter, in_filter
@@ -25,7 +27,7 @@ __all__ = ["Scope"]
 
 T = TypeVar("T")
 
-_EMPTY: Mapping[str, Any] = FrozenDict()
+_EMPTY: Mapping[str, Any] = MappingProxyType({})
 _MISSING = object()
 no_flag = object()
 
@@ -224,6 +226,13 @@ class Scope(Place):
             known = self.tree.mutable[col] = in_filter(self.mutable, col)
         return known
 
+    def has_collection(self, col: str) -> bool:
+        """Returns whether the call was given the collection, or has made it.
+
+        It may be empty.
+        """
+        return col in self.tree.variables
+
     def is_collection_empty(self, col: str) -> bool:
         """Returns whether no scope of the tree has a variable in the collection."""
         return not self.tree.variables.get(col)
@@ -234,13 +243,13 @@ class Scope(Place):
 
     def mutable_variables(self) -> Mapping[str, Any]:
         """Returns this scope's part of the mutable collections, as `variables`."""
-        return as_result(
-            {
-                col: snapshot(part)
-                for col, part in self.collections().items()
-                if self.is_mutable_collection(col)
-            }
-        )
+        own = {}
+        for col in self.tree.variables:
+            if self.is_mutable_collection(col):
+                part = self.collection(col)
+                if part:
+                    own[col] = snapshot(part)
+        return as_result(own)
 
     # Variables.
 
@@ -341,7 +350,10 @@ class Scope(Place):
             self.check_usable()
         self.reserve(name, "params")
         try:
-            value = self.collection("params").get(name, _MISSING)
+            params = self._variables.get("params")
+            if params is None:
+                params = self.collection("params")
+            value = params.get(name, _MISSING)
             if value is not _MISSING:
                 if type(value) is dict:
                     value = self.get_variable("params", name)
@@ -349,11 +361,11 @@ class Scope(Place):
                 if len(shapes) != 1 or getattr(value, "shape", _MISSING) != shapes[0]:
                     self._check_shapes(name, value, shapes)
             elif self.is_mutable_collection("params"):
-                counts = self.counters.counts
+                counts = (self._counters or self.counters).counts
                 drawn = counts.get("params", 0)
                 try:
                     value = init_fn(self.make_rng("params"), *init_args, **init_kwargs)
-                    self.put_variable("params", name, value)
+                    self.writable("params")[name] = value
                 except BaseException:
                     counts["params"] = drawn
                     raise
@@ -361,12 +373,14 @@ class Scope(Place):
                 raise self._not_found("params", name)
             else:
                 raise errors.ScopeParamNotFoundError(
-                    name, self.path_text, available=self.collection("params")
+                    name, self.path_text, available=params
                 )
         except BaseException:
             self.reservations[name].discard("params")
             raise
-        return unboxed(self, "params", name, value) if unbox else value
+        if not unbox or type(value) in array_types:
+            return value
+        return unboxed(self, "params", name, value)
 
     def _not_found(self, col: str, name: str) -> Exception:
         if self.is_collection_empty(col):
@@ -428,7 +442,7 @@ class Scope(Place):
                 )
             name = "params"
         self.check_usable()
-        counts = self.counters.counts
+        counts = (self._counters or self.counters).counts
         count = counts[name] = counts.get(name, 0) + 1
         return rngs[name].draw(count)
 

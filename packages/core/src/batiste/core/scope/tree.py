@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from .keys import LazyRng
@@ -9,6 +10,7 @@ from .keys import LazyRng
 __all__ = ["Tree"]
 
 
+@dataclasses.dataclass(eq=False, slots=True, weakref_slot=True)
 class Tree:
     """What all scopes of one tree share.
 
@@ -27,11 +29,8 @@ class Tree:
     False
     """
 
-    __slots__ = ("__weakref__", "invalid", "lifted", "mutable", "rngs", "variables")
-
-    def __init__(self, variables: dict[str, Any], rngs: dict[str, LazyRng]):
-        self.variables = variables
-        self.rngs = rngs
-        self.invalid = False
-        self.lifted = 0
-        self.mutable: dict[str, bool] = {}
+    variables: dict[str, Any]
+    rngs: dict[str, LazyRng]
+    invalid: bool = False
+    lifted: int = 0
+    mutable: dict[str, bool] = dataclasses.field(default_factory=dict)

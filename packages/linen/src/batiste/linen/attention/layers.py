@@ -16,9 +16,9 @@ from batiste.core.types import Function
 from .. import initializers
 from ..initializers import default_kernel_init
 from ..linear.dense import DenseGeneral
-from ..module.located import located
 from ..module.methods import compact
 from ..module.module import Module
+from ..module.text import located
 from ..module.variables import merge_param
 from ..normalization.layers import LayerNorm
 from ..types import (

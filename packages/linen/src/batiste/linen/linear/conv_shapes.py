@@ -11,8 +11,8 @@ import numpy as np
 from jax import lax
 
 from .. import ops
-from ..module.located import located
 from ..module.module import Module
+from ..module.text import located
 from ..types import Array, ArrayLike, Padding, PaddingLike
 
 __all__ = [

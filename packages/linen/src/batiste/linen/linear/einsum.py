@@ -8,9 +8,9 @@ from jax import numpy as jnp
 from .. import initializers, ops
 from ..dtypes import promote_dtype
 from ..initializers import default_kernel_init
-from ..module.located import located
 from ..module.methods import compact
 from ..module.module import Module
+from ..module.text import located
 from ..module.variables import merge_param
 from ..types import (
     Array,

@@ -7,8 +7,8 @@ from jax import numpy as jnp
 from .. import ops
 from ..dtypes import promote_dtype
 from ..initializers import default_embed_init
-from ..module.located import located
 from ..module.module import Module
+from ..module.text import located
 from ..types import Array, ArrayLike, Dtype, Initializer, PromoteDtypeFn
 
 __all__ = ["Embed"]

@@ -10,8 +10,8 @@ from .context import (
 from .methods import compact, compact_name_scope, nowrap, wrap_method_once
 from .module import Module
 from .running import apply, init, init_with_output
-from .share_scope import share_scope
 from .state import SetupState
+from .submodules import share_scope
 from .variables import merge_param
 
 __all__ = [

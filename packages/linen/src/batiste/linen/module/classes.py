@@ -11,6 +11,7 @@ from typing import Any
 from batiste.core.config import config
 
 from .. import errors
+from .constructor import direct_init, num_arguments
 from .methods import wrap_descriptor_once, wrap_method_once
 from .state import ModuleBase
 
@@ -18,16 +19,45 @@ __all__ = ["make_dataclass", "make_module_class"]
 
 # Written by the dataclass decorator, or too early in an object's life to be wrapped.
 _NEVER_WRAPPED = frozenset(
-    "__init__ __post_init__ __repr__ __eq__ __hash__ __new__ __init_subclass__ "
-    "__class_getitem__ __setattr__ __getattr__ __getattribute__ __delattr__ "
-    "__reduce__ __reduce_ex__ __getstate__ __setstate__ __deepcopy__ __copy__ "
-    "__dir__ __set_name__ __subclasshook__ __del__ __getnewargs__ "
-    "__getnewargs_ex__ __sizeof__ __format__ __str__".split()
+    {
+        "__init__",
+        "__post_init__",
+        "__repr__",
+        "__eq__",
+        "__hash__",
+        "__new__",
+        "__init_subclass__",
+        "__class_getitem__",
+        "__setattr__",
+        "__getattr__",
+        "__getattribute__",
+        "__delattr__",
+        "__reduce__",
+        "__reduce_ex__",
+        "__getstate__",
+        "__setstate__",
+        "__deepcopy__",
+        "__copy__",
+        "__dir__",
+        "__set_name__",
+        "__subclasshook__",
+        "__del__",
+        "__getnewargs__",
+        "__getnewargs_ex__",
+        "__sizeof__",
+        "__format__",
+        "__str__",
+    }
 )
 
 
-def make_module_class(cls: Any, kw_only: bool) -> None:
+def make_module_class(cls: Any, kw_only: bool, guarded: bool) -> None:
     """Turns a new subclass of Module into a dataclass with wrapped methods.
+
+    Args:
+      cls: the class.
+      kw_only: whether its fields are keyword arguments of the constructor.
+      guarded: as for `make_dataclass`.
 
     Raises:
       ReservedModuleAttributeError: the class annotates `parent` or `name`.
@@ -43,13 +73,19 @@ def make_module_class(cls: Any, kw_only: bool) -> None:
             del cls.name
     if "parent" in annotations or "name" in annotations:
         raise errors.ReservedModuleAttributeError(annotations)
-    make_dataclass(cls, kw_only)
+    make_dataclass(cls, kw_only, guarded)
     _wrap_methods(cls)
-    cls._has_setup = not getattr(cls.setup, "is_default_setup", False)
 
 
-def make_dataclass(cls: Any, kw_only: bool = False) -> None:
-    """Makes the class a dataclass, and notes what its constructor takes."""
+def make_dataclass(cls: Any, kw_only: bool = False, guarded: bool = True) -> None:
+    """Makes the class a dataclass, and notes what its constructor takes.
+
+    Args:
+      cls: a class of modules, Module itself included.
+      kw_only: whether its fields are keyword arguments of the constructor.
+      guarded: the class has the `__setattr__` of Module, which lets everything pass
+        while an object is constructed.
+    """
     own_init = "__init__" in cls.__dict__
     own_hash = cls.__dict__.get("__hash__")
     dataclasses.dataclass(
@@ -65,67 +101,20 @@ def make_dataclass(cls: Any, kw_only: bool = False) -> None:
     cls._init_fields = names
     cls._init_field_set = frozenset(names)
     cls._own_fields = tuple(n for n in names if n not in ("parent", "name"))
+    if own_init or not guarded or not _fills_dictionary(cls):
+        return
     # An `InitVar` is an argument of the constructor that is no field.
-    if not own_init and len(names) == _num_arguments(cls.__init__) - 1:
-        if _assigns_plainly(cls):
-            cls.__init__ = _direct_init(cls.__init__, fields)
+    if len(names) == num_arguments(cls.__init__) - 1:
+        cls.__init__ = direct_init(cls.__init__, fields)
 
 
-def _num_arguments(fun: Any) -> int:
-    return fun.__code__.co_argcount + fun.__code__.co_kwonlyargcount
-
-
-def _assigns_plainly(cls: type) -> bool:
-    """Whether to construct an object is no more than to fill its dictionary."""
-    return getattr(cls.__setattr__, "is_default_setattr", False) and all(
+def _fills_dictionary(cls: type) -> bool:
+    """Whether the fields' values are in an object's dictionary, and only there."""
+    return all(
         (field.init or field.default_factory is dataclasses.MISSING)
         and not hasattr(type(inspect.getattr_static(cls, field.name, None)), "__set__")
-        for field in dataclasses.fields(cls)
+        for field in dataclasses.fields(cls)  # type: ignore[arg-type]
     )
-
-
-def _direct_init(init: Any, fields: dict[str, Any]) -> Any:
-    """A constructor like `init` that does not go through `__setattr__`.
-
-    That one guards modules against assignment later; to pass each argument through
-    it would be most of the cost of a construction.
-    """
-    code = init.__code__
-    total = _num_arguments(init)
-    this, *positional = code.co_varnames[: code.co_argcount]
-    keywords = code.co_varnames[code.co_argcount : total]
-    names = [*positional, *keywords]
-    variables: dict[str, Any] = {}
-    values = []
-    for name in names:
-        factory = fields[name].default_factory
-        if factory is dataclasses.MISSING:
-            values.append(f"{name!r}: {name}")
-        else:
-            variables[f"_factory_{name}"] = factory
-            values.append(f"{name!r}: _factory_{name}() if {name} is _made else {name}")
-    defaults = {
-        **dict(zip(reversed(positional), reversed(init.__defaults__ or ()))),
-        **(init.__kwdefaults__ or {}),
-    }
-    variables["_made"] = next(
-        (defaults[n] for n in names if f"_factory_{n}" in variables), None
-    )
-    arguments = ", ".join([this, *positional, *(["*", *keywords] if keywords else [])])
-    text = (
-        f"def make({', '.join(variables)}):\n"
-        f" def __init__({arguments}):\n"
-        f"  {this}.__dict__.update({{{', '.join(values)}}})\n"
-        f"  {this}.__post_init__()\n"
-        f" return __init__\n"
-    )
-    namespace: dict[str, Any] = {}
-    exec(text, namespace)
-    direct = namespace["make"](**variables)
-    for attribute in ("__defaults__", "__kwdefaults__", "__annotations__"):
-        setattr(direct, attribute, getattr(init, attribute))
-    direct.__qualname__, direct.__module__ = init.__qualname__, init.__module__
-    return direct
 
 
 def _module_hash(hash_fields: Callable[[Any], int]) -> Callable[[Any], int]:
@@ -139,8 +128,9 @@ def _module_hash(hash_fields: Callable[[Any], int]) -> Callable[[Any], int]:
             return hash_fields(self)
         except TypeError as error:
             raise TypeError(
-                "Failed to hash Module. The module probably contains unhashable "
-                f"attributes. Module={self}"
+                f"A module is hashed by its attributes, and one of these has no hash "
+                f"({error}). Give it a tuple for a list, or a FrozenDict for a dict: "
+                f"{self}"
             ) from error
 
     return __hash__

@@ -6,36 +6,52 @@ import contextlib
 import dataclasses
 import threading
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 from ..flags import config
-
-if TYPE_CHECKING:
-    from .module import Module
+from .state import ModuleBase
 
 __all__ = [
+    "Capture",
+    "Interceptor",
     "InterceptorContext",
+    "Recorder",
+    "context",
     "disable_named_call",
     "enable_named_call",
     "intercept_methods",
+    "named_calls",
     "override_named_call",
+    "run_interceptors",
 ]
+
+Capture: TypeAlias = Callable[[Any, str], bool]
+"""Whether what a module's method of this name returns is to be stored."""
+
+Recorder: TypeAlias = Callable[
+    [Any, str, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any
+]
+"""Makes a method call in place of the method: `(module, name, run, args, kwargs)`."""
 
 
 class _Context(threading.local):
     """The state of one thread.
 
-    `hooked` says whether a method call has more to do than run: interceptors,
-    capture of intermediates, or a record of calls for `tabulate`.
+    Attributes:
+      modules: the modules whose methods run, the innermost last. None marks the start
+        of a call that must not see the modules below.
+      capture: what decides whose results are stored, None if nothing is.
+      interceptors: what runs in place of method calls, the outermost first.
+      recorders: what makes the method calls, for `tabulate`; the last one counts.
+      named_call: whether calls are named in profiles; None leaves it to the config.
+      hooked: a method call has more to do than run: there is any of the above.
     """
 
     def __init__(self) -> None:
-        # The module whose method runs is on top. None marks the start of a call that
-        # must not see the modules below.
-        self.modules: list[Module | None] = []
-        self.captures: list[Callable[[Module, str], bool] | None] = []
+        self.modules: list[ModuleBase | None] = []
+        self.capture: Capture | None = None
         self.interceptors: list[Interceptor] = []
-        self.recorders: list[Callable[..., Any]] = []
+        self.recorders: list[Recorder] = []
         self.named_call: bool | None = None
         self.hooked = False
 
@@ -45,10 +61,9 @@ class _Context(threading.local):
         return "context"
 
     def refresh(self) -> None:
+        """To be called after a change of what `hooked` tells."""
         self.hooked = bool(
-            self.interceptors
-            or self.recorders
-            or (self.captures and self.captures[-1] is not None)
+            self.interceptors or self.recorders or self.capture is not None
         )
 
 
@@ -64,14 +79,22 @@ class InterceptorContext:
       method_name: the method's name.
       orig_method: the bound method itself; to call it is to pass over the
         interceptors that have not run yet.
+
+    >>> import batiste.linen as nn
+    >>> layer = nn.Dense(3)
+    >>> InterceptorContext(layer, "__call__", layer.__call__).method_name
+    '__call__'
     """
 
-    module: Module
+    module: Any
     method_name: str
     orig_method: Callable[..., Any]
 
 
-Interceptor = Callable[[Callable[..., Any], tuple, dict, InterceptorContext], Any]
+Interceptor: TypeAlias = Callable[
+    [Callable[..., Any], tuple[Any, ...], dict[str, Any], InterceptorContext], Any
+]
+"""Runs in place of a method call: `(next_fun, args, kwargs, context)`."""
 
 
 @contextlib.contextmanager
@@ -108,14 +131,27 @@ def intercept_methods(interceptor: Interceptor) -> Iterator[None]:
 
 
 def run_interceptors(
-    orig_method: Callable[..., Any], module: Module, args: tuple, kwargs: dict
+    orig_method: Callable[..., Any],
+    module: ModuleBase,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
 ) -> Any:
-    """Runs a bound method through all interceptors, the outermost block first."""
+    """Runs a bound method through all interceptors, the outermost block first.
+
+    Args:
+      orig_method: the method.
+      module: the module that it is bound to.
+      args: positional arguments of the call.
+      kwargs: keyword arguments of the call.
+
+    Returns:
+      What the outermost interceptor returns.
+    """
     interceptors = tuple(context.interceptors)
     name = getattr(orig_method, "__name__", "<unnamed>")
     info = InterceptorContext(module, name, orig_method)
 
-    def run(index: int, args: tuple, kwargs: dict) -> Any:
+    def run(index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if index == len(interceptors):
             return orig_method(*args, **kwargs)
 
@@ -137,18 +173,30 @@ def enable_named_call() -> None:
     """Names method calls by their modules in JAX's profiles, in this thread.
 
     It is on by default (config `profile`).
+
+    >>> import batiste.linen as nn
+    >>> with nn.override_named_call():  # which puts back what was before
+    ...     nn.enable_named_call()
     """
     context.named_call = True
 
 
 def disable_named_call() -> None:
-    """Stops naming method calls in JAX's profiles, in this thread."""
+    """Stops naming method calls in JAX's profiles, in this thread.
+
+    >>> import batiste.linen as nn
+    >>> with nn.override_named_call():  # which puts back what was before
+    ...     nn.disable_named_call()
+    """
     context.named_call = False
 
 
 @contextlib.contextmanager
 def override_named_call(enable: bool = True) -> Iterator[None]:
     """Names method calls in JAX's profiles, or does not, within a `with` block.
+
+    Args:
+      enable: whether to name them.
 
     >>> import batiste.linen as nn
     >>> with nn.override_named_call(False):

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
 
-from batiste.core import errors as core_errors
 from batiste.core.traceback_util import hide_frames
+from batiste.core.types import Function
 
 from .. import errors
+from ..flags import config
 from .context import context, named_calls, run_interceptors
-from .state import ModuleBase, SetupState
+from .state import ModuleBase, SetupState, state_of, try_setup
 
 __all__ = [
+    "DataDescriptorWrapper",
+    "DescriptorWrapper",
+    "call_hooked",
     "compact",
     "compact_name_scope",
     "nowrap",
@@ -24,7 +27,7 @@ __all__ = [
     "wrap_method_once",
 ]
 
-F = TypeVar("F", bound=Callable[..., Any])
+F = TypeVar("F", bound=Function)
 
 
 def compact(fun: F) -> F:
@@ -32,6 +35,9 @@ def compact(fun: F) -> F:
 
     Unnamed submodules are named `Class_0`, `Class_1`, ... by class and order of
     construction. A class may have one compact method.
+
+    Args:
+      fun: the method.
 
     >>> import jax, jax.numpy as jnp
     >>> import batiste.linen as nn
@@ -52,6 +58,9 @@ def nowrap(fun: F) -> F:
     It runs as an ordinary Python method: modules that it constructs belong to
     whoever calls it, and it neither triggers `setup` nor shows in profiles.
 
+    Args:
+      fun: the method.
+
     >>> import batiste.linen as nn
     >>> class Net(nn.Module):
     ...     width: int
@@ -71,6 +80,9 @@ def compact_name_scope(fun: F) -> F:
     Unlike with `compact`, a class may have many of these: the submodules that each
     constructs are kept under the method's name. Variables of the module itself are
     declared elsewhere, in `setup` or in its compact method.
+
+    Args:
+      fun: the method.
 
     Raises:
       CallCompactUnboundModuleError: when the method is called on an unbound module.
@@ -95,16 +107,43 @@ def compact_name_scope(fun: F) -> F:
     return fun
 
 
-def wrap_method_once(fun: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives a function the behaviour of a module's method, unless it has it."""
+# A wrapper for each kind of method. They are alike, and written out: each step that one
+# of them leaves to another function is one more call around every call of every method.
+
+
+def wrap_method_once(fun: Function) -> Function:
+    """Gives a function the behaviour of a module's method, unless it has it.
+
+    Args:
+      fun: a function in the body of a module class, or one whose first argument is a
+        module; with the marks that `compact` and the like have left on it.
+
+    >>> import batiste.linen as nn
+    >>> wrap_method_once(nn.Dense.__call__) is nn.Dense.__call__
+    True
+    """
     if getattr(fun, "method_handler_wrapped", False):
         return fun
     if getattr(fun, "compact_name_scope", False):
-        return _wrap_in_name_scope(fun)
+        wrapped = _name_scope_method(fun)
+    elif getattr(fun, "compact", False):
+        wrapped = _compact_method(fun)
+    elif getattr(fun, "__name__", None) == "setup":
+        wrapped = _setup_method(fun)
+    else:
+        wrapped = _plain_method(fun)
+    wrapped.method_handler_wrapped = True  # type: ignore[attr-defined]
+    return wrapped
+
+
+def _name_and_suffix(fun: Function) -> tuple[str, str]:
+    """A method's name, and what is put after the module's name in profiles."""
     name = getattr(fun, "__name__", "unnamed_function")
-    is_setup = name == "setup"
-    is_compact = getattr(fun, "compact", False)
-    suffix = "" if name == "__call__" else f".{name}"
+    return name, "" if name == "__call__" else f".{name}"
+
+
+def _plain_method(fun: Function) -> Function:
+    name, suffix = _name_and_suffix(fun)
 
     @functools.wraps(fun)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -113,32 +152,19 @@ def wrap_method_once(fun: Callable[..., Any]) -> Callable[..., Any]:
             return fun(*args, **kwargs)
         self: Any = args[0]
         state = self._state
-        scope = self.scope
-        if scope is None:
-            try:
-                if is_compact:
-                    raise errors.CallCompactUnboundModuleError(module_cls=type(self))
-                if is_setup:
-                    raise errors.CallSetupUnboundModuleError(module_cls=type(self))
-            except core_errors.FlaxError as error:
-                hide_frames(error)
-                raise
-        elif state.setup is not SetupState.DONE and not is_setup:
+        bound = self.scope is not None
+        if bound and state.setup is not SetupState.DONE:
             self._try_setup()
-        was_compact, was_setup = state.in_compact, state.in_setup
-        if is_compact:
-            state.in_compact = True
-        elif is_setup:
-            state.in_setup = True
         modules = context.modules
         modules.append(self)
         try:
             if context.hooked:
                 return call_hooked(self, fun, name, suffix, args[1:], kwargs)
-            if is_setup or scope is None or not named_calls():
-                return fun(*args, **kwargs)
-            with jax.named_scope((self.name or type(self).__name__) + suffix):
-                return fun(*args, **kwargs)
+            named = context.named_call
+            if bound and (config.profile if named is None else named):
+                with jax.named_scope((self.name or type(self).__name__) + suffix):
+                    return fun(*args, **kwargs)
+            return fun(*args, **kwargs)
         except Exception as error:
             if len(modules) == 1:
                 # Called by the user on a bound module, not within init or apply.
@@ -146,7 +172,43 @@ def wrap_method_once(fun: Callable[..., Any]) -> Callable[..., Any]:
             raise
         finally:
             modules.pop()
-            if is_compact:
+
+    return wrapped
+
+
+def _compact_method(fun: Function) -> Function:
+    name, suffix = _name_and_suffix(fun)
+
+    @functools.wraps(fun)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        if not args or not isinstance(args[0], ModuleBase):
+            return fun(*args, **kwargs)
+        self: Any = args[0]
+        state = self._state
+        bound = self.scope is not None
+        if bound and state.setup is not SetupState.DONE:
+            self._try_setup()
+        was_compact = state.in_compact
+        modules = context.modules
+        modules.append(self)
+        try:
+            if not bound:
+                raise errors.CallCompactUnboundModuleError(module_cls=type(self))
+            state.in_compact = True
+            if context.hooked:
+                return call_hooked(self, fun, name, suffix, args[1:], kwargs)
+            named = context.named_call
+            if config.profile if named is None else named:
+                with jax.named_scope((self.name or type(self).__name__) + suffix):
+                    return fun(*args, **kwargs)
+            return fun(*args, **kwargs)
+        except Exception as error:
+            if len(modules) == 1 or not bound:
+                hide_frames(error)
+            raise
+        finally:
+            modules.pop()
+            if bound:
                 # Its names may be used again, by the next call, which shares them.
                 if state.shares_scope:
                     # Not those of the module that it shares its scope with.
@@ -156,25 +218,48 @@ def wrap_method_once(fun: Callable[..., Any]) -> Callable[..., Any]:
                 if not was_compact:
                     state.in_compact = False
                     state.cursors = {}
-            elif is_setup and not was_setup:
-                state.in_setup = False
-                state.cursors = {}
 
-    wrapped.method_handler_wrapped = True  # type: ignore[attr-defined]
     return wrapped
 
 
-def _wrap_in_name_scope(fun: Callable[..., Any]) -> Callable[..., Any]:
-    name = fun.__name__
+def _setup_method(fun: Function) -> Function:
+    @functools.wraps(fun)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        if not args or not isinstance(args[0], ModuleBase):
+            return fun(*args, **kwargs)
+        self: Any = args[0]
+        state = self._state
+        bound = self.scope is not None
+        was_setup = state.in_setup
+        modules = context.modules
+        modules.append(self)
+        try:
+            if not bound:
+                raise errors.CallSetupUnboundModuleError(module_cls=type(self))
+            state.in_setup = True
+            if context.hooked:
+                return call_hooked(self, fun, "setup", ".setup", args[1:], kwargs)
+            return fun(*args, **kwargs)
+        except Exception as error:
+            if len(modules) == 1 or not bound:
+                hide_frames(error)
+            raise
+        finally:
+            modules.pop()
+            if not was_setup:
+                state.in_setup = False
+                state.cursors = {}
 
+    return wrapped
+
+
+def _name_scope_method(fun: Function) -> Function:
     @functools.wraps(fun)
     def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
-        from .name_scope import name_scope  # it is made of modules
-
         if self.scope is None:
             raise errors.CallCompactUnboundModuleError(module_cls=type(self))
         self._try_setup()
-        scope = name_scope(self, name, fun)
+        scope = self._name_scope(fun)
         before = scope.fn
         # An overriding method and the one it overrides have one scope.
         vars(scope)["fn"] = fun
@@ -183,39 +268,56 @@ def _wrap_in_name_scope(fun: Callable[..., Any]) -> Callable[..., Any]:
         finally:
             vars(scope)["fn"] = before
 
-    wrapped.method_handler_wrapped = True  # type: ignore[attr-defined]
     return wrapped
 
 
 def call_hooked(
-    module: Any, fun: Callable[..., Any], name: str, suffix: str, args: tuple, kwargs
+    module: Any,
+    fun: Function,
+    name: str,
+    suffix: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
 ) -> Any:
-    """A method call while interceptors, captures or recorders are active."""
-    is_setup = name == "setup"
+    """A method call while interceptors, captures or recorders are active.
+
+    Args:
+      module: the module.
+      fun: the function that is its method.
+      name: the method's name.
+      suffix: what is put after the module's name in profiles.
+      args: the call's arguments, without the module.
+      kwargs: its keyword arguments.
+    """
     bound = types.MethodType(fun, module)
-
-    def run(*args: Any, **kwargs: Any) -> Any:
-        if context.interceptors:
-            return run_interceptors(bound, module, args, kwargs)
-        return bound(*args, **kwargs)
-
-    if module.scope is None:
-        return run(*args, **kwargs)
-
-    def run_named(*args: Any, **kwargs: Any) -> Any:
-        if is_setup or not named_calls():
-            return run(*args, **kwargs)
-        with jax.named_scope((module.name or type(module).__name__) + suffix):
-            return run(*args, **kwargs)
-
-    if context.recorders and not is_setup:
-        y = context.recorders[-1](module, name, run_named, args, kwargs)
+    if module.scope is None or name == "setup":
+        y = _intercepted(bound, module, args, kwargs)
+    elif context.recorders:
+        run = functools.partial(_run_named, bound, module, suffix)
+        y = context.recorders[-1](module, name, run, args, kwargs)
     else:
-        y = run_named(*args, **kwargs)
-    capture = context.captures[-1] if context.captures else None
-    if capture is not None and capture(module, name):
+        y = _run_named(bound, module, suffix, *args, **kwargs)
+    capture = context.capture
+    if module.scope is not None and capture is not None and capture(module, name):
         module.sow("intermediates", name, y)
     return y
+
+
+def _run_named(
+    bound: Function, module: Any, suffix: str, /, *args: Any, **kwargs: Any
+) -> Any:
+    if not named_calls():
+        return _intercepted(bound, module, args, kwargs)
+    with jax.named_scope((module.name or type(module).__name__) + suffix):
+        return _intercepted(bound, module, args, kwargs)
+
+
+def _intercepted(
+    bound: Function, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    if context.interceptors:
+        return run_interceptors(bound, module, args, kwargs)
+    return bound(*args, **kwargs)
 
 
 class DescriptorWrapper:
@@ -223,6 +325,20 @@ class DescriptorWrapper:
 
     So `setup` has run before a property reads what it defines, and an
     `AttributeError` in the getter is not mistaken for a missing property.
+
+    Args:
+      wrapped: the descriptor.
+      name: the attribute's name.
+
+    >>> import batiste.linen as nn
+    >>> class Net(nn.Module):
+    ...     @property
+    ...     def width(self):
+    ...         return self.missing
+    >>> Net().width
+    Traceback (most recent call last):
+        ...
+    batiste.linen.errors.DescriptorAttributeError: The property "width" of Net read ...
     """
 
     def __init__(self, wrapped: Any, name: str):
@@ -234,9 +350,8 @@ class DescriptorWrapper:
         if obj is None:
             # On the class a property is itself, as Python has it.
             return self.wrapped.__get__(obj, owner)
-        state = obj._state
-        if obj.scope is not None and state.setup is not SetupState.DONE:
-            obj._try_setup()
+        if state_of(obj).setup is not SetupState.DONE and obj.scope is not None:
+            try_setup(obj)
         context.modules.append(obj)
         try:
             return self.wrapped.__get__(obj, owner)
@@ -263,8 +378,16 @@ class DataDescriptorWrapper(DescriptorWrapper):
         self.wrapped.__delete__(obj)
 
 
-def wrap_descriptor_once(descriptor: Any, name: str) -> Any:
-    """Gives a descriptor the behaviour of a module's method, unless it has it."""
+def wrap_descriptor_once(descriptor: Any, name: str) -> DescriptorWrapper:
+    """Gives a descriptor the behaviour of a module's method, unless it has it.
+
+    Args:
+      descriptor: what is in the body of a module class.
+      name: under this name.
+
+    >>> type(wrap_descriptor_once(property(lambda self: 3), "three")).__name__
+    'DataDescriptorWrapper'
+    """
     if isinstance(descriptor, DescriptorWrapper):
         return descriptor
     if hasattr(type(descriptor), "__set__") or hasattr(type(descriptor), "__delete__"):

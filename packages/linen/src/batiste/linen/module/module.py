@@ -1,30 +1,54 @@
-"""Modules: layers and models as dataclasses whose methods use variables."""
+"""Module: layers and models as dataclasses whose methods use variables."""
 
 from __future__ import annotations
 
 import abc
 import dataclasses
 import os
-import types
-from typing import Any, Self
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Self, TypeVar
 
-from batiste.core import Scope, traceback_util
+import jax
+
+from batiste.core import Scope, Variable
+from batiste.core import errors as core_errors
+from batiste.core import scope as core_scope
+from batiste.core.scope import CollectionFilter, union_filters
+from batiste.core.traceback_util import api_boundary, hide_frames, register_exclusion
+from batiste.core.types import Function, Path, Tree, Variables
 
 from .. import errors
+from . import variables as of_variables
 from .classes import make_dataclass, make_module_class
 from .context import context
-from .running_methods import RunningMethods
-from .state import ModuleState, SetupState
-from .submodules import PLAIN_TYPES, adopt, attach, contains_module, map_modules
+from .methods import compact
+from .running import (
+    ALL_BUT_INTERMEDIATES,
+    CaptureFilter,
+    check_instance,
+    function_of,
+    run,
+)
+from .state import ModuleBase, ModuleState, SetupState, state_of
+from .submodules import (
+    PLAIN_TYPES,
+    adopt,
+    adopt_fields,
+    attach,
+    clone_within,
+    contains_module,
+)
 from .text import module_repr
-from .variables import VariableMethods
+from .variables import bound_scope
 
-__all__ = [
-    "Module",
-]
+__all__ = ["CompactNameScope", "Module"]
 
+T = TypeVar("T")
 
-traceback_util.register_exclusion(os.path.dirname(os.path.dirname(__file__)))
+_NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
+
+register_exclusion(os.path.dirname(os.path.dirname(__file__)))
 
 
 class _UnspecifiedParent:
@@ -33,20 +57,20 @@ class _UnspecifiedParent:
     def __repr__(self) -> str:
         return "<unspecified parent>"
 
-    def __copy__(self):
+    def __copy__(self) -> Self:
         return self
 
-    def __deepcopy__(self, memo):
+    def __deepcopy__(self, memo: Any) -> Self:
         return self
 
-    def __reduce__(self):
+    def __reduce__(self) -> str:
         return "_unspecified_parent"
 
 
 _unspecified_parent = _UnspecifiedParent()
 
 
-class Module(RunningMethods, metaclass=abc.ABCMeta):
+class Module(ModuleBase, metaclass=abc.ABCMeta):
     """The base class of all layers and models.
 
     A subclass is a dataclass: annotated attributes become arguments of its
@@ -77,7 +101,9 @@ class Module(RunningMethods, metaclass=abc.ABCMeta):
 
     def __init_subclass__(cls, kw_only: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        make_module_class(cls, kw_only)
+        guarded = cls.__setattr__ is Module.__setattr__
+        make_module_class(cls, kw_only, guarded)
+        cls._has_setup = cls.setup is not Module.setup
 
     # Construction.
 
@@ -90,8 +116,9 @@ class Module(RunningMethods, metaclass=abc.ABCMeta):
           ValueError: `parent` is no module, scope or None.
         """
         attributes = vars(self)
+        cls = type(self)
         state = attributes["_state"] = ModuleState(
-            SetupState.NEW if type(self)._has_setup else SetupState.DONE
+            SetupState.NEW if cls._has_setup else SetupState.DONE
         )
         attributes["scope"] = None
         # A constructor of the user's own need not set the two.
@@ -102,44 +129,27 @@ class Module(RunningMethods, metaclass=abc.ABCMeta):
             parent = attributes["parent"] = modules[-1] if modules else None
         if parent is None:
             return
-        if isinstance(parent, Module):
-            parent_state = parent._state
-            if name is None:
-                if parent_state.in_setup:
-                    return  # until it is assigned to an attribute
-                if not parent_state.in_compact:
-                    raise errors.AssignSubModuleError(type(self), parent=type(parent))
-                prefix = type(self).__name__
-                index = parent_state.cursors.get(prefix, 0)
-                parent_state.cursors[prefix] = index + 1
-                attributes["name"] = f"{prefix}_{index}"
-            elif not parent_state.in_compact and not parent_state.in_setup:
-                raise errors.AssignSubModuleError(type(self), parent=type(parent))
-            self._bind()
-        elif isinstance(parent, Scope):
+        if isinstance(parent, Scope):
             attributes["scope"] = parent
-            self._adopt_fields()
-            state.attached = True
+        elif isinstance(parent, Module):
+            parent_state = state_of(parent)
+            if parent_state.in_setup and name is None:
+                return  # until it is assigned to an attribute
+            if not parent_state.in_compact and not parent_state.in_setup:
+                raise errors.AssignSubModuleError(cls, parent=type(parent))
+            if name is None:
+                index = parent_state.cursors.get(cls.__name__, 0)
+                parent_state.cursors[cls.__name__] = index + 1
+                attributes["name"] = f"{cls.__name__}_{index}"
+            attach(self, parent)
         else:
             raise ValueError(
-                f"The parent of a module must be a Module, a Scope or None, but that "
-                f"of this {type(self).__name__} is {parent!r}."
+                f"The parent of a module is a Module, a Scope or None, but this "
+                f"{cls.__name__} was given {parent!r}."
             )
-
-    def _bind(self) -> None:
-        """Gives a module that has its parent and name a scope."""
-        attach(self.parent, self)
-        self._adopt_fields()
-        self._state.attached = True
-
-    def _adopt_fields(self) -> None:
-        attributes = vars(self)
-        for name in type(self)._own_fields:
-            value = attributes.get(name)
-            if type(value) not in PLAIN_TYPES:
-                frozen = adopt(self, name, value)
-                if frozen is not value:
-                    attributes[name] = frozen
+        if not PLAIN_TYPES.issuperset(map(type, map(attributes.get, cls._own_fields))):
+            adopt_fields(self)
+        state.attached = True
 
     def setup(self) -> None:
         """Declares submodules and variables; to be overridden.
@@ -147,8 +157,6 @@ class Module(RunningMethods, metaclass=abc.ABCMeta):
         It runs once on each bound copy of the module, before the first use of its
         methods or attributes. Attributes can be assigned in it, and only in it.
         """
-
-    setup.is_default_setup = True  # type: ignore[attr-defined]
 
     def _try_setup(self) -> None:
         """Runs `setup`, if that can be done and has not been."""
@@ -170,7 +178,7 @@ class Module(RunningMethods, metaclass=abc.ABCMeta):
 
     # Attributes.
 
-    @traceback_util.api_boundary
+    @api_boundary
     def __setattr__(self, name: str, val: Any) -> None:
         """Sets an attribute, within `setup`.
 
@@ -188,16 +196,14 @@ class Module(RunningMethods, metaclass=abc.ABCMeta):
             return
         if not state.in_setup:
             raise errors.SetAttributeFrozenModuleError(type(self), name, val)
-        if name in type(self)._init_field_set:
+        if name in self._init_field_set:
             raise errors.SetAttributeInModuleSetupError(
                 module_cls=type(self), attr_name=name
             )
         # A property's setter runs, as anywhere else.
         object.__setattr__(self, name, adopt(self, name, val))
 
-    __setattr__.is_default_setattr = True  # type: ignore[attr-defined]
-
-    @traceback_util.api_boundary
+    @api_boundary
     def __getattr__(self, name: str) -> Any:
         # Only called for what is not there: perhaps `setup` is yet to define it.
         if name == "_state":
@@ -206,6 +212,7 @@ class Module(RunningMethods, metaclass=abc.ABCMeta):
             self._try_setup()
             if name in vars(self):
                 return vars(self)[name]
+        # The documentation shows this text.
         raise AttributeError(
             f'"{type(self).__name__}" object has no attribute "{name}". If "{name}" '
             f"is defined in '.setup()', remember these fields are only accessible "
@@ -229,7 +236,7 @@ class Module(RunningMethods, metaclass=abc.ABCMeta):
         _reset_names: bool = False,
         **updates: Any,
     ) -> Self:
-        """A new module made from the same constructor arguments.
+        """Makes a new module from the same constructor arguments.
 
         Args:
           parent: the copy's parent; by default none, which leaves it unbound.
@@ -237,27 +244,21 @@ class Module(RunningMethods, metaclass=abc.ABCMeta):
 
         Raises:
           TypeError: there is no such constructor argument.
+
+        >>> import batiste.linen as nn
+        >>> nn.Dense(3).clone(features=4).features
+        4
         """
         attributes = vars(self)
-        arguments = {name: attributes[name] for name in type(self)._init_fields}
+        names = self._init_fields
+        arguments = dict(zip(names, map(attributes.__getitem__, names)))
         if _deep_clone is not False:
             # A module that is given in two places stays one module.
             copies = {} if _deep_clone is True else _deep_clone
-
-            def copy(name: str, module: Module) -> Module:
-                if module.parent is None and not _reset_names:
-                    return module  # adoption will copy it
-                if id(module) not in copies:
-                    changes = {"name": None} if _reset_names else {}
-                    copies[id(module)] = module.clone(
-                        _deep_clone=copies, _reset_names=_reset_names, **changes
-                    )
-                return copies[id(module)]
-
-            for name in type(self)._own_fields:
+            for name in self._own_fields:
                 value = arguments[name]
                 if type(value) not in PLAIN_TYPES and contains_module(value):
-                    arguments[name] = map_modules(copy, value, name)
+                    arguments[name] = clone_within(value, copies, _reset_names)
         arguments.update(updates, parent=parent)
         return type(self)(**arguments)
 
@@ -268,20 +269,532 @@ class Module(RunningMethods, metaclass=abc.ABCMeta):
         name: str | None = None,
         **updates: Any,
     ) -> Self:
-        """A new module made from the same constructor arguments but without a name.
+        """Makes a new module from the same constructor arguments but without a name.
 
-        In a compact method the copy is a new submodule. Arguments as for `clone`.
+        In a compact method the copy is a new submodule.
+
+        Args:
+          parent: the copy's parent; by default the module that is running.
+          name: the copy's name.
+          **updates: constructor arguments to change.
+
+        Raises:
+          As `clone`.
+
+        >>> import batiste.linen as nn
+        >>> nn.Dense(3, name="layer").copy().name is None
+        True
         """
         return self.clone(parent=parent, name=name, **updates)
 
+    # Running.
+
+    @api_boundary
+    def bind(
+        self,
+        variables: Variables,
+        *args: Any,
+        rngs: Any = None,
+        mutable: CollectionFilter = False,
+    ) -> Self:
+        """Makes a copy of the module bound to variables, for interactive use.
+
+        Args:
+          variables: the collections.
+          *args: not used.
+          rngs: a PRNG key for each stream.
+          mutable: a filter that selects the collections that may change.
+
+        Raises:
+          InvalidInstanceModuleError: called on the class.
+          As `apply`, for its arguments.
+
+        >>> import jax, jax.numpy as jnp
+        >>> import batiste.linen as nn
+        >>> dense = nn.Dense(3)
+        >>> variables = dense.init(jax.random.key(0), jnp.ones((1, 2)))
+        >>> dense.bind(variables)(jnp.ones((1, 2))).shape
+        (1, 3)
+        """
+        check_instance(self)
+        root = core_scope.bind(variables, rngs=rngs, mutable=mutable)
+        return self.clone(parent=root, _deep_clone=True)
+
+    @api_boundary
+    def unbind(self) -> tuple[Self, Variables]:
+        """Takes apart: an unbound copy of a bound module, and its variables.
+
+        Raises:
+          CallUnbindOnUnboundModuleError: the module is not bound.
+
+        >>> import jax, jax.numpy as jnp
+        >>> import batiste.linen as nn
+        >>> variables = nn.Dense(3).init(jax.random.key(0), jnp.ones((1, 2)))
+        >>> module, same_variables = nn.Dense(3).bind(variables).unbind()
+        >>> module == nn.Dense(3)
+        True
+        """
+        if self.scope is None:
+            raise errors.CallUnbindOnUnboundModuleError(module_cls=type(self))
+        module = self.clone(_deep_clone=True, _reset_names=True, name=None)
+        return module, self.variables
+
+    # The four below, and `param`, are called most: each hides the frames of an error
+    # itself, where the others are wrapped in `api_boundary`.
+
+    def apply(
+        self,
+        variables: Variables,
+        *args: Any,
+        rngs: Any = None,
+        method: Function | str | None = None,
+        mutable: CollectionFilter = False,
+        capture_intermediates: CaptureFilter = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Runs a method on the given variables.
+
+        Args:
+          variables: the collections, a mapping from collection names to nested dicts.
+          *args: positional arguments of the method.
+          rngs: a PRNG key for each stream, or one key for the stream "params".
+          method: the method, by default `__call__`. A method, its name, the name of
+            a submodule, or any function whose first argument is a module.
+          mutable: a filter that selects the collections that may change.
+          capture_intermediates: whether to store what methods return in the
+            collection "intermediates". True for all `__call__`s; a function
+            `(module, method_name) -> bool` for a choice.
+          **kwargs: keyword arguments of the method.
+
+        Returns:
+          What the method returns; if `mutable` is not False (or intermediates are
+          captured), that and the mutable collections.
+
+        Raises:
+          ApplyModuleInvalidMethodError: `method` cannot be called with a module.
+          ApplyScopeInvalidVariablesTypeError: `variables` is no mapping of mappings.
+          ApplyScopeInvalidVariablesStructureError: it has "params" within "params".
+          InvalidRngError: `rngs` is neither a key nor a dict of keys.
+          InvalidInstanceModuleError: called on the class.
+
+        >>> import jax, jax.numpy as jnp
+        >>> import batiste.linen as nn
+        >>> dense = nn.Dense(3)
+        >>> variables = dense.init(jax.random.key(0), jnp.ones((1, 2)))
+        >>> dense.apply(variables, jnp.ones((1, 2))).shape
+        (1, 3)
+        """
+        try:
+            fn = function_of(self, method)
+            if capture_intermediates:
+                mutable = union_filters(mutable, "intermediates")
+            root = core_scope.bind(variables, rngs=rngs, mutable=mutable)
+            return run(fn, self, root, args, kwargs, capture_intermediates)
+        except Exception as error:
+            hide_frames(error)
+            raise
+
+    def init_with_output(
+        self,
+        rngs: Any,
+        *args: Any,
+        method: Function | str | None = None,
+        mutable: CollectionFilter = ALL_BUT_INTERMEDIATES,
+        capture_intermediates: CaptureFilter = False,
+        **kwargs: Any,
+    ) -> tuple[Any, Any]:
+        """As `init`, but returns the method's output and the variables.
+
+        >>> import jax, jax.numpy as jnp
+        >>> import batiste.linen as nn
+        >>> y, _ = nn.Dense(3).init_with_output(jax.random.key(0), jnp.ones((1, 2)))
+        >>> y.shape
+        (1, 3)
+        """
+        try:
+            fn = function_of(self, method)
+            if capture_intermediates:
+                mutable = union_filters(mutable, "intermediates")
+            root = core_scope.empty_scope(rngs, mutable=mutable)
+            return run(fn, self, root, args, kwargs, capture_intermediates)
+        except Exception as error:
+            hide_frames(error)
+            raise
+
+    def init(
+        self,
+        rngs: Any,
+        *args: Any,
+        method: Function | str | None = None,
+        mutable: CollectionFilter = ALL_BUT_INTERMEDIATES,
+        capture_intermediates: CaptureFilter = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Runs a method to make the variables that it declares.
+
+        Under `jax.jit` only the shapes of the arguments matter, and nothing but the
+        variables is computed.
+
+        Args:
+          rngs: one PRNG key, for the stream "params", or a dict of them by stream.
+          *args: positional arguments of the method.
+          method: as for `apply`.
+          mutable: a filter that selects the collections to initialize.
+          capture_intermediates: as for `apply`.
+          **kwargs: keyword arguments of the method.
+
+        Returns:
+          The variables, a mapping from collection names to nested dicts.
+
+        Raises:
+          InvalidRngError: `rngs` is neither a key nor a dict of keys.
+          InvalidInstanceModuleError: called on the class.
+
+        >>> import jax, jax.numpy as jnp
+        >>> import batiste.linen as nn
+        >>> variables = nn.Dense(3).init(jax.random.key(0), jnp.ones((1, 2)))
+        >>> variables["params"]["kernel"].shape
+        (2, 3)
+        """
+        try:
+            fn = function_of(self, method)
+            if capture_intermediates:
+                mutable = union_filters(mutable, "intermediates")
+            root = core_scope.empty_scope(rngs, mutable=mutable)
+            return run(fn, self, root, args, kwargs, capture_intermediates)[1]
+        except Exception as error:
+            hide_frames(error)
+            raise
+
+    @api_boundary
+    def lazy_init(
+        self,
+        rngs: Any,
+        *args: Any,
+        method: Function | str | None = None,
+        mutable: CollectionFilter = ALL_BUT_INTERMEDIATES,
+        **kwargs: Any,
+    ) -> Any:
+        """As `init`, but computes nothing that the variables do not need.
+
+        Arguments may be `jax.ShapeDtypeStruct`s.
+
+        Raises:
+          LazyInitError: a variable depends on the value of such an argument.
+
+        >>> import jax
+        >>> import batiste.linen as nn
+        >>> x = jax.ShapeDtypeStruct((1024, 2), "float32")
+        >>> variables = nn.Dense(3).lazy_init(jax.random.key(0), x)
+        >>> variables["params"]["kernel"].shape
+        (2, 3)
+        """
+        from batiste.core import partial_eval  # it takes long to import
+
+        fn = function_of(self, method)
+
+        def run_init(rngs: Any, *args: Any) -> Any:
+            root = core_scope.empty_scope(rngs, mutable=mutable)
+            return run(fn, self, root, args, kwargs)[1]
+
+        return partial_eval.lazy_init(run_init)(rngs, *args)
+
+    def tabulate(
+        self,
+        rngs: Any,
+        *args: Any,
+        depth: int | None = None,
+        show_repeated: bool = False,
+        mutable: CollectionFilter = ALL_BUT_INTERMEDIATES,
+        console_kwargs: Mapping[str, Any] | None = None,
+        table_kwargs: Mapping[str, Any] = _NO_OPTIONS,
+        column_kwargs: Mapping[str, Any] = _NO_OPTIONS,
+        compute_flops: bool = False,
+        compute_vjp_flops: bool = False,
+        **kwargs: Any,
+    ) -> str:
+        """Tabulates the submodules, their inputs, outputs and variables.
+
+        The module runs abstractly: nothing is computed or allocated.
+
+        Args:
+          rngs: PRNG keys, as for `init`.
+          *args: positional arguments of `__call__`; arrays or their shapes.
+          depth: how many levels of submodules to show; all by default.
+          show_repeated: whether to show later calls of the same module, too.
+          mutable: a filter that selects the collections to show.
+          console_kwargs: options of `rich.console.Console`.
+          table_kwargs: options of `rich.table.Table`.
+          column_kwargs: options of each column of the table.
+          compute_flops: whether to show the cost of each call, in floating point
+            operations.
+          compute_vjp_flops: whether to show the cost of each call's gradient.
+          **kwargs: keyword arguments of `__call__`.
+        """
+        from .. import summary
+
+        return summary.tabulate(
+            self,
+            rngs,
+            depth=depth,
+            show_repeated=show_repeated,
+            mutable=mutable,
+            console_kwargs=console_kwargs,
+            table_kwargs=table_kwargs,
+            column_kwargs=column_kwargs,
+            compute_flops=compute_flops,
+            compute_vjp_flops=compute_vjp_flops,
+        )(*args, **kwargs)
+
+    def module_paths(
+        self,
+        rngs: Any,
+        *args: Any,
+        show_repeated: bool = False,
+        mutable: CollectionFilter = ALL_BUT_INTERMEDIATES,
+        **kwargs: Any,
+    ) -> dict[str, Module]:
+        """Finds the submodules that a call of `__call__` uses, by their paths.
+
+        Arguments as for `tabulate`. The root's path is the empty string; the modules
+        are unbound copies.
+
+        >>> import jax, jax.numpy as jnp
+        >>> import batiste.linen as nn
+        >>> model = nn.Sequential([nn.Dense(3)])
+        >>> list(model.module_paths(jax.random.key(0), jnp.ones((1, 2))))
+        ['', 'layers_0']
+        """
+        from .. import summary
+
+        return summary.module_paths(
+            self, rngs, show_repeated=show_repeated, mutable=mutable
+        )(*args, **kwargs)
+
+    # Variables.
+
+    def param(
+        self,
+        name: str,
+        init_fn: Callable[..., T],
+        *init_args: Any,
+        unbox: bool = True,
+        **init_kwargs: Any,
+    ) -> T:
+        """Declares a parameter and returns its value.
+
+        Args:
+          name: the parameter's name.
+          init_fn: makes the first value, from a fresh key of the stream "params" and
+            the arguments that follow: `init_fn(key, *init_args, **init_kwargs)`.
+          *init_args: usually the shape and the dtype.
+          unbox: whether to return the value without its `AxisMetadata` box.
+          **init_kwargs: keyword arguments of `init_fn`.
+
+        Returns:
+          The value, an array or whatever `init_fn` makes.
+
+        Raises:
+          NameInUseError: the module has something of the same name.
+          ScopeCollectionNotFound: there are no parameters at all.
+          ScopeParamNotFoundError: there is no value and "params" is immutable.
+          ScopeParamShapeError: the value has another shape than `init_fn` makes.
+          InvalidRngError: there is no stream "params" to make a value from.
+          InvalidScopeError: the call that the module was bound for has ended.
+          ValueError: outside of `setup` and `compact`, or the module is unbound.
+        """
+        try:
+            scope = self.scope
+            if scope is None:
+                scope = bound_scope(self, "declare parameters")
+            state = self._state
+            if not state.in_compact and not state.in_setup:
+                raise of_variables.not_declaring(self, "parameter", name)
+            if scope.invalid:
+                raise core_errors.InvalidScopeError(scope.path_text)
+            if name in scope.reservations and scope.name_reserved(name, "params"):
+                raise of_variables.name_in_use(self, scope, "param", name)
+            return scope.param(name, init_fn, *init_args, unbox=unbox, **init_kwargs)
+        except Exception as error:
+            hide_frames(error)
+            raise
+
+    @api_boundary
+    def variable(
+        self,
+        col: str,
+        name: str,
+        init_fn: Callable[..., T] | None = None,
+        *init_args: Any,
+        unbox: bool = True,
+        **init_kwargs: Any,
+    ) -> Variable[T]:
+        """Declares a variable and returns a handle with a `value` to read and set.
+
+        Args:
+          col: the variable's collection.
+          name: the variable's name.
+          init_fn: makes the first value: `init_fn(*init_args, **init_kwargs)`. None
+            if there must be a value already.
+          *init_args: arguments of `init_fn`.
+          unbox: whether the handle hides `AxisMetadata` boxes.
+          **init_kwargs: keyword arguments of `init_fn`.
+
+        Returns:
+          The handle.
+
+        Raises:
+          NameInUseError: the module has something of the same name.
+          ScopeCollectionNotFound: there is no value, none can be made, and the
+            collection is empty.
+          ScopeVariableNotFoundError: there is no value and none can be made.
+          ValueError: outside of `setup` and `compact`, or the module is unbound.
+        """
+        return of_variables.declare_variable(
+            self, col, name, init_fn, init_args, init_kwargs, unbox
+        )
+
+    @api_boundary
+    def has_variable(self, col: str, name: str) -> bool:
+        """Tells whether the collection has a variable of this name in this module."""
+        return bound_scope(self, "access variables").has_variable(col, name)
+
+    @api_boundary
+    def get_variable(self, col: str, name: str, default: Any = None) -> Any:
+        """Returns the value of a variable of this module, or `default`."""
+        return bound_scope(self, "access variables").get_variable(col, name, default)
+
+    @api_boundary
+    def put_variable(self, col: str, name: str, value: Any) -> None:
+        """Sets a variable of this module.
+
+        Raises:
+          ModifyScopeVariableError: the collection is not mutable.
+        """
+        bound_scope(self, "access variables").put_variable(col, name, value)
+
+    @api_boundary
+    def is_mutable_collection(self, col: str) -> bool:
+        """Tells whether variables of the collection may be made and changed."""
+        return bound_scope(self, "check mutability").is_mutable_collection(col)
+
+    @property
+    @api_boundary
+    def variables(self) -> Variables:
+        """This module's part of all collections."""
+        return bound_scope(self, "access variables").variables()
+
+    @property
+    @api_boundary
+    def path(self) -> Path:
+        """The names from the root module to this one, empty at the root."""
+        return bound_scope(self, "access module paths").path
+
+    @api_boundary
+    def sow(
+        self,
+        col: str,
+        name: str,
+        value: Any,
+        reduce_fn: Callable[[Any, Any], Any] = of_variables.append,
+        init_fn: Callable[[], Any] = of_variables.empty,
+    ) -> bool:
+        """Stores a value in a collection, if the collection is mutable.
+
+        Args:
+          col: the collection, for example "intermediates".
+          name: the name to store under.
+          value: the value.
+          reduce_fn: combines what is stored with the value; by default values are
+            gathered in a tuple.
+          init_fn: makes what the first value is combined with.
+
+        Returns:
+          Whether the value was stored.
+
+        Raises:
+          NameInUseError: the module has something else of the same name.
+        """
+        return of_variables.sow(self, col, name, value, reduce_fn, init_fn)
+
+    @api_boundary
+    def perturb(
+        self, name: str, value: Tree, collection: str = "perturbations"
+    ) -> Tree:
+        """Adds a zero to an intermediate value, to differentiate by.
+
+        At initialization a zero of the value's shape is stored in the collection.
+        The gradient of a loss with respect to it is that with respect to the
+        value. When `apply` is not given the collection, nothing is added or stored.
+
+        Args:
+          name: the perturbation's name.
+          value: the intermediate value, an array or a tree of arrays.
+          collection: where the zero is kept.
+
+        Returns:
+          The value plus the stored perturbation.
+
+        Raises:
+          ValueError: the collection was given but lacks this perturbation.
+        """
+        return of_variables.perturb(self, name, value, collection)
+
+    # PRNG streams.
+
+    @api_boundary
+    def has_rng(self, name: str) -> bool:
+        """Tells whether there is a PRNG stream of this name."""
+        return bound_scope(self, "query for RNGs").has_rng(name)
+
+    @api_boundary
+    def make_rng(self, name: str = "params") -> jax.Array:
+        """Draws a fresh PRNG key from a stream.
+
+        Keys are determined by the key that the call was given for the stream, the
+        path of the module, and the number of keys it has drawn. A stream that was
+        not given falls back to "params".
+
+        Raises:
+          InvalidRngError: there is no such stream, nor a stream "params".
+        """
+        return bound_scope(self, "use RNGs").make_rng(name)
+
+    @api_boundary
+    def is_initializing(self) -> bool:
+        """Tells whether the module runs under `init`."""
+        scope = bound_scope(self, "check if running under init()")
+        return scope.get_flag("initializing", False)
+
+    # Methods with a name scope of their own.
+
+    def _name_scope(self, fn: Function) -> CompactNameScope:
+        """The submodule for a method of this bound module, made when first asked.
+
+        Raises:
+          NameInUseError: another submodule of the module has the method's name.
+        """
+        child = self._state.children.get(fn.__name__)
+        if not isinstance(child, CompactNameScope):
+            child = CompactNameScope(fn, parent=None, name=fn.__name__)
+            attach(child, self)
+            state_of(child).attached = True
+        return child
+
 
 make_dataclass(Module)
-Module._has_setup = False
 
-# Printed train states show the bound method `apply`. To a user it is `Module.apply`,
-# whichever file it is written in.
-for _part in (RunningMethods, VariableMethods):
-    for _method in vars(_part).values():
-        if isinstance(_method, types.FunctionType):
-            _method.__module__ = __name__
-            _method.__qualname__ = f"Module.{_method.__name__}"
+
+class CompactNameScope(Module):
+    """Runs a method of its parent so that what it constructs belongs to this module.
+
+    Attributes:
+      fn: the method, as a function of the parent.
+    """
+
+    fn: Function
+
+    @compact
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls `fn` on the parent."""
+        return self.fn(self.parent, *args, **kwargs)

@@ -1,8 +1,8 @@
-"""`init` and `apply` for functions of a module."""
+"""One path for `init`, `apply` and `bind`: variables, a root scope, a bound copy."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from inspect import CO_VARARGS
 from typing import Any, Final
 
@@ -10,68 +10,145 @@ from batiste.core import DenyList, Scope
 from batiste.core import scope as core_scope
 from batiste.core.scope import CollectionFilter, union_filters
 from batiste.core.traceback_util import api_boundary
+from batiste.core.types import Function, Variables
 
 from .. import errors
-from .context import context
-from .state import ModuleBase
+from .context import Capture, context
+from .state import ModuleBase, state_of
 
-__all__ = ["apply", "init", "init_with_output"]
+__all__ = [
+    "ALL_BUT_INTERMEDIATES",
+    "CaptureFilter",
+    "apply",
+    "check_instance",
+    "function_of",
+    "init",
+    "init_with_output",
+    "run",
+]
 
-_ALL_BUT_INTERMEDIATES: Final = DenyList("intermediates")
+ALL_BUT_INTERMEDIATES: Final = DenyList("intermediates")
 
-CaptureFilter = bool | Callable[[Any, str], bool]
-
-
-def _is_call(module: Any, method_name: str) -> bool:
-    return method_name == "__call__"
+CaptureFilter = bool | Capture
 
 
-def _run_on_scope(
-    fn: Callable[..., Any], module: Any, capture_intermediates: CaptureFilter
-) -> Callable[..., Any]:
-    """`fn` as a function of a scope: runs on a copy of `module` bound to it."""
+def check_instance(module: Any) -> None:
+    """Raises unless `module` is one.
+
+    Raises:
+      InvalidInstanceModuleError: it is not, but a class perhaps.
+    """
     if not isinstance(module, ModuleBase):
         raise errors.InvalidInstanceModuleError()
+
+
+def function_of(module: Any, method: Function | str | None) -> Function:
+    """The function of a bound module that the argument `method` stands for.
+
+    Args:
+      module: an unbound module.
+      method: a method, a function whose first argument is a module, the name of a
+        method or submodule, or None for `__call__`.
+
+    Raises:
+      ApplyModuleInvalidMethodError: `method` cannot be called with a module.
+      InvalidInstanceModuleError: `module` is not a module, but a class perhaps.
+    """
+    if not isinstance(module, ModuleBase):
+        raise errors.InvalidInstanceModuleError()
+    if isinstance(method, str):
+        return _NamedMethod(method)
+    fn = module.__call__ if method is None else method
+    return _checked(getattr(fn, "__func__", fn), module)
+
+
+def _checked(fn: Any, module: ModuleBase) -> Function:
     code = getattr(fn, "__code__", None)
     takes_nothing = code and not code.co_argcount and not code.co_flags & CO_VARARGS
     if not callable(fn) or takes_nothing:
         raise errors.ApplyModuleInvalidMethodError(fn, module_cls=type(module))
+    return fn
+
+
+class _NamedMethod:
+    """A function of a bound module: its method, or submodule, of a given name."""
+
+    def __init__(self, name: str):
+        self.__name__ = name
+
+    def __call__(self, module: ModuleBase, *args: Any, **kwargs: Any) -> Any:
+        method = getattr(module, self.__name__)
+        if not callable(method):
+            raise TypeError(
+                f'method="{self.__name__}" names an attribute of '
+                f"{type(module).__name__} that is of type {type(method).__name__} and "
+                f"cannot be called. Give the name of a method or of a submodule."
+            )
+        return method(*args, **kwargs)
+
+
+def run(
+    fn: Function,
+    module: ModuleBase,
+    root: Scope,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    capture_intermediates: CaptureFilter = False,
+) -> Any:
+    """Calls `fn` on a copy of `module` bound to `root`, whose life ends with the call.
+
+    Args:
+      fn: a function whose first argument is a module.
+      module: the module, which is not changed.
+      root: a root scope.
+      args: further arguments of `fn`.
+      kwargs: keyword arguments of `fn`.
+      capture_intermediates: which results of methods to store, as for `apply`.
+
+    Returns:
+      What `fn` returns and, unless nothing is mutable, the mutable collections.
+    """
+    # The modules of a running call must not adopt those of this one.
+    context.modules.append(None)
+    outer = context.capture
     capture = _is_call if capture_intermediates is True else capture_intermediates
-
-    def scope_fn(scope: Scope, *args: Any, **kwargs: Any) -> Any:
-        # The modules of a running call must not adopt those of this one.
-        context.modules.append(None)
-        context.captures.append(capture or None)
+    if capture or outer:
+        context.capture = capture or None
         context.refresh()
-        bound = None
-        try:
-            bound = module.clone(parent=scope, _deep_clone=True)
-            return fn(bound, *args, **kwargs)
-        finally:
-            context.captures.pop()
-            context.modules.pop()
+    bound = None
+    try:
+        bound = module.clone(parent=root, _deep_clone=True)
+        y = fn(bound, *args, **kwargs)
+        return y if root.mutable is False else (y, root.mutable_variables())
+    finally:
+        context.modules.pop()
+        if capture or outer:
+            context.capture = outer
             context.refresh()
-            if bound is not None:
-                _unlink(bound)
+        if bound is not None:
+            _unlink(bound)
+        root.invalidate()
 
-    return scope_fn
+
+def _is_call(module: ModuleBase, method_name: str) -> bool:
+    return method_name == "__call__"
 
 
-def _unlink(module: Any) -> None:
+def _unlink(module: ModuleBase) -> None:
     """Takes a tree of modules apart, so that it is freed without the collector.
 
     Modules know their submodules; only the way up makes a cycle.
     """
     pending = [module]
     while pending:
-        for child in pending.pop()._state.children.values():
+        for child in state_of(pending.pop()).children.values():
             child.__dict__["parent"] = None
             pending.append(child)
 
 
 def apply(
-    fn: Callable[..., Any],
-    module: Any,
+    fn: Function,
+    module: ModuleBase,
     mutable: CollectionFilter = False,
     capture_intermediates: CaptureFilter = False,
 ) -> Callable[..., Any]:
@@ -101,29 +178,27 @@ def apply(
     >>> twice(variables, jnp.ones((1, 2))).shape
     (1, 3)
     """
-    return api_boundary(make_apply(fn, module, mutable, capture_intermediates))
-
-
-def make_apply(
-    fn: Callable[..., Any],
-    module: Any,
-    mutable: CollectionFilter,
-    capture_intermediates: CaptureFilter,
-) -> Callable[..., Any]:
-    """As `apply`, with all frames in tracebacks."""
+    check_instance(module)
+    fn = _checked(fn, module)
     if capture_intermediates:
         mutable = union_filters(mutable, "intermediates")
-    return core_scope.apply(
-        _run_on_scope(fn, module, capture_intermediates), mutable=mutable
-    )
+
+    @api_boundary
+    def apply_fn(
+        variables: Variables, *args: Any, rngs: Any = None, **kwargs: Any
+    ) -> Any:
+        root = core_scope.bind(variables, rngs=rngs, mutable=mutable)
+        return run(fn, module, root, args, kwargs, capture_intermediates)
+
+    return apply_fn
 
 
 def init_with_output(
-    fn: Callable[..., Any],
-    module: Any,
-    mutable: CollectionFilter = _ALL_BUT_INTERMEDIATES,
+    fn: Function,
+    module: ModuleBase,
+    mutable: CollectionFilter = ALL_BUT_INTERMEDIATES,
     capture_intermediates: CaptureFilter = False,
-) -> Callable[..., Any]:
+) -> Callable[..., tuple[Any, Variables]]:
     """Makes a function that initializes a module's variables by running `fn` on it.
 
     Args:
@@ -146,29 +221,25 @@ def init_with_output(
     >>> y.shape, variables["params"]["kernel"].shape
     ((1, 3), (2, 3))
     """
-    return api_boundary(make_init(fn, module, mutable, capture_intermediates))
-
-
-def make_init(
-    fn: Callable[..., Any],
-    module: Any,
-    mutable: CollectionFilter,
-    capture_intermediates: CaptureFilter,
-) -> Callable[..., Any]:
-    """As `init_with_output`, with all frames in tracebacks."""
+    check_instance(module)
+    fn = _checked(fn, module)
     if capture_intermediates:
         mutable = union_filters(mutable, "intermediates")
-    return core_scope.init(
-        _run_on_scope(fn, module, capture_intermediates), mutable=mutable
-    )
+
+    @api_boundary
+    def init_fn(rngs: Any, *args: Any, **kwargs: Any) -> Any:
+        root = core_scope.empty_scope(rngs, mutable=mutable)
+        return run(fn, module, root, args, kwargs, capture_intermediates)
+
+    return init_fn
 
 
 def init(
-    fn: Callable[..., Any],
-    module: Any,
-    mutable: CollectionFilter = _ALL_BUT_INTERMEDIATES,
+    fn: Function,
+    module: ModuleBase,
+    mutable: CollectionFilter = ALL_BUT_INTERMEDIATES,
     capture_intermediates: CaptureFilter = False,
-) -> Callable[..., Any]:
+) -> Callable[..., Variables]:
     """As `init_with_output`, but the function returns only the variables.
 
     >>> import jax, jax.numpy as jnp
@@ -177,10 +248,10 @@ def init(
     >>> run(jax.random.key(0), jnp.ones((1, 2)))["params"]["bias"].shape
     (3,)
     """
-    run = make_init(fn, module, mutable, capture_intermediates)
+    run_init = init_with_output(fn, module, mutable, capture_intermediates)
 
     @api_boundary
     def init_fn(*args: Any, **kwargs: Any) -> Any:
-        return run(*args, **kwargs)[1]
+        return run_init(*args, **kwargs)[1]
 
     return init_fn

@@ -8,10 +8,17 @@ import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
 
-if TYPE_CHECKING:
-    from batiste.core import Scope
+from batiste.core import Scope
+from batiste.core.types import Path
 
-__all__ = ["ModuleBase", "ModuleState", "SetupState", "state_of"]
+__all__ = [
+    "ModuleBase",
+    "ModuleState",
+    "SetupState",
+    "own_fields",
+    "state_of",
+    "try_setup",
+]
 
 
 # Here rather than on Module, so that type checkers see the fields of Module itself.
@@ -25,6 +32,10 @@ class ModuleBase:
       scope: where the module's variables live, None while it is unbound.
       preserve_adopted_names: whether modules that come from outside keep the names
         that they have, rather than take those of the attributes they are given to.
+
+    >>> import batiste.linen as nn
+    >>> isinstance(nn.Dense(3), ModuleBase)
+    True
     """
 
     preserve_adopted_names: ClassVar[bool] = False
@@ -34,56 +45,69 @@ class ModuleBase:
     _init_fields: ClassVar[tuple[str, ...]]
     _init_field_set: ClassVar[frozenset[str]]
     _own_fields: ClassVar[tuple[str, ...]]
-    _has_setup: ClassVar[bool]
+    _has_setup: ClassVar[bool] = False
 
     if TYPE_CHECKING:
-        # Module has it; the classes that it is put together from use it.
-        def clone(self, **updates: Any) -> Self: ...
+        # What files that Module is made of use of it.
+        name: str | None
+        parent: Any
+
+        @property
+        def path(self) -> Path:
+            """See `Module.path`."""
+            ...
+
+        def clone(self, **updates: Any) -> Self:
+            """See `Module.clone`."""
+            ...
 
 
 class SetupState(enum.IntEnum):
-    """Whether `setup` has run."""
+    """Whether `setup` has run.
+
+    >>> SetupState.NEW < SetupState.DONE
+    True
+    """
 
     NEW = 0
     TRANSFORMED = 1
     DONE = 2
 
 
+@dataclasses.dataclass(eq=False, slots=True)
 class ModuleState:
     """The part of a module object that changes while its methods run.
 
     Attributes:
+      setup: whether `setup` has run.
       in_compact: a compact method of this object is running.
       in_setup: its `setup` is running.
-      setup: whether `setup` has run.
       attached: construction has ended, so that attributes are frozen.
       shares_scope: another module has the same scope.
       cursors: for each class name, the number of the next unnamed submodule.
       children: the submodules by name.
+
+    >>> ModuleState(SetupState.NEW).attached
+    False
     """
 
-    __slots__ = (
-        "attached",
-        "children",
-        "cursors",
-        "in_compact",
-        "in_setup",
-        "setup",
-        "shares_scope",
-    )
-
-    def __init__(self, setup: SetupState):
-        self.in_compact = False
-        self.in_setup = False
-        self.setup = setup
-        self.attached = False
-        self.shares_scope = False
-        self.cursors: dict[str, int] = {}
-        self.children: dict[str, ModuleBase] = {}
+    setup: SetupState
+    in_compact: bool = False
+    in_setup: bool = False
+    attached: bool = False
+    shares_scope: bool = False
+    cursors: dict[str, int] = dataclasses.field(default_factory=dict)
+    children: dict[str, ModuleBase] = dataclasses.field(default_factory=dict)
 
 
 state_of: Callable[[ModuleBase], ModuleState] = operator.attrgetter("_state")
-"""The state of a module object, for the rooms around this one.
+"""The state of a module object, for the files around `module.py`.
 
 Its attribute has a private name, as all public ones are the user's to define.
 """
+
+own_fields: Callable[[ModuleBase], tuple[str, ...]] = operator.attrgetter("_own_fields")
+"""The names of a module's constructor arguments, without `parent` and `name`."""
+
+try_setup: Callable[[ModuleBase], None] = operator.methodcaller("_try_setup")
+"""Runs the module's `setup`, if that can be done and has not been."""

@@ -1,4 +1,4 @@
-"""How modules become submodules: names, adoption of attributes, copies."""
+"""How modules become submodules: names, adoption of attributes, one scope for two."""
 
 from __future__ import annotations
 
@@ -10,25 +10,30 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax import numpy as jnp
 
 from batiste.core import Scope
 from batiste.core.frozen_dict import FrozenDict
+from batiste.core.traceback_util import api_boundary
 
 from .. import errors
 from ..flags import config
-from .state import ModuleBase
+from .state import ModuleBase, own_fields, state_of
 
 __all__ = [
     "PLAIN_TYPES",
     "adopt",
+    "adopt_fields",
     "attach",
+    "clone_within",
     "contains_module",
     "is_plain",
     "map_modules",
+    "share_scope",
 ]
 
 # Values of exactly these types hold no modules: the common ones, found by one look.
-PLAIN_TYPES = frozenset(
+PLAIN_TYPES: frozenset[type] = frozenset(
     {
         bool,
         bytes,
@@ -42,6 +47,7 @@ PLAIN_TYPES = frozenset(
         types.FunctionType,
         types.BuiltinFunctionType,
         type,
+        type(jnp.float32),
         range,
         slice,
     }
@@ -50,8 +56,8 @@ PLAIN_TYPES = frozenset(
 # Modules that came from outside, and their copies inside, for each running tree: the
 # same object given in two places is one submodule. The copies know their scopes, so a
 # strong reference to one would keep its own key alive.
-_adopted: weakref.WeakKeyDictionary[Scope, dict[int, tuple[Any, weakref.ref]]]
-_adopted = weakref.WeakKeyDictionary()
+_Copies = dict[int, tuple[ModuleBase, weakref.ref[ModuleBase]]]
+_adopted: weakref.WeakKeyDictionary[Scope, _Copies] = weakref.WeakKeyDictionary()
 
 
 def _is_module(value: Any) -> bool:
@@ -59,7 +65,11 @@ def _is_module(value: Any) -> bool:
 
 
 def is_plain(value: Any) -> bool:
-    """Whether a value that is no module cannot hold any, either."""
+    """Whether a value that is no module cannot hold any, either.
+
+    >>> is_plain(3), is_plain([3])
+    (True, False)
+    """
     return type(value) in PLAIN_TYPES or isinstance(
         value, (type, jax.Array, enum.Enum, str, np.generic)
     )
@@ -72,6 +82,10 @@ def map_modules(
 
     Names are `name` for the value itself and `name_key`, `name_0` and so on within
     it. With `freeze`, dicts become `FrozenDict`s and lists tuples.
+
+    >>> import batiste.linen as nn
+    >>> map_modules(lambda name, module: name, {"a": [nn.Dense(3)], "b": 4}, "layers")
+    {'a': ['layers_a_0'], 'b': 4}
     """
     if _is_module(value):
         return fn(name, value)
@@ -102,7 +116,7 @@ def map_modules(
     return jax.tree.unflatten(
         treedef,
         [
-            fn("_".join([name, *map(_key_text, path)]), leaf)
+            fn(f"{name}_{jax.tree_util.keystr(path, simple=True, separator='_')}", leaf)
             if _is_module(leaf)
             else leaf
             for path, leaf in leaves
@@ -110,15 +124,13 @@ def map_modules(
     )
 
 
-def _key_text(key: Any) -> str:
-    for attribute in ("key", "idx", "name"):
-        if hasattr(key, attribute):
-            return str(getattr(key, attribute))
-    return str(key)
-
-
 def contains_module(value: Any) -> bool:
-    """Whether a value is a module or a container with one somewhere in it."""
+    """Whether a value is a module or a container with one somewhere in it.
+
+    >>> import batiste.linen as nn
+    >>> contains_module({"a": [nn.Dense(3)]}), contains_module({"a": [3]})
+    (True, False)
+    """
     if _is_module(value):
         return True
     if is_plain(value):
@@ -130,54 +142,184 @@ def contains_module(value: Any) -> bool:
     return any(map(_is_module, jax.tree.leaves(value, is_leaf=_is_module)))
 
 
-def attach(parent: Any, child: Any) -> None:
-    """Makes `child`, which has its name and parent, a submodule of a bound module.
+def clone_within(value: Any, copies: dict[int, Any], reset_names: bool) -> Any:
+    """Replaces the modules in a value by copies, one for each.
+
+    Args:
+      value: a module, or a container with modules in it.
+      copies: the copies made so far, by the `id` of what they are copies of.
+      reset_names: whether the copies have no names, and modules without a parent are
+        copied too. Adoption will copy these anyway.
+
+    >>> import batiste.linen as nn
+    >>> layer = nn.Dense(3)
+    >>> one, two = clone_within([layer, layer], {}, reset_names=True)
+    >>> one is two, one is layer
+    (True, False)
+    """
+
+    def copy(name: str, module: ModuleBase) -> ModuleBase:
+        if module.parent is None and not reset_names:
+            return module
+        if id(module) not in copies:
+            changes = {"name": None} if reset_names else {}
+            copies[id(module)] = module.clone(
+                _deep_clone=copies, _reset_names=reset_names, **changes
+            )
+        return copies[id(module)]
+
+    return map_modules(copy, value, "")
+
+
+def attach(child: ModuleBase, parent: ModuleBase) -> None:
+    """Makes `child`, which has its name, a submodule of a bound module.
+
+    Args:
+      child: a module without a scope.
+      parent: a bound module.
 
     Raises:
+      InvalidScopeError: the call that the parent is bound for has ended.
+      JaxTransformError: the parent comes from outside of a JAX transformation.
       NameInUseError: the parent has something of this name.
+      TypeError: the name is not a string.
     """
-    name = child.name
-    scope = parent.scope
-    if scope.name_reserved(name):
+    name: Any = child.name
+    scope: Any = parent.scope
+    if scope.reservations.get(name):
         raise errors.NameInUseError(
             "submodule", name, type(parent).__name__, scope_path=scope.path_text
         )
+    child.__dict__["parent"] = parent
     child.__dict__["scope"] = scope.push(name)
-    parent._state.children[name] = child
+    state_of(parent).children[name] = child
 
 
-def adopt(parent: Any, name: str, value: Any) -> Any:
+def adopt_fields(module: ModuleBase) -> None:
+    """Adopts what the fields of a bound module hold; see `adopt`.
+
+    Raises:
+      NameInUseError: the module has something of one of the names.
+    """
+    attributes = vars(module)
+    for name in own_fields(module):
+        value = attributes.get(name)
+        if type(value) not in PLAIN_TYPES:
+            frozen = adopt(module, name, value)
+            if frozen is not value:
+                attributes[name] = frozen
+
+
+def adopt(parent: ModuleBase, name: str, value: Any) -> Any:
     """Binds the modules in a value that becomes the attribute `name` of `parent`.
 
     Modules without a parent came from outside the running call: a copy is bound, one
     for each object. Modules that wait for a name get one. Others stay where they are.
     Dicts and lists are frozen.
 
+    Args:
+      parent: a bound module.
+      name: the attribute's name.
+      value: the value, of any kind.
+
+    Returns:
+      The value to keep in the attribute.
+
     Raises:
       NameInUseError: the parent has something of one of the names.
     """
     if is_plain(value):
         return value
-    waiting: list[Any] = []
+    waiting: list[ModuleBase] = []
 
-    def adopt_one(name: str, module: Any) -> Any:
+    def adopt_one(name: str, module: ModuleBase) -> ModuleBase:
         own_name = module.name
         if module.parent is None:
-            copies = _adopted.setdefault(parent.scope.root, {})
-            _, copy = copies.get(id(module), (None, None))
-            copy = copy and copy()
-            if copy is None:
-                copy = module.clone(name=None)
-                copies[id(module)] = (module, weakref.ref(copy))
-            module = copy
+            module = _copy_inside(parent, module)
         if module.name is None and module.scope is None:
             keep = config.preserve_adopted_names or parent.preserve_adopted_names
             module.__dict__["name"] = own_name if keep and own_name else name
-            module.__dict__["parent"] = parent
             waiting.append(module)
         return module
 
     value = map_modules(adopt_one, value, name, freeze=True)
     for module in waiting:
-        module._bind()
+        attach(module, parent)
+        adopt_fields(module)
+        state_of(module).attached = True
     return value
+
+
+def _copy_inside(parent: ModuleBase, module: ModuleBase) -> ModuleBase:
+    """The copy within the tree of `parent` of a module that came from outside."""
+    scope: Any = parent.scope
+    copies = _adopted.setdefault(scope.root, {})
+    _, reference = copies.get(id(module), (None, None))
+    copy = reference and reference()
+    if copy is None:
+        copy = module.clone(name=None)
+        copies[id(module)] = (module, weakref.ref(copy))
+    return copy
+
+
+@api_boundary
+def share_scope(module: ModuleBase, other: ModuleBase, /) -> None:
+    """Puts the variables of two modules side by side, under one name.
+
+    A module that wraps another, such as an adapter that adds parameters of its own
+    to a layer, then has the parameters of that layer where they are without the
+    wrapper: checkpoints of the one load into the other. Usually called as
+    `nn.share_scope(self, self.layer)` in `setup`.
+
+    Args:
+      module: a bound module. It moves to the place of `other`, unless `other` is a
+        submodule of it (also of its submodules): then that one moves.
+      other: a bound module.
+
+    Raises:
+      CallShareScopeOnUnboundModuleError: one of the modules is not bound.
+      NameInUseError: later, where both declare something of one name.
+
+    >>> import jax, jax.numpy as jnp
+    >>> import batiste.linen as nn
+    >>> class LowRank(nn.Module):
+    ...     layer: nn.Dense
+    ...     def setup(self):
+    ...         nn.share_scope(self, self.layer)
+    ...     @nn.compact
+    ...     def __call__(self, x):
+    ...         init = nn.initializers.normal()
+    ...         a = self.param("a", init, (x.shape[-1], 2))
+    ...         b = self.param("b", init, (2, self.layer.features))
+    ...         return self.layer(x) + x @ a @ b
+    >>> variables = LowRank(nn.Dense(3)).init(jax.random.key(0), jnp.ones((1, 4)))
+    >>> sorted(variables["params"])
+    ['a', 'b', 'bias', 'kernel']
+    """
+    if module.scope is None:
+        raise errors.CallShareScopeOnUnboundModuleError(module_cls=type(module))
+    if other.scope is None:
+        raise errors.CallShareScopeOnUnboundModuleError(module_cls=type(other))
+    if _is_below(other.scope, module.scope):
+        _move(other, module.scope)
+    else:
+        _move(module, other.scope)
+    state_of(module).shares_scope = state_of(other).shares_scope = True
+
+
+def _is_below(scope: Scope, other: Scope) -> bool:
+    above: Scope | None = scope
+    while above is not None:
+        if above == other:
+            return True
+        above = above.parent
+    return False
+
+
+def _move(module: ModuleBase, scope: Scope) -> None:
+    """Gives a module, and what is bound below it, a place elsewhere in the tree."""
+    before = module.scope
+    module.__dict__["scope"] = scope
+    for child in state_of(module).children.values():
+        if child.scope is not None and child.scope.parent == before:
+            _move(child, scope.push(child.name, reuse=True))

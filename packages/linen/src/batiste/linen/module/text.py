@@ -1,26 +1,54 @@
-"""How modules print."""
+"""Modules in words: how they print, and where they are in a model."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import Any
 
-__all__ = ["module_repr"]
+from .state import ModuleBase
+
+__all__ = ["located", "module_repr"]
 
 _INDENT = "    "
 
 
-def module_repr(module: Any) -> str:
-    """A module as its class, its attributes and its bound submodules, indented."""
+def located(module: ModuleBase) -> str:
+    """The class of a bound module and its path in the model, to begin a message with.
+
+    >>> class Model:
+    ...     path = ("encoder", "Dense_0")
+    >>> located(Model())
+    "Model 'encoder/Dense_0'"
+    """
+    path = "/".join(module.path)
+    return f"{type(module).__name__} {path!r}" if path else type(module).__name__
+
+
+def module_repr(module: ModuleBase) -> str:
+    """A module as its class, its attributes and its bound submodules, indented.
+
+    >>> import batiste.linen as nn
+    >>> print(module_repr(nn.Dropout(0.5)))
+    Dropout(
+        # attributes
+        rate = 0.5
+        broadcast_dims = ()
+        deterministic = None
+        rng_collection = 'dropout'
+    )
+    """
+    attributes = vars(module)
+    fields: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(module)  # type: ignore[arg-type]
     lines = [
         f"{field.name} = {_value_repr(getattr(module, field.name, None))}"
-        for field in dataclasses.fields(module)
+        for field in fields
         if field.name not in ("parent", "name") and field.repr and field.init
     ]
     sections = []
     if lines:
         sections.append(["# attributes", *lines])
-    state = module.__dict__.get("_state")
+    # It may be asked for in the middle of construction.
+    state = attributes.get("_state")
     if state is not None and state.children:
         children = [f"{name} = {child!r}" for name, child in state.children.items()]
         sections.append(["# children", *children])

@@ -10,9 +10,9 @@ from jax import lax
 from jax import numpy as jnp
 
 from .. import initializers
-from ..module.located import located
 from ..module.methods import compact
 from ..module.module import Module
+from ..module.text import located
 from ..module.variables import merge_param
 from ..ops import eager_jit
 from ..types import Array, Axes, Dtype, Initializer

@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 from jax import numpy as jnp
 
-from ..module.located import located
+from ..module.text import located
 from ..ops import eager_jit
 from ..types import Array, Axes, Dtype
 

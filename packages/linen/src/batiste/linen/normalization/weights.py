@@ -15,9 +15,9 @@ from batiste.core import meta
 
 from .. import initializers
 from ..dtypes import canonicalize_dtype
-from ..module.located import located
 from ..module.methods import compact
 from ..module.module import Module
+from ..module.text import located
 from ..types import Array, Axes, Dtype, Initializer
 from .moments import canonical_axes
 

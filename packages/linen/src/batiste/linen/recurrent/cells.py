@@ -15,9 +15,9 @@ from ..dtypes import promote_dtype
 from ..initializers import default_kernel_init
 from ..linear.bias import add_bias
 from ..linear.dense import Dense
-from ..module.located import located
 from ..module.methods import compact
 from ..module.module import Module
+from ..module.text import located
 from ..types import Array, Dtype, Initializer, PrecisionLike
 from .cell import InitializeCarry, RNNCellBase, check_carry, pair_of_arrays
 

@@ -12,8 +12,8 @@ from jax import lax
 from .. import initializers
 from ..activation import sigmoid, tanh
 from ..linear.conv import Conv
-from ..module.located import located
 from ..module.methods import compact
+from ..module.text import located
 from ..types import Array, Dtype, Initializer
 from .cell import InitializeCarry, RNNCellBase, check_carry, pair_of_arrays
 

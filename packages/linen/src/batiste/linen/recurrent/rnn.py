@@ -13,8 +13,8 @@ from jax import lax
 
 from batiste.core import FrozenDict
 
-from ..module.located import located
 from ..module.module import Module
+from ..module.text import located
 from ..types import Array
 from .cell import RNNCellBase
 

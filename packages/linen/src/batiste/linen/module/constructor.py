@@ -1,0 +1,82 @@
+"""The constructor that module classes are given."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["direct_init", "num_arguments"]
+
+
+def num_arguments(init: Any) -> int:
+    """How many arguments a constructor takes, `self` included.
+
+    >>> num_arguments(lambda self, a, *, b=1: None)
+    3
+    """
+    return init.__code__.co_argcount + init.__code__.co_kwonlyargcount
+
+
+def direct_init(init: Any, fields: Mapping[str, dataclasses.Field[Any]]) -> Any:
+    """A constructor like `init` that does not go through `__setattr__`.
+
+    That one guards modules against assignment later; to pass each argument through
+    it would be most of the cost of a construction. What is generated for `Dense` is
+
+        def __init__(self, features, use_bias=..., ..., *, parent=..., name=None):
+            self.__dict__.update({"features": features, ..., "name": name})
+            self.__post_init__()
+
+    Args:
+      init: the constructor that `dataclasses` has generated for a class, of which each
+        argument is a field.
+      fields: the fields of the class by name.
+
+    >>> @dataclasses.dataclass
+    ... class Point:
+    ...     x: int
+    ...     tags: list = dataclasses.field(default_factory=list)
+    ...     def __post_init__(self):
+    ...         pass
+    >>> Point.__init__ = direct_init(Point.__init__, Point.__dataclass_fields__)
+    >>> Point(3)
+    Point(x=3, tags=[])
+    """
+    code = init.__code__
+    this, *positional = code.co_varnames[: code.co_argcount]
+    keywords = code.co_varnames[code.co_argcount : num_arguments(init)]
+    names = [*positional, *keywords]
+    defaults = {
+        **dict(zip(reversed(positional), reversed(init.__defaults__ or ()))),
+        **(init.__kwdefaults__ or {}),
+    }
+    # What the generated function refers to: factories of defaults, and the value that
+    # `dataclasses` has for "no argument: call the factory".
+    variables: dict[str, Any] = {"_made": None}
+    entries = []
+    for name in names:
+        factory = fields[name].default_factory
+        if factory is dataclasses.MISSING:
+            entries.append(f"{name!r}: {name}")
+        else:
+            variables[f"_factory_{name}"] = factory
+            variables["_made"] = defaults[name]
+            entries.append(
+                f"{name!r}: _factory_{name}() if {name} is _made else {name}"
+            )
+    arguments = ", ".join([this, *positional, *(["*", *keywords] if keywords else [])])
+    text = (
+        f"def make({', '.join(variables)}):\n"
+        f" def __init__({arguments}):\n"
+        f"  {this}.__dict__.update({{{', '.join(entries)}}})\n"
+        f"  {this}.__post_init__()\n"
+        f" return __init__\n"
+    )
+    namespace: dict[str, Any] = {}
+    exec(text, namespace)
+    direct = namespace["make"](**variables)
+    for attribute in ("__defaults__", "__kwdefaults__", "__annotations__"):
+        setattr(direct, attribute, getattr(init, attribute))
+    direct.__qualname__, direct.__module__ = init.__qualname__, init.__module__
+    return direct
