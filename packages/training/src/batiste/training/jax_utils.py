@@ -6,15 +6,16 @@ import collections
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax import numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from batiste.core.partial_eval import partial_eval_by_shape
+from batiste.core.types import Array, ArrayLike, Function, Tree
 
 __all__ = [
     "pad_shard_unpad",
@@ -38,16 +39,16 @@ def _leading_axis_sharding(
     return NamedSharding(Mesh(chosen, (axis_name,)), PartitionSpec(axis_name))
 
 
-def _place(path: tuple) -> str:
+def _place(path: jax.tree_util.KeyPath) -> str:
     return jax.tree_util.keystr(path) or "the root"
 
 
 def replicate(
-    tree: Any,
+    tree: Tree,
     devices: Sequence[Any] | None = None,
     axis_name: str = _DEVICE_AXIS,
-) -> Any:
-    """Put a copy of every array on each device, as `jax.pmap` wants it.
+) -> Tree:
+    """Puts a copy of every array on each device, as `jax.pmap` wants it.
 
     Args:
         tree: pytree of arrays or numbers of shape `s`.
@@ -66,7 +67,7 @@ def replicate(
     targets = jax.local_devices() if devices is None else list(devices)
     sharding = _leading_axis_sharding(targets, axis_name)
 
-    def copy_to_all(x: Any) -> jax.Array:
+    def copy_to_all(x: ArrayLike) -> Array:
         x = jnp.asarray(x)
         copies = [jax.device_put(x[None], device) for device in targets]
         return jax.make_array_from_single_device_arrays(
@@ -76,8 +77,8 @@ def replicate(
     return jax.tree.map(copy_to_all, tree)
 
 
-def unreplicate(tree: Any) -> Any:
-    """Return the first copy of every replicated array.
+def unreplicate(tree: Tree) -> Tree:
+    """Returns the first copy of every replicated array.
 
     Args:
         tree: pytree of arrays whose leading axis is the devices.
@@ -92,12 +93,15 @@ def unreplicate(tree: Any) -> Any:
     return jax.tree.map(lambda x: x[0], tree)
 
 
-def pmean(xs: Any, axis_name: str) -> Any:
-    """Average every array of a pytree over a mapped axis.
+def pmean(xs: Tree, axis_name: str) -> Tree:
+    """Averages every array of a pytree over a mapped axis.
 
     Args:
         xs: pytree of arrays.
         axis_name: the axis, as given to `jax.pmap` or `jax.vmap`.
+
+    Returns:
+        The pytree of the means, on every member of the axis.
 
     >>> import jax, jax.numpy as jnp
     >>> from batiste.training import jax_utils
@@ -109,12 +113,12 @@ def pmean(xs: Any, axis_name: str) -> Any:
 
 
 def prefetch_to_device(
-    iterator: Iterable[Any],
+    iterator: Iterable[Tree],
     size: int,
     devices: Sequence[Any] | None = None,
     axis_name: str = _DEVICE_AXIS,
-) -> Iterator[Any]:
-    """Move batches to the devices before they are asked for.
+) -> Iterator[Tree]:
+    """Moves batches to the devices before they are asked for.
 
     On GPUs a `size` of 2 lets the transfer of one batch overlap with the step on the
     one before.
@@ -144,7 +148,7 @@ def prefetch_to_device(
     sharding = _leading_axis_sharding(devices, axis_name)
     count = sharding.mesh.size
 
-    def put(path: tuple, x: Any) -> jax.Array:
+    def put(path: jax.tree_util.KeyPath, x: ArrayLike) -> Array:
         shape = np.shape(x)
         if not shape or shape[0] % count:
             raise ValueError(
@@ -154,9 +158,9 @@ def prefetch_to_device(
             )
         return jax.device_put(x, sharding)
 
-    def prefetched() -> Iterator[Any]:
+    def prefetched() -> Iterator[Tree]:
         source = iter(iterator)
-        queue: collections.deque = collections.deque()
+        queue: collections.deque[Tree] = collections.deque()
 
         def fill(n: int) -> None:
             for batch in itertools.islice(source, n):
@@ -175,14 +179,14 @@ def _as_tuple(value: int | Sequence[int]) -> tuple[int, ...]:
 
 
 def scan_in_dim(
-    body_fn: Callable[[Any, Any], tuple[Any, Any]],
-    init: Any,
-    xs: Any,
+    body_fn: Callable[[Tree, Tree], tuple[Tree, Tree]],
+    init: Tree,
+    xs: Tree,
     axis: int | Sequence[int] = (0,),
     unroll: int | Sequence[int] = (1,),
     keepdims: bool = False,
-) -> tuple[Any, Any]:
-    """Run `jax.lax.scan` over one or more axes, anywhere in the arrays.
+) -> tuple[Tree, Tree]:
+    """Runs `jax.lax.scan` over one or more axes, anywhere in the arrays.
 
     Args:
         body_fn: function `(carry, x) -> (carry, y)`.
@@ -217,7 +221,7 @@ def scan_in_dim(
         )
     leading = tuple(range(len(axes)))
 
-    def body(carry: Any, x: Any) -> tuple[Any, Any]:
+    def body(carry: Tree, x: Tree) -> tuple[Tree, Tree]:
         if keepdims:
             x = jax.tree.map(lambda leaf: jnp.expand_dims(leaf, axes), x)
         carry, y = body_fn(carry, x)
@@ -225,24 +229,24 @@ def scan_in_dim(
             y = jax.tree.map(lambda leaf: jnp.squeeze(leaf, axes), y)
         return carry, y
 
-    step = body
+    step: Function = body
     for n in reversed(unrolls):
         step = functools.partial(_scan, step, n)
     carry, ys = step(init, jax.tree.map(lambda x: jnp.moveaxis(x, axes, leading), xs))
     return carry, jax.tree.map(lambda y: jnp.moveaxis(y, leading, axes), ys)
 
 
-def _scan(body: Callable, unroll: int, carry: Any, xs: Any) -> tuple[Any, Any]:
+def _scan(body: Function, unroll: int, carry: Tree, xs: Tree) -> tuple[Tree, Tree]:
     return lax.scan(body, carry, xs, unroll=unroll)
 
 
 def pad_shard_unpad(
-    wrapped: Callable[..., Any],
+    wrapped: Function,
     static_argnums: int | Sequence[int] = (0,),
     static_argnames: str | Sequence[str] = (),
     static_return: bool = False,
-) -> Callable[..., Any]:
-    """Let a `jax.pmap` function take batches that the devices do not divide.
+) -> Function:
+    """Lets a `jax.pmap` function take batches that the devices do not divide.
 
     Arguments are padded with zeros on the host to a multiple of the number of local
     devices, split over them, and the result is joined, cut to the original length and
@@ -272,85 +276,93 @@ def pad_shard_unpad(
     >>> jax_utils.pad_shard_unpad(double)(2.0, np.arange(3.0)).tolist()
     [0.0, 2.0, 4.0]
     """
-    static_positions = set(_as_tuple(static_argnums))
     if isinstance(static_argnames, str):
         static_argnames = (static_argnames,)
-    static_names = set(static_argnames)
+    # Arguments are known by their position or by their name.
+    static = {*_as_tuple(static_argnums), *static_argnames}
 
     @functools.wraps(wrapped)
-    def pad_shard_unpad_wrapper(
+    def call_with_shards(
         *args: Any, min_device_batch: int | None = None, **kwargs: Any
-    ) -> Any:
-        devices = jax.local_device_count()
-        batched: dict[Any, Any] = {
-            f"argument {i}": arg
-            for i, arg in enumerate(args)
-            if i not in static_positions
+    ) -> Tree:
+        given: dict[int | str, Any] = {**dict(enumerate(args)), **kwargs}
+        batched = {key: tree for key, tree in given.items() if key not in static}
+        layout = _Layout.of(_batch_size(batched), min_device_batch)
+        given |= {
+            key: jax.tree.map(layout.pad_and_shard, tree)
+            for key, tree in batched.items()
         }
-        batched |= {
-            f"argument {name!r}": arg
-            for name, arg in kwargs.items()
-            if name not in static_names
-        }
-        batch = _batch_size(batched)
-        per_device = max(-(-batch // devices), min_device_batch or 0)
-
-        def pad_and_shard(x: Any) -> np.ndarray:
-            x = np.asarray(x)
-            missing = devices * per_device - batch
-            if missing:
-                x = np.concatenate([x, np.zeros((missing, *x.shape[1:]), x.dtype)])
-            return x.reshape(devices, per_device, *x.shape[1:])
-
-        def unshard_and_cut(path: tuple, x: Any) -> np.ndarray:
-            if np.ndim(x) < 2:
-                raise TypeError(
-                    f"pad_shard_unpad: the result at {_place(path)} has shape "
-                    f"{np.shape(x)}, where (devices, batch per device, ...) is "
-                    f"expected. Use static_return=True for results that are no batch."
-                )
-            return np.reshape(x, (-1, *np.shape(x)[2:]))[:batch]
-
-        def shard_all(tree: Any) -> Any:
-            return jax.tree.map(pad_and_shard, tree)
-
-        out = wrapped(
-            *(
-                arg if i in static_positions else shard_all(arg)
-                for i, arg in enumerate(args)
-            ),
-            **{
-                name: arg if name in static_names else shard_all(arg)
-                for name, arg in kwargs.items()
-            },
+        result = wrapped(
+            *(given[position] for position in range(len(args))),
+            **{name: given[name] for name in kwargs},
         )
         if static_return:
-            return out
-        return jax.tree_util.tree_map_with_path(unshard_and_cut, jax.device_get(out))
+            return result
+        on_host = jax.device_get(result)
+        return jax.tree_util.tree_map_with_path(layout.unshard_and_unpad, on_host)
 
-    return pad_shard_unpad_wrapper
+    return call_with_shards
 
 
-def _batch_size(batched: dict[str, Any]) -> int:
-    """The one length of the leading axes of all arrays in the arguments."""
+class _Layout(NamedTuple):
+    """How many examples there are, and how many of them each device has place for."""
+
+    batch: int
+    devices: int
+    per_device: int
+
+    @classmethod
+    def of(cls, batch: int, min_device_batch: int | None) -> _Layout:
+        devices = jax.local_device_count()
+        needed = (batch + devices - 1) // devices
+        return cls(batch, devices, max(needed, min_device_batch or 0))
+
+    def pad_and_shard(self, array: ArrayLike) -> np.ndarray:
+        """Brings [batch, ...] to [devices, per_device, ...]."""
+        filled = np.asarray(array)
+        rest = filled.shape[1:]
+        places = self.devices * self.per_device
+        if places > self.batch:
+            padded = np.zeros((places, *rest), filled.dtype)
+            padded[: self.batch] = filled
+            filled = padded
+        return filled.reshape(self.devices, self.per_device, *rest)
+
+    def unshard_and_unpad(
+        self, path: jax.tree_util.KeyPath, shards: ArrayLike
+    ) -> np.ndarray:
+        """Brings [devices, per_device, ...] to [batch, ...]."""
+        shape = np.shape(shards)
+        if len(shape) < 2:
+            raise TypeError(
+                f"pad_shard_unpad: the result at {_place(path)} has shape {shape}, "
+                f"where (devices, batch per device, ...) is expected. Use "
+                f"static_return=True for results that are no batch."
+            )
+        rows = np.reshape(shards, (shape[0] * shape[1], *shape[2:]))
+        return rows[: self.batch]
+
+
+def _batch_size(batched: dict[int | str, Tree]) -> int:
+    """The one length of the first axes of all arrays in the arguments."""
     sizes: dict[int, str] = {}
-    for name, tree in batched.items():
-        for path, x in jax.tree_util.tree_leaves_with_path(tree):
-            where = name + jax.tree_util.keystr(path)
-            if np.ndim(x) == 0:
+    for key, tree in batched.items():
+        for path, array in jax.tree_util.tree_leaves_with_path(tree):
+            where = f"argument {key!r}{jax.tree_util.keystr(path)}"
+            if np.ndim(array) == 0:
                 raise TypeError(
-                    f"pad_shard_unpad: {where} is {x!r}, which has no batch axis to "
-                    f"pad. Name it in static_argnums or static_argnames to pass it on "
-                    f"as it is."
+                    f"pad_shard_unpad: {where} is {array!r}, which has no batch axis "
+                    f"to pad. Name it in static_argnums or static_argnames to pass it "
+                    f"on as it is."
                 )
-            sizes.setdefault(np.shape(x)[0], where)
+            sizes.setdefault(np.shape(array)[0], where)
     if not sizes:
         raise ValueError(
             "pad_shard_unpad: there is no array to pad among the arguments. Are all of "
             "them named in static_argnums or static_argnames?"
         )
     if len(sizes) > 1:
-        listed = ", ".join(f"{n} in {where}" for n, where in sizes.items())
+        listed = ", ".join(f"{size} in {where}" for size, where in sizes.items())
         raise ValueError(
             f"pad_shard_unpad: the batch sizes differ: {listed}. All arrays that are "
             f"padded must have one length of their first axis."
