@@ -72,7 +72,8 @@ def pmap(
     ((1, 3), (1,))
     """
     axes = VariableAxes(variable_axes, metadata_params)
-    rng_axes = tuple(0 if split else None for split in split_rngs.values())
+    splits = tuple(split_rngs.values())
+    rng_axes = tuple([0 if split else None for split in splits])
     options = {"devices": devices, "backend": backend, "axis_name": axis_name}
     options = {name: value for name, value in options.items() if value is not None}
 
@@ -89,7 +90,7 @@ def pmap(
             *axis_sizes(axes.in_axes, variable_groups),
         ]
         size = the_size("pmap", axis_size, sizes)
-        rng_groups = split_keys(rng_groups, split_rngs.values(), size)
+        rng_groups = split_keys(rng_groups, splits, size)
 
         def mapped(
             variable_groups: VariableGroups, rng_groups: RngGroups, args: Tree

@@ -91,7 +91,8 @@ def scan(
     """
     has_constants = broadcast in jax.tree.leaves(out_axes)
     axes = VariableAxes(variable_axes, metadata_params)
-    rng_axes = tuple([0 if split else broadcast for split in split_rngs.values()])
+    splits = tuple(split_rngs.values())
+    rng_axes = tuple([0 if split else broadcast for split in splits])
     for col_filter, axis in variable_axes.items():
         if not isinstance(getattr(axis, "axis", axis), int):
             raise ValueError(
@@ -113,7 +114,7 @@ def scan(
             size = _find_length(in_axes, args, axes.in_axes, tuple(scan_vars))
         else:
             size = length
-        rngs = split_keys(rng_groups, split_rngs.values(), size)
+        rngs = split_keys(rng_groups, splits, size)
 
         def step(
             broadcast_vars: VariableGroup, carry: Tree, groups: Tree, *args: Tree
@@ -141,10 +142,12 @@ def scan(
             _split_transpose=_split_transpose,
         )
         carry = (carry_vars, init)
-        constant_ys: list[Any] = []
-        makes_carried = False
+
+        # The probe: what is broadcast, and whether the body makes carried variables.
         # Tracing the body once more beforehand draws keys, which is seen by the counts
         # of those after it. That is also done where it serves nothing else.
+        constant_ys: list[Any] = []
+        makes_carried = False
         draws = any(map(any, rng_groups))
         if (
             has_constants
@@ -157,12 +160,14 @@ def scan(
             variables_structure = carry_structure.children()[0]
             makes_carried = variables_structure != jax.tree.structure(carry_vars)
 
-        # The iteration outside of the loop counts its keys as the others do.
+        # The first step, outside of the loop if it makes them. It counts its keys as
+        # the others do.
         start: list[RngCounters] | None = None
         if makes_carried and loop.length:
             start = [counters.copy() for counters in scope_fn.counters]
             carry = loop.peel(step, broadcast_vars, carry)
 
+        # The loop.
         def step_in_loop(*args: Tree) -> tuple[VariableGroup, Tree, Tree]:
             if start is not None:
                 for counters, saved in zip(scope_fn.counters, start, strict=True):
@@ -174,6 +179,8 @@ def scan(
         (carry_vars, carry), (ys, scan_out) = loop.run(
             step_in_loop, broadcast_vars, carry, constant_ys
         )
+
+        # What is to be committed.
         scan_out = axes.leave(scan_out, scope_fn.roots)
         out_groups = (broadcast_vars, carry_vars, *scan_out)
         return (carry, ys), scope_fn.only_mutable(out_groups)

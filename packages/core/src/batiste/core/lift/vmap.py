@@ -61,7 +61,8 @@ def vmap(
     ((3, 4), (3, 2, 4))
     """
     axes = VariableAxes(variable_axes, metadata_params)
-    rng_axes = tuple(0 if split else None for split in split_rngs.values())
+    splits = tuple(split_rngs.values())
+    rng_axes = tuple([0 if split else None for split in splits])
 
     def inner(
         scope_fn: Lifted,
@@ -76,7 +77,7 @@ def vmap(
             *axis_sizes(axes.in_axes, variable_groups),
         ]
         size = the_size("vmap", axis_size, sizes)
-        rng_groups = split_keys(rng_groups, split_rngs.values(), size)
+        rng_groups = split_keys(rng_groups, splits, size)
 
         def mapped(
             variable_groups: VariableGroups, rng_groups: RngGroups, args: Tree
