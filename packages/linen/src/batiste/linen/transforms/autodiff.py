@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from batiste.core import lift
 from batiste.core.scope import CollectionFilter, PRNGSequenceFilter
+from batiste.core.types import Function, Tree
 
 from .direct_call import DirectCall
 
@@ -14,16 +15,16 @@ __all__ = ["grad", "jvp", "linearize", "value_and_grad", "vjp"]
 
 
 def vjp(
-    fn: Callable[..., Any],
-    mdl: Any,
-    *primals: Any,
+    fn: Function,
+    mdl: Tree,
+    *primals: Tree,
     has_aux: bool = False,
-    reduce_axes: Any = (),
+    reduce_axes: Sequence[str] = (),
     vjp_variables: CollectionFilter = "params",
     variables: CollectionFilter = True,
     rngs: PRNGSequenceFilter = True,
     multi_scope: bool = False,
-) -> Any:
+) -> Tree:
     """Lifted `jax.vjp`: a result, and the function that gives its gradients.
 
     Args:
@@ -76,14 +77,14 @@ def vjp(
 
 
 def value_and_grad(
-    fn: Callable[..., Any],
-    mdl: Any,
-    *primals: Any,
+    fn: Function,
+    mdl: Tree,
+    *primals: Tree,
     has_aux: bool = False,
-    reduce_axes: Any = (),
+    reduce_axes: Sequence[str] = (),
     variables: CollectionFilter = True,
     rngs: PRNGSequenceFilter = True,
-) -> Any:
+) -> Tree:
     """Lifted `jax.value_and_grad`, with respect to the arguments, not the variables.
 
     Args:
@@ -127,14 +128,14 @@ def value_and_grad(
 
 
 def grad(
-    fn: Callable[..., Any],
-    mdl: Any,
-    *primals: Any,
+    fn: Function,
+    mdl: Tree,
+    *primals: Tree,
     has_aux: bool = False,
-    reduce_axes: Any = (),
+    reduce_axes: Sequence[str] = (),
     variables: CollectionFilter = True,
     rngs: PRNGSequenceFilter = True,
-) -> Any:
+) -> Tree:
     """Lifted `jax.grad`, with respect to the arguments, not the variables.
 
     Arguments as for `value_and_grad`.
@@ -169,14 +170,14 @@ def grad(
 
 
 def jvp(
-    fn: Callable[..., Any],
-    mdl: Any,
-    primals: Sequence[Any],
-    tangents: Sequence[Any],
-    variable_tangents: Any,
+    fn: Function,
+    mdl: Tree,
+    primals: Sequence[Tree],
+    tangents: Sequence[Tree],
+    variable_tangents: Tree,
     variables: CollectionFilter = True,
     rngs: PRNGSequenceFilter = True,
-) -> Any:
+) -> Tree:
     """Lifted `jax.jvp`: a result, and how it changes along a direction.
 
     No tangents are returned for variables; where they are needed, `fn` returns the
@@ -234,15 +235,15 @@ def jvp(
 
 
 def linearize(
-    fn: Callable[..., Any],
-    mdl: Any,
-    *primals: Any,
+    fn: Function,
+    mdl: Tree,
+    *primals: Tree,
     has_aux: bool = False,
     linearize_variables: CollectionFilter = "params",
     variables: CollectionFilter = True,
     rngs: PRNGSequenceFilter = True,
     multi_scope: bool = False,
-) -> Any:
+) -> Tree:
     """Lifted `jax.linearize`: a result, and the linear function of its changes.
 
     Args:

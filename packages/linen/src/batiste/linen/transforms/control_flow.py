@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from batiste.core import lift
 from batiste.core.frozen_dict import FrozenDict
 from batiste.core.scope import CollectionFilter, PRNGSequenceFilter
+from batiste.core.types import ArrayLike, Function, Tree
 
 from .direct_call import DirectCall
 
@@ -15,14 +16,14 @@ __all__ = ["cond", "switch", "while_loop"]
 
 
 def cond(
-    pred: Any,
-    true_fun: Callable[..., Any],
-    false_fun: Callable[..., Any],
-    mdl: Any,
-    *operands: Any,
+    pred: ArrayLike,
+    true_fun: Function,
+    false_fun: Function,
+    mdl: Tree,
+    *operands: Tree,
     variables: CollectionFilter = True,
     rngs: PRNGSequenceFilter = True,
-) -> Any:
+) -> Tree:
     """Lifted `jax.lax.cond`: one of two functions of a module.
 
     Both must return the same structure, shapes and dtypes, and create the same
@@ -73,13 +74,13 @@ def cond(
 
 
 def switch(
-    index: Any,
-    branches: Sequence[Callable[..., Any]],
-    mdl: Any,
-    *operands: Any,
+    index: ArrayLike,
+    branches: Sequence[Function],
+    mdl: Tree,
+    *operands: Tree,
     variables: CollectionFilter = True,
     rngs: PRNGSequenceFilter = True,
-) -> Any:
+) -> Tree:
     """Lifted `jax.lax.switch`: one of several functions of a module.
 
     All must return the same structure, shapes and dtypes, and create the same
@@ -129,14 +130,14 @@ def switch(
 
 
 def while_loop(
-    cond_fn: Callable[..., Any],
-    body_fn: Callable[..., Any],
-    mdl: Any,
-    init: Any,
+    cond_fn: Function,
+    body_fn: Function,
+    mdl: Tree,
+    init: Tree,
     carry_variables: CollectionFilter = False,
     broadcast_variables: CollectionFilter = True,
     split_rngs: Mapping[Any, bool] = FrozenDict(),
-) -> Any:
+) -> Tree:
     """Lifted `jax.lax.while_loop`.
 
     No variable can be initialized inside: under `init`, call `body_fn` instead.

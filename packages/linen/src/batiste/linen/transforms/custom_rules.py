@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
 
 from batiste.core import lift
 from batiste.core.scope import CollectionFilter
+from batiste.core.types import Function, Tree
 
 from .direct_call import DirectCall
 
@@ -14,12 +14,12 @@ __all__ = ["custom_jvp", "custom_vjp"]
 
 
 def custom_vjp(
-    fn: Callable[..., Any],
-    forward_fn: Callable[..., Any],
-    backward_fn: Callable[..., Any],
+    fn: Function,
+    forward_fn: Function,
+    backward_fn: Function,
     grad_vars: CollectionFilter = "params",
-    nondiff_argnums: Any = (),
-) -> Callable[..., Any]:
+    nondiff_argnums: Sequence[int] = (),
+) -> Function:
     """Lifted `jax.custom_vjp`: a function of a module with a gradient of one's own.
 
     Args:
@@ -59,7 +59,7 @@ def custom_vjp(
     [[1.0], [1.0]]
     """
 
-    def wrapper(module: Any, *args: Any) -> Any:
+    def wrapper(module: Tree, *args: Tree) -> Tree:
         call = DirectCall(module, args)
         lifted = lift.custom_vjp(
             call.body(fn),
@@ -74,11 +74,11 @@ def custom_vjp(
 
 
 def custom_jvp(
-    fn: Callable[..., Any],
-    jvp_fn: Callable[..., Any],
+    fn: Function,
+    jvp_fn: Function,
     jvp_vars: CollectionFilter = "params",
-    nondiff_argnums: Any = (),
-) -> Callable[..., Any]:
+    nondiff_argnums: Sequence[int] = (),
+) -> Function:
     """Lifted `jax.custom_jvp`: a function of a module with a derivative of one's own.
 
     Args:
@@ -111,7 +111,7 @@ def custom_jvp(
     [[1.0, 1.0]]
     """
 
-    def wrapper(module: Any, *args: Any) -> Any:
+    def wrapper(module: Tree, *args: Tree) -> Tree:
         call = DirectCall(module, args)
         lifted = lift.custom_jvp(
             call.body(fn),

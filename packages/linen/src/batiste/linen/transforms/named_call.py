@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
+
+from batiste.core.types import Function
 
 from ..module.context import named_calls
 from ..module.state import ModuleBase
@@ -14,7 +15,7 @@ from ..module.state import ModuleBase
 __all__ = ["named_call"]
 
 
-def named_call(class_fn: Callable[..., Any], force: bool = True) -> Callable[..., Any]:
+def named_call(class_fn: Function, force: bool = True) -> Function:
     """Shows the calls of a function of a module by name in JAX's profiles.
 
     Methods of modules are shown anyway, unless that is switched off.

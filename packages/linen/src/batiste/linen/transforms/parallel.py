@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+import jax
 
 from batiste.core import lift
 from batiste.core.frozen_dict import FrozenDict
+from batiste.core.types import Tree
 
-from .target import Methods, Target, lift_target
+from .target import MappedAxis, Methods, Target, lift_target
 
 __all__ = ["pmap", "shard_map"]
 
 
 def pmap(
     target: Target,
-    variable_axes: Mapping[Any, Any] = FrozenDict(),
+    variable_axes: Mapping[Any, MappedAxis] = FrozenDict(),
     split_rngs: Mapping[Any, bool] = FrozenDict(),
-    in_axes: Any = 0,
-    out_axes: Any = 0,
+    in_axes: Tree = 0,
+    out_axes: Tree = 0,
     axis_name: str | None = None,
     axis_size: int | None = None,
-    devices: Any = None,
+    devices: Sequence[Any] | None = None,
     backend: str | None = None,
     metadata_params: Mapping[Any, Any] = FrozenDict(),
     methods: Methods = None,
@@ -72,11 +75,11 @@ def pmap(
 
 def shard_map(
     target: Target,
-    mesh: Any,
-    variable_specs: Mapping[Any, Any],
+    mesh: jax.sharding.Mesh | jax.sharding.AbstractMesh,
+    variable_specs: Mapping[Any, jax.sharding.PartitionSpec],
     split_rngs: Mapping[Any, bool | str | Iterable[str]],
-    in_specs: Any,
-    out_specs: Any,
+    in_specs: Tree,
+    out_specs: Tree,
     check_vma: bool = True,
     methods: Methods = None,
 ) -> Target:

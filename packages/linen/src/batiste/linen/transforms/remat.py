@@ -10,7 +10,7 @@ from batiste.core.frozen_dict import FrozenDict
 from batiste.core.scope import CollectionFilter, PRNGSequenceFilter
 
 from .call import LiftedCall
-from .target import Methods, Target, lift_target
+from .target import MappedAxis, Methods, Target, lift_target
 
 __all__ = ["checkpoint", "remat", "remat_scan"]
 
@@ -85,7 +85,7 @@ def remat_scan(
     policy: Callable[..., bool] | None = None,
     variable_broadcast: CollectionFilter = False,
     variable_carry: CollectionFilter = False,
-    variable_axes: Mapping[Any, Any] = FrozenDict({True: 0}),
+    variable_axes: Mapping[Any, MappedAxis] = FrozenDict({True: 0}),
     split_rngs: Mapping[Any, bool] = FrozenDict({True: True}),
     metadata_params: Mapping[Any, Any] | Sequence[Mapping[Any, Any]] = FrozenDict(),
 ) -> Target:

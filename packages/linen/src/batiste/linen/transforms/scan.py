@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from batiste.core import lift
 from batiste.core.frozen_dict import FrozenDict
 from batiste.core.scope import CollectionFilter
+from batiste.core.types import Function, Tree
 
-from .target import Methods, Target, lift_target
+from .target import MappedAxis, Methods, Target, lift_target
 
 __all__ = ["scan"]
 
 
 def scan(
     target: Target,
-    variable_axes: Mapping[Any, Any] = FrozenDict(),
+    variable_axes: Mapping[Any, MappedAxis] = FrozenDict(),
     variable_broadcast: CollectionFilter = False,
     variable_carry: CollectionFilter = False,
     split_rngs: Mapping[Any, bool] = FrozenDict(),
-    in_axes: Any = 0,
-    out_axes: Any = 0,
+    in_axes: Tree = 0,
+    out_axes: Tree = 0,
     length: int | None = None,
     reverse: bool = False,
     unroll: int = 1,
-    data_transform: Callable[..., Any] | None = None,
+    data_transform: Function | None = None,
     metadata_params: Mapping[Any, Any] = FrozenDict(),
     methods: Methods = None,
     _split_transpose: bool = False,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import types
 from collections.abc import Callable, Hashable, Mapping
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import jax
 
-from batiste.core.types import Function
+from batiste.core import lift
+from batiste.core.types import Axis, Function
 
 from .. import errors
 from ..module.methods import wrap_method_once
@@ -17,7 +18,7 @@ from ..module.state import ModuleBase
 from .call import LiftedCall
 from .module_map import is_within, mark_within
 
-__all__ = ["Methods", "Target", "lift_target"]
+__all__ = ["MappedAxis", "Methods", "Target", "lift_target"]
 
 _MEMO_SIZE: Final = 128
 
@@ -28,7 +29,7 @@ Target = TypeVar("Target", bound=Function)
 
 T = TypeVar("T")
 
-Methods = (
+Methods: TypeAlias = (
     list[str]
     | tuple[str, ...]
     | set[str]
@@ -37,6 +38,9 @@ Methods = (
     | None
 )
 """Names of methods, or a dict of them with options of their own."""
+
+MappedAxis: TypeAlias = Axis | lift.In[Any] | lift.Out[Any]
+"""An axis of the variables of a collection, in and out or in one direction alone."""
 
 
 def lift_target(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from batiste.core import lift
@@ -22,8 +22,8 @@ def _identity(variables: Any) -> Any:
 def map_variables(
     target: Target,
     mapped_collections: CollectionFilter = True,
-    trans_in_fn: Callable[[Any], Any] = _identity,
-    trans_out_fn: Callable[[Any], Any] = _identity,
+    trans_in_fn: Function = _identity,
+    trans_out_fn: Function = _identity,
     init: bool = False,
     mutable: bool = False,
     rngs: PRNGSequenceFilter = True,

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 from batiste.core import lift
 from batiste.core.frozen_dict import FrozenDict
+from batiste.core.types import Tree
 
-from .target import Methods, Target, lift_target
+from .target import MappedAxis, Methods, Target, lift_target
 
 __all__ = ["vmap"]
 
 
 def vmap(
     target: Target,
-    variable_axes: Mapping[Any, Any] = FrozenDict(),
+    variable_axes: Mapping[Any, MappedAxis] = FrozenDict(),
     split_rngs: Mapping[Any, bool] = FrozenDict(),
-    in_axes: Any = 0,
-    out_axes: Any = 0,
+    in_axes: Tree = 0,
+    out_axes: Tree = 0,
     axis_size: int | None = None,
-    axis_name: Any = None,
-    spmd_axis_name: Any = None,
+    axis_name: Hashable = None,
+    spmd_axis_name: Hashable = None,
     metadata_params: Mapping[Any, Any] = FrozenDict(),
     methods: Methods = None,
 ) -> Target:
