@@ -56,6 +56,24 @@ def test_methods_and_their_own_options():
     np.testing.assert_array_equal(y_twice, 5 * (2 * y))
 
 
+def test_the_transform_sees_each_call():
+    seen = []
+
+    def look(fn):
+        def run(scopes, *args):
+            seen.append((fn.__name__, type(scopes), len(scopes)))
+            return fn(scopes, *args)
+
+        return run
+
+    model = transforms.lift_transform(look, Block)(name="block")
+    model.init(KEY, X)
+    first = seen.copy()
+    model.init(KEY, X)
+    assert first == [("__call__", list, 1)]
+    assert seen == 2 * first
+
+
 def test_instances_are_pickled_with_their_transform():
     Lifted = transforms.lift_transform(lift.checkpoint, Block, prevent_cse=False)
     again = pickle.loads(pickle.dumps(Lifted(3)))

@@ -141,18 +141,23 @@ class LiftedCall:
         if kwargs:
             kwargs = module_map.add_kwargs(kwargs)
         target = module_map.add_target()
-        lifted = self._lifted
-        if lifted is None:
-            lifted = self._lifted = self.transform(_run_body, **self.options)
+        around = None if self.transforms_kwargs else kwargs
+        body = LiftedBody(fn, module_map, target, around)
+        lifted, scopes = self._lift(body, module_map.scopes)
         if self.transforms_kwargs:
-            body = LiftedBody(fn, module_map, target)
-            y = lifted(_BodyAndScopes(body, module_map.scopes), *args, **kwargs)
+            y = lifted(scopes, *args, **kwargs)
         else:
-            body = LiftedBody(fn, module_map, target, kwargs)
-            y = lifted(_BodyAndScopes(body, module_map.scopes), *args)
+            y = lifted(scopes, *args)
         if continues_names(module):
             commit_cursors(module, body.cursors)
         return y
+
+    def _lift(self, body: LiftedBody, scopes: list[Scope]) -> tuple[Function, Tree]:
+        """The lifted function of a body, and the tree of scopes to give to it."""
+        lifted = self._lifted
+        if lifted is None:
+            lifted = self._lifted = self.transform(_run_body, **self.options)
+        return lifted, _BodyAndScopes(body, scopes)
 
 
 def _without_module(argnums: int | Iterable[int]) -> tuple[int, ...]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from batiste.core import Scope
 from batiste.core.types import Function, Tree
 
-from .call import LiftedCall
+from .call import LiftedBody, LiftedCall
 from .direct_call import DirectCall
 from .target import Methods, Target, lift_target
 
@@ -59,12 +60,17 @@ def lift_transform(
     given = _GivenTransform(transform, trafo_args)
     prefix = getattr(transform, "__name__", "Lifted").capitalize()
     return lift_target(
-        given.lift, given, target, trafo_kwargs, methods, prefix, _KeywordCall
+        given.lift, given, target, trafo_kwargs, methods, prefix, _GivenCall
     )
 
 
-class _KeywordCall(LiftedCall):
+class _GivenCall(LiftedCall):
+    """Makes the transform anew for each call, as its author may count on it."""
+
     transforms_kwargs = True
+
+    def _lift(self, body: LiftedBody, scopes: list[Scope]) -> tuple[Function, Tree]:
+        return self.transform(body, **self.options), scopes
 
 
 class _GivenTransform:
