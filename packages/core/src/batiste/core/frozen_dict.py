@@ -462,7 +462,7 @@ def unfreeze(x: V) -> V: ...
 
 
 def unfreeze(x: Any) -> Any:
-    """Makes a mutable copy of a FrozenDict, or of a dict that holds some.
+    """Gives a FrozenDict, or a dict that holds some, as dicts that can be changed.
 
     Args:
       x: a FrozenDict, or a dictionary with FrozenDicts as values at any depth.

@@ -76,9 +76,9 @@ def register_serialization_state(
       ty_to_state_dict: takes an object of that type and returns its state, a dict whose
         keys are strings. It calls `to_state_dict` on parts that have a state of their
         own.
-      ty_from_state_dict: takes an object of that type and a state dict and returns a
-        new object with that state. It calls `from_state_dict` on the parts, with their
-        names.
+      ty_from_state_dict: takes an object of that type and a state dict, and makes a
+        new object that has that state. It calls `from_state_dict` on the parts, with
+        their names.
       override: replaces what the type has already.
 
     Raises:

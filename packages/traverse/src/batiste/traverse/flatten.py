@@ -146,13 +146,13 @@ def flatten_dict(
       NotTraversableError: a dictionary contains itself.
 
     >>> from batiste.traverse import flatten_dict
-    >>> xs = {'foo': 1, 'bar': {'a': 2, 'b': {}}}
+    >>> xs = {'scale': 3, 'dense': {'bias': 2, 'extra': {}}}
     >>> flatten_dict(xs)
-    {('foo',): 1, ('bar', 'a'): 2}
+    {('scale',): 3, ('dense', 'bias'): 2}
     >>> flatten_dict(xs, keep_empty_nodes=True, sep='/')
-    {'foo': 1, 'bar/a': 2, 'bar/b': empty_node}
-    >>> flatten_dict(xs, is_leaf=lambda path, subtree: path == ('bar',))
-    {('foo',): 1, ('bar',): {'a': 2, 'b': {}}}
+    {'scale': 3, 'dense/bias': 2, 'dense/extra': empty_node}
+    >>> flatten_dict(xs, is_leaf=lambda path, subtree: path == ('dense',))
+    {('scale',): 3, ('dense',): {'bias': 2, 'extra': {}}}
     """
     require_mapping("flatten_dict", xs)
     _require_separator("flatten_dict", sep)
@@ -234,10 +234,10 @@ def unflatten_dict(xs: Mapping[Any, Any], sep: str | None = None) -> dict[Any, A
       PathConflictError: a leaf stands where another path goes further.
 
     >>> from batiste.traverse import unflatten_dict
-    >>> unflatten_dict({('foo',): 1, ('bar', 'a'): 2})
-    {'foo': 1, 'bar': {'a': 2}}
-    >>> unflatten_dict({'foo': 1, 'bar/a': 2}, sep='/')
-    {'foo': 1, 'bar': {'a': 2}}
+    >>> unflatten_dict({('scale',): 3, ('dense', 'bias'): 2})
+    {'scale': 3, 'dense': {'bias': 2}}
+    >>> unflatten_dict({'scale': 3, 'dense/bias': 2}, sep='/')
+    {'scale': 3, 'dense': {'bias': 2}}
     """
     require_mapping("unflatten_dict", xs)
     _require_separator("unflatten_dict", sep)
@@ -352,9 +352,9 @@ def path_aware_map(
       NotTraversableError: a dictionary contains itself.
 
     >>> from batiste.traverse import path_aware_map
-    >>> params = {'a': {'x': 10, 'y': 3}, 'b': {'x': 20}}
-    >>> path_aware_map(lambda path, x: x + 5 if 'x' in path else -x, params)
-    {'a': {'x': 15, 'y': -3}, 'b': {'x': 25}}
+    >>> params = {'dense': {'kernel': 4, 'bias': 2}, 'norm': {'bias': 1}}
+    >>> path_aware_map(lambda path, x: 0 if path[-1] == 'bias' else x, params)
+    {'dense': {'kernel': 4, 'bias': 0}, 'norm': {'bias': 0}}
     """
     require_mapping("path_aware_map", nested_dict)
     return unflatten_dict(

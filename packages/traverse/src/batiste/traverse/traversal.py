@@ -56,14 +56,14 @@ class Traversal(abc.ABC):
     `update`.
 
     >>> from batiste.traverse import t_identity
-    >>> data = [{'foo': 1, 'bar': 2}, {'foo': 3, 'bar': 4}]
-    >>> foos = t_identity.each()['foo']
-    >>> list(foos.iterate(data))
+    >>> layers = [{'rate': 1, 'size': 8}, {'rate': 3, 'size': 8}]
+    >>> rates = t_identity.each()['rate']
+    >>> list(rates.iterate(layers))
     [1, 3]
-    >>> foos.update(lambda x: -x, data)
-    [{'foo': -1, 'bar': 2}, {'foo': -3, 'bar': 4}]
-    >>> foos.set([10, 30], data)
-    [{'foo': 10, 'bar': 2}, {'foo': 30, 'bar': 4}]
+    >>> rates.update(lambda x: -x, layers)
+    [{'rate': -1, 'size': 8}, {'rate': -3, 'size': 8}]
+    >>> rates.set([10, 30], layers)
+    [{'rate': 10, 'size': 8}, {'rate': 30, 'size': 8}]
     """
 
     @abc.abstractmethod
@@ -487,11 +487,11 @@ class TraverseAttr(SplitTraversal):
 
     >>> import types
     >>> from batiste.traverse import TraverseAttr
-    >>> x = types.SimpleNamespace(foo=1)
-    >>> list(TraverseAttr('foo').iterate(x))
+    >>> x = types.SimpleNamespace(step=1)
+    >>> list(TraverseAttr('step').iterate(x))
     [1]
-    >>> TraverseAttr('foo').update(lambda v: v + 1, x)
-    namespace(foo=2)
+    >>> TraverseAttr('step').update(lambda v: v + 1, x)
+    namespace(step=2)
     """
 
     def __init__(self, attr: str) -> None:

@@ -42,7 +42,6 @@ class LazyInitError(FlaxError):
 
     >>> import jax
     >>> print(LazyInitError(jax.ShapeDtypeStruct((8, 4), 'float32')))
-    ... # doctest: +ELLIPSIS
     lazy_init cannot compute a variable: the value float32[8,4] depends on an input ...
     """
 
@@ -120,7 +119,6 @@ class ScopeParamNotFoundError(FlaxError):
       available: the parameters that the scope has, for the message.
 
     >>> print(ScopeParamNotFoundError('kernal', '/Dense_0', available=['kernel']))
-    ... # doctest: +ELLIPSIS
     No parameter "kernal" in scope "/Dense_0". It has "kernel"; did you mean ...
     """
 
@@ -150,7 +148,6 @@ class ScopeCollectionNotFound(FlaxError):
       available: the collections that were given, for the message.
 
     >>> print(ScopeCollectionNotFound('params', 'kernel', '/Dense_0'))
-    ... # doctest: +ELLIPSIS
     Scope "/Dense_0" has no collection "params", from which "kernel" is read. ...
     """
 
@@ -183,7 +180,6 @@ class ScopeParamShapeError(FlaxError):
       init_shape: shape that the initializer gives.
 
     >>> print(ScopeParamShapeError('kernel', '/Dense_0', (1, 8), (5, 8)))
-    ... # doctest: +ELLIPSIS
     Parameter "kernel" in scope "/Dense_0" has shape (1, 8), but its initializer ...
     """
 
@@ -214,7 +210,6 @@ class ScopeVariableNotFoundError(FlaxError):
       available: the variables that the scope has in the collection.
 
     >>> print(ScopeVariableNotFoundError('mean', 'batch_stats', '/norm'))
-    ... # doctest: +ELLIPSIS
     No variable "mean" in collection "batch_stats" of scope "/norm". ...
     """
 
@@ -241,7 +236,6 @@ class InvalidFilterError(FlaxError):
       filter_like: what was given.
 
     >>> print(InvalidFilterError(3))
-    ... # doctest: +ELLIPSIS
     3 (of type int) is no filter. A filter is True, False, a name, ...
     """
 
@@ -260,7 +254,6 @@ class InvalidScopeError(FlaxError):
       scope_name: the scope's name or path.
 
     >>> print(InvalidScopeError('/encoder'))
-    ... # doctest: +ELLIPSIS
     Scope "/encoder" is closed: it is valid only until the `init` or `apply` ...
     """
 
@@ -283,7 +276,6 @@ class ModifyScopeVariableError(FlaxError):
       scope_path: path of the scope.
 
     >>> print(ModifyScopeVariableError('batch_stats', 'mean', '/norm'))
-    ... # doctest: +ELLIPSIS
     Cannot write variable "mean" of scope "/norm": collection "batch_stats" is not ...
     """
 
@@ -318,7 +310,6 @@ class JaxTransformError(FlaxError):
       scope_path: path of the scope that was used, where known.
 
     >>> print(JaxTransformError(scope_path='/encoder'))
-    ... # doctest: +ELLIPSIS
     JAX transforms and modules cannot be mixed: scope "/encoder" was made at ...
     """
 
@@ -373,13 +364,12 @@ class AxisMetadataError(FlaxError):
 
 
 class PartitioningUnspecifiedError(AxisMetadataError):
-    """A lifted transform adds an axis to a partitioned variable without naming it.
+    """A lifted transform gives a partitioned variable an axis that has no name.
 
     Args:
       target: the partitioned value, or its names.
 
     >>> print(PartitioningUnspecifiedError('kernel'))
-    ... # doctest: +ELLIPSIS
     A transform adds or removes an axis of the partitioned value 'kernel', but its ...
     """
 
