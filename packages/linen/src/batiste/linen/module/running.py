@@ -58,7 +58,7 @@ def function_of(module: Any, method: Function | str | None) -> Function:
         raise errors.InvalidInstanceModuleError()
     if isinstance(method, str):
         return _NamedMethod(method)
-    fn = module.__call__ if method is None else method
+    fn = module.__call__ if method is None else method  # type: ignore[attr-defined]
     return _checked(getattr(fn, "__func__", fn), module)
 
 
