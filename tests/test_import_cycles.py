@@ -15,7 +15,6 @@ PACKAGES = ("traverse", "serialization", "core", "spmd", "linen", "training")
 
 # The modules that are in a circle today. This list only shrinks.
 KNOWN = {
-    "core": {"scope.scope", "scope.variables"},
     "linen": {
         "module.classes",
         "module.context",

@@ -153,7 +153,6 @@ def pack(
                 f"given {sorted(kwargs)}. Pass them by position."
             )
         lifted = Lifted(scope_tree, filters, name)
-        lifted.suspend_outside(1)
         try:
             y, out_groups = fn(
                 lifted,
@@ -168,7 +167,6 @@ def pack(
             lifted.restore_counters()
             raise
         finally:
-            lifted.suspend_outside(-1)
             lifted.close()
         return y
 
@@ -274,9 +272,11 @@ class Lifted:
         # What there is to draw keys from can be drawn back; elsewhere nothing is drawn.
         self._saved: list[RngCounters | None] = []
         for root in self.roots:
+            # Who uses an outer scope from now on has closed over it, and is told so.
+            root.tree.lifted += 1
             counters = root.counters
             self.counters.append(counters)
-            self._saved.append(counters.copy() if root.rngs else None)
+            self._saved.append(counters.copy() if root.tree.rngs else None)
             self._outside.append(
                 _Root(root.name, root.mutable, root.path, root.debug_path, root.flags)
             )
@@ -291,10 +291,11 @@ class Lifted:
         per_root = []
         for root in self.roots:
             parts = root.collections()
-            for col, part in parts.items():
-                # What may change is copied: the groups are as it was at the start.
-                if root.is_mutable_collection(col):
-                    parts[col] = snapshot(part)
+            if root.mutable is not False:
+                for col, part in parts.items():
+                    # What may change is copied: the groups are as it was at the start.
+                    if root.is_mutable_collection(col):
+                        parts[col] = snapshot(part)
             per_root.append(group_by_names(parts, self._filters.ins))
         return tuple(zip(*per_root, strict=True))
 
@@ -376,8 +377,10 @@ class Lifted:
         scopes = self._treedef.flatten_up_to(scope_tree)
         per_root = []
         for scope in self.per_scope.only_roots(scopes):
-            is_mutable = scope.is_mutable_collection
-            parts = {c: p for c, p in scope.collections().items() if is_mutable(c)}
+            parts = {}
+            if scope.mutable is not False:
+                is_mutable = scope.is_mutable_collection
+                parts = {c: p for c, p in scope.collections().items() if is_mutable(c)}
             per_root.append(group_by_names(parts, self._filters.outs))
         return tuple(zip(*per_root, strict=True))
 
@@ -389,8 +392,11 @@ class Lifted:
         for group in groups:
             parts = []
             for root, part in zip(self.roots, group, strict=True):
-                is_mutable = root.is_mutable_collection
-                parts.append({col: p for col, p in part.items() if is_mutable(col)})
+                if root.mutable is False:
+                    parts.append({})
+                else:
+                    is_mutable = root.is_mutable_collection
+                    parts.append({c: p for c, p in part.items() if is_mutable(c)})
             kept.append(tuple(parts))
         return tuple(kept)
 
@@ -413,16 +419,10 @@ class Lifted:
                     for name, value in part.items():
                         root.put_variable(col, name, value)
 
-    def suspend_outside(self, change: int) -> None:
-        """Counts the lifted functions that run on the outer scopes' trees.
-
-        Meanwhile, who uses an outer scope has closed over it, and is told so.
-        """
-        for root in self.roots:
-            root.tree.lifted += change
-
     def close(self) -> None:
-        """Ends the life of all inner scopes, and lets go of the outer ones."""
+        """Ends the life of all inner scopes, and gives the outer ones back."""
+        for root in self.roots:
+            root.tree.lifted -= 1
         for ref in self._trees:
             tree = ref()
             if tree is not None:
@@ -548,6 +548,8 @@ class PerScope:
 
     def only_roots(self, leaves: Sequence[T]) -> list[T]:
         """Returns of values for all scopes those for the roots."""
+        if len(leaves) == 1:
+            return list(leaves)
         found: dict[int, T] = {}
         for (index, path), leaf in zip(self.places, leaves, strict=True):
             if not path:

@@ -132,8 +132,10 @@ def scan(
             carry_out = update_groups(carry_vars, carry_out)
             return broadcast_out, (carry_out, carry), (ys, tuple(scan_out))
 
+        is_per_arg = isinstance(in_axes, (tuple, list))
+        arg_axes = in_axes if is_per_arg else (in_axes,) * len(args)
         loop = Loop(
-            in_axes=((axes.in_axes, rng_axes), *_per_arg(in_axes, args)),
+            in_axes=((axes.in_axes, rng_axes), *arg_axes),
             out_axes=(out_axes, axes.out_axes),
             args=((axes.enter(scan_vars, scope_fn.roots), rngs), *args),
             length=size,
@@ -207,12 +209,6 @@ def _check_constants(probe: Staged, lifted: Lifted) -> None:
             names.append(f'the variable "{name}" of scope "{path}"')
     if names:
         raise depends_on_loop(names)
-
-
-def _per_arg(in_axes: Tree, args: tuple[Tree, ...]) -> tuple[Tree, ...]:
-    if isinstance(in_axes, (tuple, list)):
-        return tuple(in_axes)
-    return (in_axes,) * len(args)
 
 
 def _find_length(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 from collections.abc import Iterator
 from typing import Any, Self
 
@@ -97,10 +98,11 @@ class Place:
 
     # Lifetime.
 
-    @property
-    def invalid(self) -> bool:
-        """Whether the call that this scope belongs to has ended."""
-        return self.tree.invalid
+    # Asked for whenever a module is used, and so without a Python function.
+    invalid = property(
+        operator.attrgetter("tree.invalid"),
+        doc="Whether the call that this scope belongs to has ended.",
+    )
 
     @contextlib.contextmanager
     def temporary(self) -> Iterator[Self]:

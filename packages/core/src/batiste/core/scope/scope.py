@@ -179,7 +179,8 @@ class Scope(Place):
             name = self.default_name(prefix)
         if not reuse or name not in self.reservations:
             self.reserve(name)
-        return self.below(name)
+        bare = Scope.__new__(Scope)
+        return self._set_up(bare, name, self, None, None, {}, None, None)
 
     def child(
         self,
@@ -482,9 +483,8 @@ class Scope(Place):
 
     def below(self, name: str) -> Scope:
         """Returns the scope at `name` below, whether the name is reserved or not."""
-        return self._set_up(
-            Scope.__new__(Scope), name, self, None, None, {}, None, None
-        )
+        bare = Scope.__new__(Scope)
+        return self._set_up(bare, name, self, None, None, {}, None, None)
 
     def collection(self, col: str) -> Collection:
         """Returns this scope's part of a collection, to read."""
