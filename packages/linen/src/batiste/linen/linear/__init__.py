@@ -1,5 +1,6 @@
 """Layers that contract axes of their input with a matrix: Dense and DenseGeneral."""
 
+from ..initializers import default_kernel_init
 from ..types import PromoteDtypeFn
 from .conv import Conv, ConvLocal
 from .conv_shapes import canonicalize_padding
@@ -18,4 +19,5 @@ __all__ = [
     "Embed",
     "PromoteDtypeFn",
     "canonicalize_padding",
+    "default_kernel_init",
 ]

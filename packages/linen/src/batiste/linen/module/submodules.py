@@ -48,6 +48,7 @@ PLAIN_TYPES: frozenset[type] = frozenset(
         types.BuiltinFunctionType,
         type,
         type(jnp.float32),
+        type(jnp.tanh),  # compiled functions
         range,
         slice,
     }
