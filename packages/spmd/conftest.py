@@ -27,11 +27,13 @@ def _with_mesh(mesh):
     return mesh
 
 
+# JAX 0.7 has `jax.set_mesh`, which the examples show, under another name.
+if not hasattr(jax, "set_mesh"):
+    jax.set_mesh = jax.sharding.use_mesh  # type: ignore[attr-defined]
+
+
 def _set_mesh(mesh):
-    # JAX 0.7 has no `jax.set_mesh`.
-    if hasattr(jax, "set_mesh"):
-        return jax.set_mesh(mesh)
-    return jax.sharding.use_mesh(mesh)  # type: ignore[attr-defined]
+    return jax.set_mesh(mesh)
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def get_global_mesh() -> AnyMesh | None:
     >>> from batiste.spmd import get_global_mesh
     >>> print(get_global_mesh())
     None
-    >>> with jax.make_mesh((1,), ("data",)):
+    >>> with jax.set_mesh(jax.make_mesh((1,), ("data",))):
     ...   get_global_mesh().axis_names
     ('data',)
     """

@@ -169,7 +169,7 @@ def with_logical_constraint(
     >>> @jax.jit
     ... def f(x):
     ...   return spmd.with_logical_constraint(x * 2, ("batch", "embed"))
-    >>> with jax.make_mesh((1,), ("data",)):
+    >>> with jax.set_mesh(jax.make_mesh((1,), ("data",))):
     ...   with spmd.logical_axis_rules((("batch", "data"),)):
     ...     y = f(jnp.ones((4, 2)))
     >>> y.shape
