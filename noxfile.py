@@ -169,8 +169,14 @@ def _show(session: nox.Session, title: str) -> None:
     session.run(*(["uv"] if uv else ["python", "-m"]), "pip", "list", external=True)
 
 
-def _test_alone(session: nox.Session, package: str, *install_args: str) -> None:
-    """Runs one package's own tests with nothing but it and what it declares."""
+def _test_alone(
+    session: nox.Session, package: str, *install_args: str, warnings: str = "error"
+) -> None:
+    """Runs one package's own tests with nothing but it and what it declares.
+
+    With versions that are not the usual ones, ``warnings`` are not to be errors: what
+    other packages deprecate differs from one to the next.
+    """
     session.env.update(CLEAN_ENV)
     names = _install(session, package, extras="[test]", args=install_args)
     python = session.python or platform.python_version()
@@ -184,7 +190,9 @@ def _test_alone(session: nox.Session, package: str, *install_args: str) -> None:
         *sorted(HEAVY - PRESENT[package]),
     )
     # pytest exits with 5 where it collects nothing, and that fails the session too.
-    session.run("python", "-m", "pytest", f"packages/{package}", *session.posargs)
+    also = () if warnings == "error" else ("-W", warnings)
+    folder = f"packages/{package}"
+    session.run("python", "-m", "pytest", folder, *also, *session.posargs)
 
 
 @nox.session
@@ -232,14 +240,14 @@ def lowest(session: nox.Session, package: str) -> None:
     declared = _third_party(_closure(package), extras=True)
     pins = Path(session.create_tmp()).resolve() / "lowest.txt"
     pins.write_text("".join(f"{r}\n" for r in _lowest(declared)), "utf-8")
-    _test_alone(session, package, "--constraint", str(pins))
+    _test_alone(session, package, "--constraint", str(pins), warnings="default")
 
 
 @nox.session(python=PYTHONS[-1])
 @packages
 def newest(session: nox.Session, package: str) -> None:
     """One package's own tests with the newest versions that there are."""
-    _test_alone(session, package, "--upgrade")
+    _test_alone(session, package, "--upgrade", warnings="default")
 
 
 @nox.session
