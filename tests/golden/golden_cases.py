@@ -191,7 +191,7 @@ FAMILIES["functions"] = {
 DRAWING = ("dense", "Conv_plain", "embed", "dropout 0.3", "attention_dropout", "rnn")
 
 # The kinds of keys of each file: typed or not, and of which threefry.
-KEYS = dict.fromkeys(FAMILIES, (True, True))
+KEYS: dict[str, tuple[bool, bool]] = dict.fromkeys(FAMILIES, (True, True))
 for _typed, _partitionable in ((True, False), (False, True), (False, False)):
     _name = f"keys_{'typed' if _typed else 'raw'}_{'new' if _partitionable else 'old'}"
     FAMILIES[_name] = {n: (layers_a.CASES | layers_b.CASES)[n] for n in DRAWING}

@@ -85,7 +85,9 @@ def plain(tree: Any) -> Any:
     if isinstance(tree, (list, tuple)):
         return [plain(item) for item in tree]
     if isinstance(tree, (np.ndarray, np.generic, jax.Array)):
-        if jnp.issubdtype(tree.dtype, jax.dtypes.prng_key):
+        if isinstance(tree, jax.Array) and jnp.issubdtype(
+            tree.dtype, jax.dtypes.prng_key
+        ):
             tree = jax.random.key_data(tree)
         tree = np.asarray(tree)
         return str(tree.dtype), tree.shape, tree.tobytes()

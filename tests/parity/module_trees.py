@@ -249,15 +249,15 @@ def classes(nn: Any) -> Any:
 
     def build(node: Any, *name: Any) -> Any:
         kind, own, *rest = node
-        name = {"name": own} if own and not name else {}
+        named = {"name": own} if own and not name else {}
         if kind in ("attribute", "sequential"):
             # The inner modules are made by whoever makes the outer one.
             if kind == "attribute":
-                return Holder(build(rest[0]), **name)
-            return nn.Sequential([build(part) for part in rest[0]], **name)
+                return Holder(build(rest[0]), **named)
+            return nn.Sequential([build(part) for part in rest[0]], **named)
         if kind == "remat":
-            return nn.remat(kinds[rest[0][0]])(*rest[0][2:], **name)
-        return kinds[kind](*rest, **name)
+            return nn.remat(kinds[rest[0][0]])(*rest[0][2:], **named)
+        return kinds[kind](*rest, **named)
 
     kinds = {
         "affine": Affine,

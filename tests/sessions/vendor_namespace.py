@@ -52,6 +52,7 @@ def step(params):
 
 
 params, first = step(params)
+last = first
 for _ in range(200):
     params, last = step(params)
 assert last < first / 4, (first, last)
