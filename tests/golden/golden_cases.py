@@ -33,8 +33,11 @@ def _parity(name: str) -> Any:
     return module
 
 
-layers_a, layers_b = _parity("cases_layers_a"), _parity("cases_layers_b")
-normal, values = layers_a.normal, layers_a.values
+dense_conv_norm, attention_rnn = (
+    _parity("cases_dense_conv_norm"),
+    _parity("cases_attention_rnn"),
+)
+normal, values = dense_conv_norm.normal, dense_conv_norm.values
 
 
 def _function(name: str, *args: Any, **kwargs: Any) -> Case:
@@ -105,7 +108,7 @@ BIAS = {"bias_init": normal}
 
 FAMILIES: dict[str, dict[str, Case]] = {
     family: {
-        name: (layers_a.CASES | layers_b.CASES)[name]
+        name: (dense_conv_norm.CASES | attention_rnn.CASES)[name]
         for name in (each.strip() for each in names.split(";"))
     }
     for family, names in {
@@ -154,10 +157,12 @@ FAMILIES: dict[str, dict[str, Case]] = {
     }.items()
 }
 # The biases of those above are zeros.
-FAMILIES["attention"]["attention_biases"] = layers_b.attention(inputs="qkv", **BIAS)
+FAMILIES["attention"]["attention_biases"] = attention_rnn.attention(
+    inputs="qkv", **BIAS
+)
 for _layer in ("LSTMCell", "OptimizedLSTMCell", "GRUCell", "SimpleCell"):
-    FAMILIES["recurrent"][f"{_layer}_biases"] = layers_b.cell(_layer, **BIAS)
-FAMILIES["recurrent"]["MGUCell_biases"] = layers_b.cell(
+    FAMILIES["recurrent"][f"{_layer}_biases"] = attention_rnn.cell(_layer, **BIAS)
+FAMILIES["recurrent"]["MGUCell_biases"] = attention_rnn.cell(
     "MGUCell", forget_bias_init=normal, activation_bias_init=normal
 )
 FAMILIES["functions"] = {
@@ -194,7 +199,9 @@ DRAWING = ("dense", "Conv_plain", "embed", "dropout 0.3", "attention_dropout", "
 KEYS: dict[str, tuple[bool, bool]] = dict.fromkeys(FAMILIES, (True, True))
 for _typed, _partitionable in ((True, False), (False, True), (False, False)):
     _name = f"keys_{'typed' if _typed else 'raw'}_{'new' if _partitionable else 'old'}"
-    FAMILIES[_name] = {n: (layers_a.CASES | layers_b.CASES)[n] for n in DRAWING}
+    FAMILIES[_name] = {
+        n: (dense_conv_norm.CASES | attention_rnn.CASES)[n] for n in DRAWING
+    }
     KEYS[_name] = (_typed, _partitionable)
 
 

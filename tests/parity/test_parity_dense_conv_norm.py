@@ -18,7 +18,7 @@ from jax import numpy as jnp
 
 from batiste import linen as ours
 
-from .cases_layers_a import CASES, MUTABLE, normal, values
+from .cases_dense_conv_norm import CASES, MUTABLE, normal, values
 
 # By name, as the type checker runs where flax is not installed.
 theirs: Any = importlib.import_module("flax.linen")

@@ -21,7 +21,7 @@ flax_nn = pytest.importorskip("flax.linen", reason="compares with the released f
 flax_core = pytest.importorskip("flax.core", reason="compares with the released flax")
 
 _SPEC = importlib.util.spec_from_file_location(
-    "cases_layers_b", pathlib.Path(__file__).with_name("cases_layers_b.py")
+    "cases_attention_rnn", pathlib.Path(__file__).with_name("cases_attention_rnn.py")
 )
 assert _SPEC is not None
 assert _SPEC.loader is not None
