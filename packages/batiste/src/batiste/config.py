@@ -1,4 +1,4 @@
-"""The flat name of :mod:`batiste.core.config`: the settings.
+"""The flat name of `batiste.core.config`: the settings.
 
 >>> from batiste import config
 >>> config.update('return_frozendict', False)

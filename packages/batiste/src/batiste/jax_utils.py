@@ -1,4 +1,4 @@
-"""The flat name of :mod:`batiste.training.jax_utils`: replication and prefetching."""
+"""The flat name of `batiste.training.jax_utils`: replication and prefetching."""
 
 from batiste.training.jax_utils import (
     pad_shard_unpad,

@@ -1,3 +1,3 @@
-"""The flat name of :mod:`batiste.core.struct`: pytree dataclasses."""
+"""The flat name of `batiste.core.struct`: pytree dataclasses."""
 
 from batiste.core.struct import *  # noqa: F403

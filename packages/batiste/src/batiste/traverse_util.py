@@ -1,3 +1,3 @@
-"""The flat name of :mod:`batiste.traverse`: nested dicts and traversals."""
+"""The flat name of `batiste.traverse`: nested dicts and traversals."""
 
 from batiste.traverse import *  # noqa: F403

@@ -1,8 +1,8 @@
 """Run code that was written for flax, with Batiste in the place of flax.
 
-``python -m batiste.flax script.py`` runs a program; :func:`install` does the same
-within one, before anything imports flax; ``pytest -p batiste.flax.pytest`` runs a test
-suite. Nothing is copied: ``flax.linen.Dense`` is ``batiste.linen.Dense``.
+`python -m batiste.flax script.py` runs a program; `install` does the same
+within one, before anything imports flax; `pytest -p batiste.flax.pytest` runs a test
+suite. Nothing is copied: `flax.linen.Dense` is `batiste.linen.Dense`.
 
 >>> import batiste.flax
 >>> batiste.flax.install()

@@ -1,4 +1,4 @@
-"""Run a program with ``flax`` resolved to Batiste.
+"""Run a program with `flax` resolved to Batiste.
 
 python -m batiste.flax [--generation G] script.py [argument ...]
 python -m batiste.flax [--generation G] -m package.module [argument ...]
@@ -35,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Split into the options of this command, and all from the program on."""
+    """Splits into the options of this command, and all from the program on."""
     at = 0
     while at < len(arguments):
         argument = arguments[at]
@@ -49,7 +49,7 @@ def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; see the module's docstring.
+    """Runs the command line; see the module's docstring.
 
     Args:
       arguments: those after the command's name; those of this process if None.

@@ -1,9 +1,9 @@
-"""Processes that a program starts find Batiste under the name ``flax``, too.
+"""Processes that a program starts find Batiste under the name `flax`, too.
 
-A new interpreter imports ``sitecustomize`` before anything else. The folder
-``startup``, put in front of PYTHONPATH, has one that installs the drop-in and then
+A new interpreter imports `sitecustomize` before anything else. The folder
+`startup`, put in front of PYTHONPATH, has one that installs the drop-in and then
 runs the one that would have been found without it. Interpreters that do not read the
-environment (``python -E``, ``-I``) or do not import site (``-S``) are out of reach.
+environment (`python -E`, `-I`) or do not import site (`-S`) are out of reach.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ STARTUP = str(Path(__file__).resolve().parent / "startup")
 
 
 def prepare(generation: str) -> None:
-    """Let the processes that this one starts install a generation.
+    """Lets the processes that this one starts install a generation.
 
     >>> prepare("0.12")
     >>> os.environ["PYTHONPATH"].split(os.pathsep)[0] == STARTUP
@@ -32,7 +32,7 @@ def prepare(generation: str) -> None:
 
 
 def forget() -> None:
-    """Undo `prepare`.
+    """Undoes `prepare`.
 
     >>> forget()
     >>> VARIABLE in os.environ

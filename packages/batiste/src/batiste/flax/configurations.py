@@ -1,4 +1,4 @@
-"""The flags as the objects that ``flax.configurations`` has of them.
+"""The flags as the objects that `flax.configurations` has of them.
 
 >>> flax_profile.value
 True

@@ -1,4 +1,4 @@
-"""What can go wrong when Batiste answers to the name ``flax``.
+"""What can go wrong when Batiste answers to the name `flax`.
 
 All are ImportErrors, and none of them needs JAX: the drop-in is installed before a
 program has imported anything.
@@ -13,7 +13,7 @@ __all__ = ["FlaxImportedError", "GenerationError", "NotInBatisteError", "hint"]
 
 
 def hint(name: str, known: Iterable[str]) -> str:
-    """Say which names are nearest to one that does not exist.
+    """Says which names are nearest to one that does not exist.
 
     Args:
       name: the name that was asked for, without dots.
@@ -41,7 +41,7 @@ class FlaxImportedError(ImportError):
 
     Args:
       modules: the names of modules of flax that are loaded.
-      location: the file of ``flax``, where known.
+      location: the file of `flax`, where known.
 
     >>> print(FlaxImportedError(["flax", "flax.core"], "lib/flax/__init__.py"))
     Cannot install Batiste under the name flax: the released flax is imported already
@@ -82,11 +82,11 @@ class GenerationError(ImportError, ValueError):
 class NotInBatisteError(ModuleNotFoundError):
     """Something of flax was imported that Batiste does not have.
 
-    Its attribute ``name`` is None, unlike that of other ModuleNotFoundErrors: with the
-    name of the module there, ``from flax import nnx`` would replace the message.
+    Its attribute `name` is None, unlike that of other ModuleNotFoundErrors: with the
+    name of the module there, `from flax import nnx` would replace the message.
 
     Args:
-      module: the whole name, as ``flax.nnx``.
+      module: the whole name, as `flax.nnx`.
       reason: why it is missing, and what to do.
 
     >>> print(NotInBatisteError("flax.nnx", "NNX is not part of this system."))

@@ -21,11 +21,11 @@ _EVERYTHING = DistributionFinder.Context()
 
 
 class AliasFinder(DistributionFinder):
-    """Finds ``flax`` and every module below it in Batiste, and no other module.
+    """Finds `flax` and every module below it in Batiste, and no other module.
 
     Args:
       version: the version of flax that is answered for.
-      on_import: called when ``flax`` is first imported.
+      on_import: called when `flax` is first imported.
 
     >>> finder = AliasFinder("0.12.8", lambda: None)
     >>> finder.find_spec("flax.linen").name
@@ -44,7 +44,7 @@ class AliasFinder(DistributionFinder):
         path: Sequence[str] | None = None,
         target: ModuleType | None = None,
     ) -> ModuleSpec | None:
-        """Find the alias of a module.
+        """Finds the alias of a module.
 
         Returns:
           Its spec, or None for a module that is not of flax.
@@ -66,7 +66,7 @@ class AliasFinder(DistributionFinder):
     def find_distributions(
         self, context: DistributionFinder.Context = _EVERYTHING
     ) -> Iterator[Distribution]:
-        """Find the distribution ``flax``, if it is that or all that are asked for."""
+        """Finds the distribution `flax`, if it is that or all that are asked for."""
         if context.name is None or context.name.lower() == "flax":
             yield AliasDistribution(self.version)
 
@@ -92,7 +92,7 @@ def _is_probe() -> bool:
     The protocol of finders does not tell, and only the caller's frame does.
     """
     # This function, the finder, the search along sys.meta_path, who started it.
-    frame = sys._getframe(3)
+    frame = sys._getframe(3)  # noqa: SLF001 (there is no public way)
     return frame.f_globals.get("__name__") == "importlib.util"
 
 
@@ -119,7 +119,7 @@ class AliasDistribution(Distribution):
         self._version = version
 
     def read_text(self, filename: str) -> str | None:
-        """Return the text of one of the files of metadata, or None."""
+        """Returns the text of one of the files of metadata, or None."""
         if filename == "METADATA":
             return (
                 f"Metadata-Version: 2.1\nName: flax\nVersion: {self._version}\n"
@@ -128,5 +128,5 @@ class AliasDistribution(Distribution):
         return {"top_level.txt": "flax\n", "INSTALLER": "batiste.flax\n"}.get(filename)
 
     def locate_file(self, path: Any) -> Path:  # pyright: ignore
-        """Return where a file of the distribution would be; there are none."""
+        """Returns where a file of the distribution would be; there are none."""
         return Path(__file__).parent / path

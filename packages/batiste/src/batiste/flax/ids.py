@@ -8,7 +8,6 @@ False
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 __all__ = ["FlaxId", "UUIDManager", "uuid"]
 
@@ -30,7 +29,7 @@ class FlaxId:
     def __init__(self, rawid: int):
         self.id = rawid
 
-    def __eq__(self, other: Any) -> bool:
+    def __eq__(self, other: object) -> bool:
         return isinstance(other, FlaxId) and other.id == self.id
 
     def __hash__(self) -> int:
@@ -43,12 +42,12 @@ class FlaxId:
     def __copy__(self) -> FlaxId:
         return uuid()
 
-    def __deepcopy__(self, memo: Any) -> FlaxId:
+    def __deepcopy__(self, memo: object) -> FlaxId:
         return uuid()
 
 
 class UUIDManager:
-    """Gives out numbers, each once, in whatever thread. There is one, :data:`uuid`.
+    """Gives out numbers, each once, in whatever thread. There is one, `uuid`.
 
     >>> numbers = UUIDManager()
     >>> numbers(), numbers()
@@ -60,7 +59,7 @@ class UUIDManager:
         self._numbers = itertools.count(1)
 
     def __call__(self) -> FlaxId:
-        """Return the next number."""
+        """Returns the next number."""
         return FlaxId(next(self._numbers))
 
 

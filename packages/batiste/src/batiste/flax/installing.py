@@ -1,4 +1,4 @@
-"""Let ``flax`` mean Batiste in this process, and undo it."""
+"""Let `flax` mean Batiste in this process, and undo it."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ _installation: _Installation | None = None
 
 
 def install(generation: str = generations.DEFAULT) -> None:
-    """Let ``import flax`` and all below it find Batiste.
+    """Lets `import flax` and all below it find Batiste.
 
     It neither needs the released flax nor touches it. It holds in this process and in
-    those that it starts, until :func:`uninstall`. A second call with the same
+    those that it starts, until `uninstall`. A second call with the same
     generation changes nothing.
 
-    The defaults of the generation are flags of :mod:`batiste.core.config`. They are set
+    The defaults of the generation are flags of `batiste.core.config`. They are set
     when flax is first imported, or at once if the flags exist already; a flag that an
-    environment variable sets (as ``FLAX_RETURN_FROZENDICT=1``) stays as it is.
+    environment variable sets (as `FLAX_RETURN_FROZENDICT=1`) stays as it is.
 
     Args:
-      generation: whose defaults to set. ``"0.12"``: those that code for the newest flax
-        expects, as plain dicts from ``init`` and checkpoints by Orbax. ``"0.6"``: those
+      generation: whose defaults to set. `"0.12"`: those that code for the newest flax
+        expects, as plain dicts from `init` and checkpoints by Orbax. `"0.6"`: those
         of the documentation of flax 0.6.9, which are Batiste's own.
 
     Raises:
@@ -78,7 +78,7 @@ def install(generation: str = generations.DEFAULT) -> None:
 
 
 def uninstall() -> None:
-    """Undo :func:`install`: flags, environment, and the meaning of ``flax``.
+    """Undoes `install`: flags, environment, and the meaning of `flax`.
 
     What was imported from the alias goes on working, since it is Batiste's. Without an
     installation it does nothing.
@@ -100,7 +100,7 @@ def uninstall() -> None:
 
 
 def installed_generation() -> str | None:
-    """Return the generation that is installed, or None.
+    """Returns the generation that is installed, or None.
 
     >>> installed_generation() is None
     True

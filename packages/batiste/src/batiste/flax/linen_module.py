@@ -1,4 +1,4 @@
-"""Functions of ``flax.linen.module`` that Batiste itself has no public use for."""
+"""Functions of `flax.linen.module` that Batiste itself has no public use for."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def tuple_reduce(xs: tuple[Any, ...], x: Any) -> tuple[Any, ...]:
 
 
 def capture_call_intermediates(module: Any, method_name: str) -> bool:
-    """The filter of ``capture_intermediates=True``: all results of ``__call__``.
+    """The filter of `capture_intermediates=True`: all results of `__call__`.
 
     >>> capture_call_intermediates(None, "__call__")
     True

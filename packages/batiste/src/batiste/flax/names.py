@@ -211,7 +211,7 @@ ABSENT = {
 
 
 def absence(name: str) -> str | None:
-    """Return why a module or attribute of flax is left out on purpose, or None.
+    """Returns why a module or attribute of flax is left out on purpose, or None.
 
     >>> absence("flax.linen.Fp8Einsum")
     'fp8 operations are not part of this system.'

@@ -1,7 +1,7 @@
 """Run a test suite that was written for flax, with Batiste in the place of flax.
 
-``pytest -p batiste.flax.pytest``; the option ``--flax-generation``, or
-``flax_generation`` in the configuration file, chooses the defaults.
+`pytest -p batiste.flax.pytest`; the option `--flax-generation`, or
+`flax_generation` in the configuration file, chooses the defaults.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _installed_here = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare the option and the setting."""
+    """Declares the option and the setting."""
     text = "whose defaults Batiste sets when it takes the place of flax: 0.6 or 0.12"
     group = parser.getgroup("batiste.flax", "Batiste in the place of flax")
     group.addoption("--flax-generation", metavar="G", help=f"{text} ({DEFAULT})")
@@ -33,14 +33,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 # Before any conftest.py, which may import flax, is loaded.
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    """Install before the first conftest.py."""
+    """Installs before the first conftest.py."""
     _install(early_config)
 
 
 # For `pytest_plugins = ["batiste.flax.pytest"]` in a conftest.py.
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Install, if that was not done yet."""
+    """Installs, if that was not done yet."""
     _install(config)
 
 
@@ -57,11 +57,11 @@ def _install(config: pytest.Config) -> None:
 
 
 def pytest_report_header() -> str:
-    """Say in the report's first lines what flax is."""
+    """Says in the report's first lines what flax is."""
     return f"flax: batiste, with the defaults of generation {installed_generation()}"
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Undo what was installed."""
+    """Undoes what was installed."""
     if config.stash.get(_installed_here, False):
         uninstall()

@@ -1,4 +1,4 @@
-"""Run a script, a module or a text as Python itself would, as ``__main__``."""
+"""Run a script, a module or a text as Python itself would, as `__main__`."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["run_code", "run_module", "run_script"]
 
 
 def run_script(path: str, arguments: list[str]) -> None:
-    """Run a file, or a folder or zip archive that holds a ``__main__.py``.
+    """Runs a file, or a folder or zip archive that holds a `__main__.py`.
 
     Args:
       path: the file.
-      arguments: what the program sees as ``sys.argv[1:]``.
+      arguments: what the program sees as `sys.argv[1:]`.
     """
     if not os.path.exists(path):
         print(f"python -m batiste.flax: no such file: {path!r}", file=sys.stderr)
@@ -38,11 +38,11 @@ def run_script(path: str, arguments: list[str]) -> None:
 
 
 def run_module(name: str, arguments: list[str]) -> None:
-    """Run a module, or the ``__main__`` of a package.
+    """Runs a module, or the `__main__` of a package.
 
     Args:
       name: its whole name.
-      arguments: what the program sees as ``sys.argv[1:]``.
+      arguments: what the program sees as `sys.argv[1:]`.
     """
     _set_first_folder(os.getcwd())
     spec = _main_spec(name)
@@ -62,11 +62,11 @@ def run_module(name: str, arguments: list[str]) -> None:
 
 
 def run_code(text: str, arguments: list[str]) -> None:
-    """Run a text.
+    """Runs a text.
 
     Args:
       text: the program.
-      arguments: what the program sees as ``sys.argv[1:]``.
+      arguments: what the program sees as `sys.argv[1:]`.
     """
     sys.argv[:] = ["-c", *arguments]
     _set_first_folder("")
@@ -83,7 +83,7 @@ def _run(code: CodeType, spec: ModuleSpec | None = None, **names: Any) -> None:
 
 
 def _set_first_folder(folder: str | None) -> None:
-    """Put the program's folder where `python -m` had put the current one."""
+    """Puts the program's folder where `python -m` had put the current one."""
     if not sys.flags.safe_path:
         sys.path[:1] = [] if folder is None else [folder]
 

@@ -23,10 +23,7 @@ from batiste.core.lift.axes import In, Out
 from batiste.core.scope import CollectionFilter, PRNGSequenceFilter
 
 __all__ = [
-    "K",
     "MISSING",
-    "T",
-    "V",
     "Array",
     "ArrayPytree",
     "Axes",
@@ -44,6 +41,7 @@ __all__ = [
     "InOutAxis",
     "InOutScanAxis",
     "Initializer",
+    "K",
     "Key",
     "LaxPadding",
     "Leaf",
@@ -71,6 +69,8 @@ __all__ = [
     "ShapeDtype",
     "Sharding",
     "SizeBytes",
+    "T",
+    "V",
     "VariableDict",
     "has_shape_dtype",
     "is_key_like",
@@ -138,7 +138,7 @@ PathParts = tuple[Key, ...]
 
 
 def is_key_like(x: Any) -> TypeGuard[Key]:
-    """Whether a value can be hashed and ordered, as a key of a path must be.
+    """Tells whether a value can be hashed and ordered, as a key of a path must be.
 
     >>> is_key_like("kernel"), is_key_like([1])
     (True, False)
@@ -151,7 +151,9 @@ class PromoteDtypeFn(Protocol):
 
     def __call__(
         self, *args: Any, dtype: Any = None, inexact: bool = True
-    ) -> list[Any]: ...
+    ) -> list[Any]:
+        """Returns the arrays in the one dtype."""
+        ...
 
 
 class ShapeDtype(Protocol):
@@ -162,7 +164,7 @@ class ShapeDtype(Protocol):
 
 
 def has_shape_dtype(x: Any) -> TypeGuard[ShapeDtype]:
-    """Whether a value has a shape and a dtype, as arrays do.
+    """Tells whether a value has a shape and a dtype, as arrays do.
 
     >>> has_shape_dtype(np.ones(2)), has_shape_dtype(2.0)
     (True, False)
@@ -189,13 +191,13 @@ class SizeBytes:
 
     @classmethod
     def from_array(cls, x: ShapeDtype) -> SizeBytes:
-        """Measure an array, or a description of one."""
+        """Measures an array, or a description of one."""
         size = int(np.prod(x.shape))
         return cls(size, size * np.dtype(x.dtype).itemsize)
 
     @classmethod
     def from_any(cls, x: Any) -> SizeBytes:
-        """Measure all arrays of a tree together.
+        """Measures all arrays of a tree together.
 
         >>> SizeBytes.from_any({'a': np.ones(3, np.int8), 'b': 'text'})
         SizeBytes(size=3, bytes=3)
@@ -211,7 +213,7 @@ class SizeBytes:
 
 
 class Missing:
-    """The type of :data:`MISSING`."""
+    """The type of `MISSING`."""
 
     def __repr__(self) -> str:
         return "MISSING"
@@ -272,7 +274,7 @@ class HashableMapping(Mapping[K, V], Generic[K, V]):
         return isinstance(other, HashableMapping) and self._mapping == other._mapping
 
     def update(self, other: Mapping[K, V]) -> HashableMapping[K, V]:
-        """Return a mapping with the entries of both; the other's win.
+        """Returns a mapping with the entries of both; the other's win.
 
         >>> dict(HashableMapping({'a': 1}).update({'b': 2}))
         {'a': 1, 'b': 2}

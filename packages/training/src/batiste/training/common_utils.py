@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax import numpy as jnp
+
+from batiste.core.types import Array, Key, Tree
 
 __all__ = [
     "get_metrics",
@@ -18,19 +19,19 @@ __all__ = [
 ]
 
 
-def shard(xs: Any) -> Any:
-    """Split the leading axis of every array over the local devices.
+def shard(xs: Tree) -> Tree:
+    """Splits the leading axis of every array over the local devices.
 
     Args:
-        xs: pytree of arrays of shape `(n, ...)`, `n` a multiple of the number `d` of
-            local devices.
+      xs: pytree of arrays of shape `(n, ...)`, `n` a multiple of the number `d` of
+        local devices.
 
     Returns:
-        The pytree with arrays of shape `(d, n / d, ...)`.
+      The pytree with arrays of shape `(d, n / d, ...)`.
 
     Raises:
-        ValueError: an array is a scalar, or its leading axis is no multiple of `d`.
-            The message names its place in the tree.
+      ValueError: an array is a scalar, or its leading axis is no multiple of `d`.
+        The message names its place in the tree.
 
     >>> import jax, numpy as np
     >>> from batiste.training import common_utils
@@ -40,7 +41,7 @@ def shard(xs: Any) -> Any:
     """
     devices = jax.local_device_count()
 
-    def split(path: tuple, x: Any) -> Any:
+    def split(path: jax.tree_util.KeyPath, x: Array | np.ndarray) -> Array | np.ndarray:
         shape = np.shape(x)
         if not shape or shape[0] % devices:
             raise ValueError(
@@ -54,14 +55,14 @@ def shard(xs: Any) -> Any:
     return jax.tree_util.tree_map_with_path(split, xs)
 
 
-def shard_prng_key(prng_key: jax.Array) -> jax.Array:
-    """Split a random key into one for each local device.
+def shard_prng_key(prng_key: Key) -> Key:
+    """Splits a random key into one for each local device.
 
     Args:
-        prng_key: a key, raw (`jax.random.PRNGKey`) or typed (`jax.random.key`).
+      prng_key: a key, raw (`jax.random.PRNGKey`) or typed (`jax.random.key`).
 
     Returns:
-        An array of keys whose leading axis is the number of local devices.
+      An array of keys whose leading axis is the number of local devices.
 
     >>> import jax
     >>> from batiste.training import common_utils
@@ -72,17 +73,17 @@ def shard_prng_key(prng_key: jax.Array) -> jax.Array:
     return jax.random.split(prng_key, num=jax.local_device_count())
 
 
-def stack_forest(forest: Sequence[Any]) -> Any:
-    """Stack pytrees of one structure, leaf by leaf.
+def stack_forest(forest: Sequence[Tree]) -> Tree:
+    """Stacks pytrees of one structure, leaf by leaf.
 
     Args:
-        forest: at least one pytree; corresponding leaves have one shape `s`.
+      forest: at least one pytree; corresponding leaves have one shape `s`.
 
     Returns:
-        One pytree, with leaves of shape `(len(forest), *s)`.
+      One pytree, with leaves of shape `(len(forest), *s)`.
 
     Raises:
-        ValueError: `forest` is empty, or structures or shapes differ.
+      ValueError: `forest` is empty, or structures or shapes differ.
 
     >>> from batiste.training import common_utils
     >>> common_utils.stack_forest([{'loss': 1.0}, {'loss': 2.0}])['loss'].tolist()
@@ -93,18 +94,18 @@ def stack_forest(forest: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *forest)
 
 
-def get_metrics(device_metrics: Sequence[Any]) -> Any:
-    """Collect metrics that `jax.pmap` returned, step by step, on the host.
+def get_metrics(device_metrics: Sequence[Tree]) -> Tree:
+    """Collects metrics that `jax.pmap` returned, step by step, on the host.
 
     Args:
-        device_metrics: for each step, a pytree of replicated arrays: their leading
-            axis is the devices, and all its entries are equal.
+      device_metrics: for each step, a pytree of replicated arrays: their leading
+        axis is the devices, and all its entries are equal.
 
     Returns:
-        One pytree of host arrays, stacked over the steps, of the first device.
+      One pytree of host arrays, stacked over the steps, of the first device.
 
     Raises:
-        ValueError: there are no steps, or their structures or shapes differ.
+      ValueError: there are no steps, or their structures or shapes differ.
 
     >>> import numpy as np
     >>> from batiste.training import common_utils
@@ -117,19 +118,19 @@ def get_metrics(device_metrics: Sequence[Any]) -> Any:
 
 
 def onehot(
-    labels: jax.Array, num_classes: int, on_value: float = 1.0, off_value: float = 0.0
-) -> jax.Array:
-    """Return labels as float32 vectors with one entry switched on.
+    labels: Array, num_classes: int, on_value: float = 1.0, off_value: float = 0.0
+) -> Array:
+    """Returns labels as float32 vectors with one entry switched on.
 
     Args:
-        labels: integers of shape `(...)`.
-        num_classes: length of the vectors. A label outside `[0, num_classes)` gives a
-            vector with no entry on.
-        on_value: the entry at the label.
-        off_value: all other entries.
+      labels: integers of shape `(...)`.
+      num_classes: length of the vectors. A label outside `[0, num_classes)` gives a
+        vector with no entry on.
+      on_value: the entry at the label.
+      off_value: all other entries.
 
     Returns:
-        A float32 array of shape `(..., num_classes)`.
+      A float32 array of shape `(..., num_classes)`.
 
     >>> import jax.numpy as jnp
     >>> from batiste.training import common_utils

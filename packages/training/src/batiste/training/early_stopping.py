@@ -39,14 +39,14 @@ class EarlyStopping(struct.PyTreeNode):
     """Counts updates without improvement, and says when to stop. Smaller is better.
 
     Attributes:
-        min_delta: a metric has improved if it is smaller than the best one by more
-            than this.
-        patience: number of updates in a row without improvement that are let pass;
-            the next one sets `should_stop`.
-        best_metric: smallest metric so far.
-        patience_count: updates since the last improvement.
-        should_stop: whether to stop; it stays set until `reset`.
-        has_improved: whether the last update was an improvement.
+      min_delta: a metric has improved if it is smaller than the best one by more
+        than this.
+      patience: number of updates in a row without improvement that are let pass;
+        the next one sets `should_stop`.
+      best_metric: smallest metric so far.
+      patience_count: updates since the last improvement.
+      should_stop: whether to stop; it stays set until `reset`.
+      has_improved: whether the last update was an improvement.
 
     >>> from batiste.training.early_stopping import EarlyStopping
     >>> early_stop = EarlyStopping(min_delta=1e-3, patience=2)
@@ -66,7 +66,7 @@ class EarlyStopping(struct.PyTreeNode):
     has_improved: bool = False
 
     def reset(self) -> EarlyStopping:
-        """Return the same limits with nothing counted.
+        """Returns the same limits with nothing counted.
 
         >>> EarlyStopping(patience=3).update(1.0).early_stop.reset().best_metric
         inf
@@ -82,13 +82,13 @@ class EarlyStopping(struct.PyTreeNode):
         """Count one more metric.
 
         Args:
-            metric: a number or scalar array; smaller is better. A NaN is never an
-                improvement.
+          metric: a number or scalar array; smaller is better. A NaN is never an
+            improvement.
 
         Returns:
-            The pair `(has_improved, early_stop)`: whether `metric` is smaller than
-            `best_metric` by more than `min_delta`, and the updated object. With the
-            config flag `early_stopping_pair` off, the updated object alone.
+          The pair `(has_improved, early_stop)`: whether `metric` is smaller than
+          `best_metric` by more than `min_delta`, and the updated object. With the
+          config flag `early_stopping_pair` off, the updated object alone.
 
         >>> has_improved, early_stop = EarlyStopping(best_metric=1.0).update(2.0)
         >>> has_improved, early_stop.should_stop

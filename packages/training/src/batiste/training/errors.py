@@ -1,6 +1,6 @@
 """Errors of saving and restoring checkpoints and files."""
 
-from typing import Any
+import os
 
 from batiste.core.errors import FlaxError
 
@@ -26,7 +26,7 @@ class InvalidCheckpointError(FlaxError):
     Cannot save a checkpoint of step 1 at "ckpts/checkpoint_1": its directory ...
     """
 
-    def __init__(self, path: Any, step: Any):
+    def __init__(self, path: str | os.PathLike[str], step: int | float | None):
         self.path, self.step = str(path), step
         super().__init__(
             f'Cannot save a checkpoint of step {step} at "{path}": its directory '
@@ -47,7 +47,7 @@ class MPACheckpointingRequiredError(FlaxError):
     Cannot save or restore step 1 at "ckpts/checkpoint_1": the target holds ...
     """
 
-    def __init__(self, path: Any, step: Any):
+    def __init__(self, path: str | os.PathLike[str], step: int | float | None):
         self.path, self.step = str(path), step
         super().__init__(
             f'Cannot save or restore step {step} at "{path}": the target holds arrays '
@@ -69,7 +69,12 @@ class MPARestoreTargetRequiredError(FlaxError):
     Cannot restore step 1 from "ckpts/checkpoint_1": the array at "params/w" spans ...
     """
 
-    def __init__(self, path: Any, step: Any, key: Any = None):
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        step: int | float | None,
+        key: str | None = None,
+    ):
         self.path, self.step = str(path), step
         self.key = None if key is None else str(key)
         which = "an array" if key is None else f'the array at "{key}"'
@@ -92,7 +97,7 @@ class MPARestoreDataCorruptedError(FlaxError):
     Cannot restore step 1 from "ckpts/checkpoint_1_gda/w": it has no ...
     """
 
-    def __init__(self, step: Any, path: Any):
+    def __init__(self, step: int | float | None, path: str | os.PathLike[str]):
         self.step, self.path = step, str(path)
         super().__init__(
             f'Cannot restore step {step} from "{path}": it has no '
@@ -113,7 +118,7 @@ class MPARestoreTypeNotMatchError(FlaxError):
     Cannot restore step 1 from "ckpts/checkpoint_1_gda/w": its array type ...
     """
 
-    def __init__(self, step: Any, gda_path: Any):
+    def __init__(self, step: int | float | None, gda_path: str | os.PathLike[str]):
         self.step, self.gda_path = step, str(gda_path)
         super().__init__(
             f'Cannot restore step {step} from "{gda_path}": its array type is not '
@@ -132,7 +137,7 @@ class AlreadyExistsError(FlaxError):
     "ckpts/checkpoint_1" already exists. Pass `overwrite=True` to replace it.
     """
 
-    def __init__(self, path: Any):
+    def __init__(self, path: str | os.PathLike[str]):
         self.path = str(path)
         super().__init__(
             f'"{path}" already exists. Pass `overwrite=True` to replace it.'

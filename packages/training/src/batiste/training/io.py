@@ -56,10 +56,10 @@ io_mode = BackendMode.DEFAULT
 
 
 def set_mode(override: BackendMode) -> None:
-    """Set the mode for the whole program.
+    """Sets the mode for the whole program.
 
     Raises:
-        TypeError: `override` is no `BackendMode`.
+      TypeError: `override` is no `BackendMode`.
 
     >>> from batiste.training import io
     >>> io.set_mode(io.BackendMode.DEFAULT)
@@ -75,10 +75,10 @@ def set_mode(override: BackendMode) -> None:
 
 @contextlib.contextmanager
 def override_mode(override: BackendMode) -> Iterator[None]:
-    """Set the mode inside a `with` block.
+    """Sets the mode inside a `with` block.
 
     Raises:
-        TypeError: `override` is no `BackendMode`.
+      TypeError: `override` is no `BackendMode`.
 
     >>> from batiste.training import io
     >>> with io.override_mode(io.BackendMode.DEFAULT):
@@ -93,8 +93,8 @@ def override_mode(override: BackendMode) -> Iterator[None]:
         set_mode(before)
 
 
-def is_remote(name: str | os.PathLike) -> bool:
-    """Whether a name has a scheme, as in `gs://bucket/file`.
+def is_remote(name: str | os.PathLike[str]) -> bool:
+    """Tells whether a name has a scheme, as in `gs://bucket/file`.
 
     >>> from batiste.training import io
     >>> io.is_remote('gs://bucket/file'), io.is_remote('/tmp/file')
@@ -103,7 +103,7 @@ def is_remote(name: str | os.PathLike) -> bool:
     return bool(_SCHEME.match(os.fspath(name)))
 
 
-def _remote(name: str | os.PathLike) -> Any:
+def _remote(name: str | os.PathLike[str]) -> Any:
     """The name as an `epath.Path`, or None for a local file."""
     if io_mode is BackendMode.DEFAULT and not is_remote(name):
         return None
@@ -118,16 +118,16 @@ def _remote(name: str | os.PathLike) -> Any:
     return epath.Path(name)
 
 
-def GFile(name: str | os.PathLike, mode: str) -> IO[Any]:
-    """Open a file.
+def GFile(name: str | os.PathLike[str], mode: str) -> IO[Any]:
+    """Opens a file.
 
     Args:
-        name: the file.
-        mode: as for `open`: `'r'`, `'w'`, `'a'`, `'x'`, with `'b'` for bytes.
+      name: the file.
+      mode: as for `open`: `'r'`, `'w'`, `'a'`, `'x'`, with `'b'` for bytes.
 
     Raises:
-        FileNotFoundError: there is no such file to read, or no folder for it.
-        ValueError: the mode is unknown.
+      FileNotFoundError: there is no such file to read, or no folder for it.
+      ValueError: the mode is unknown.
 
     >>> import os, tempfile
     >>> from batiste.training import io
@@ -144,11 +144,11 @@ def GFile(name: str | os.PathLike, mode: str) -> IO[Any]:
     return open(name, mode) if "b" in mode else open(name, mode, encoding="utf-8")
 
 
-def listdir(path: str | os.PathLike) -> list[str]:
-    """Return the names in a folder, in no order.
+def listdir(path: str | os.PathLike[str]) -> list[str]:
+    """Returns the names in a folder, in no order.
 
     Raises:
-        FileNotFoundError: there is no such folder.
+      FileNotFoundError: there is no such folder.
 
     >>> import tempfile
     >>> from batiste.training import io
@@ -162,8 +162,8 @@ def listdir(path: str | os.PathLike) -> list[str]:
     return os.listdir(path)
 
 
-def isdir(path: str | os.PathLike) -> bool:
-    """Return whether there is a folder of this name.
+def isdir(path: str | os.PathLike[str]) -> bool:
+    """Returns whether there is a folder of this name.
 
     >>> from batiste.training import io
     >>> io.isdir('no such folder')
@@ -173,8 +173,8 @@ def isdir(path: str | os.PathLike) -> bool:
     return os.path.isdir(path) if remote is None else remote.is_dir()
 
 
-def exists(path: str | os.PathLike) -> bool:
-    """Return whether there is a file or folder of this name.
+def exists(path: str | os.PathLike[str]) -> bool:
+    """Returns whether there is a file or folder of this name.
 
     >>> from batiste.training import io
     >>> io.exists('no such file')
@@ -185,13 +185,13 @@ def exists(path: str | os.PathLike) -> bool:
 
 
 def copy(
-    src: str | os.PathLike, dst: str | os.PathLike, overwrite: bool = False
+    src: str | os.PathLike[str], dst: str | os.PathLike[str], overwrite: bool = False
 ) -> None:
-    """Copy a file.
+    """Copies a file.
 
     Raises:
-        AlreadyExistsError: `dst` exists and `overwrite` is false.
-        FileNotFoundError: there is no file `src`.
+      AlreadyExistsError: `dst` exists and `overwrite` is false.
+      FileNotFoundError: there is no file `src`.
 
     >>> import os, tempfile
     >>> from batiste.training import io
@@ -214,13 +214,13 @@ def copy(
 
 
 def rename(
-    src: str | os.PathLike, dst: str | os.PathLike, overwrite: bool = False
+    src: str | os.PathLike[str], dst: str | os.PathLike[str], overwrite: bool = False
 ) -> None:
-    """Give a file or folder another name. Atomic on one local file system.
+    """Gives a file or folder another name. Atomic on one local file system.
 
     Raises:
-        AlreadyExistsError: `dst` exists and `overwrite` is false.
-        FileNotFoundError: there is no `src`.
+      AlreadyExistsError: `dst` exists and `overwrite` is false.
+      FileNotFoundError: there is no `src`.
 
     >>> import os, tempfile
     >>> from batiste.training import io
@@ -242,11 +242,11 @@ def rename(
     epath.Path(src).replace(epath.Path(dst))
 
 
-def makedirs(path: str | os.PathLike) -> None:
-    """Make a folder and those that it is in. It may exist already.
+def makedirs(path: str | os.PathLike[str]) -> None:
+    """Makes a folder and those that it is in. It may exist already.
 
     Raises:
-        FileExistsError: `path` is a file.
+      FileExistsError: `path` is a file.
 
     >>> import os, tempfile
     >>> from batiste.training import io
@@ -262,8 +262,8 @@ def makedirs(path: str | os.PathLike) -> None:
         remote.mkdir(parents=True, exist_ok=True)
 
 
-def glob(pattern: str | os.PathLike) -> list[str]:
-    """Return the names that match a pattern with `*`, `?` and `[...]`.
+def glob(pattern: str | os.PathLike[str]) -> list[str]:
+    """Returns the names that match a pattern with `*`, `?` and `[...]`.
 
     >>> from batiste.training import io
     >>> io.glob('no such folder/*')
@@ -280,12 +280,12 @@ def glob(pattern: str | os.PathLike) -> list[str]:
     return [os.fspath(found) for found in epath.Path(fixed or ".").glob(rest)]
 
 
-def remove(path: str | os.PathLike) -> None:
-    """Delete a file.
+def remove(path: str | os.PathLike[str]) -> None:
+    """Deletes a file.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        IsADirectoryError: it is a folder; use `rmtree`.
+      FileNotFoundError: there is no such file.
+      IsADirectoryError: it is a folder; use `rmtree`.
 
     >>> import os, tempfile
     >>> from batiste.training import io
@@ -302,12 +302,12 @@ def remove(path: str | os.PathLike) -> None:
         remote.unlink()
 
 
-def rmtree(path: str | os.PathLike) -> None:
-    """Delete a folder with everything in it.
+def rmtree(path: str | os.PathLike[str]) -> None:
+    """Deletes a folder with everything in it.
 
     Raises:
-        FileNotFoundError: there is no such folder.
-        NotADirectoryError: it is a file; use `remove`.
+      FileNotFoundError: there is no such folder.
+      NotADirectoryError: it is a file; use `remove`.
 
     >>> import os, tempfile
     >>> from batiste.training import io
@@ -323,11 +323,11 @@ def rmtree(path: str | os.PathLike) -> None:
         remote.rmtree()
 
 
-def getsize(path: str | os.PathLike) -> int:
-    """Return the size of a file in bytes.
+def getsize(path: str | os.PathLike[str]) -> int:
+    """Returns the size of a file in bytes.
 
     Raises:
-        FileNotFoundError: there is no such file.
+      FileNotFoundError: there is no such file.
 
     >>> import tempfile
     >>> from batiste.training import io

@@ -51,12 +51,12 @@ def replicate(
     """Puts a copy of every array on each device, as `jax.pmap` wants it.
 
     Args:
-        tree: pytree of arrays or numbers of shape `s`.
-        devices: the `d` devices; the local ones in the order of `jax.pmap` if None.
-        axis_name: name of the mesh axis in the sharding of the results.
+      tree: pytree of arrays or numbers of shape `s`.
+      devices: the `d` devices; the local ones in the order of `jax.pmap` if None.
+      axis_name: name of the mesh axis in the sharding of the results.
 
     Returns:
-        The pytree with arrays of shape `(d, *s)`, entry `i` on device `i`.
+      The pytree with arrays of shape `(d, *s)`, entry `i` on device `i`.
 
     >>> import jax
     >>> from batiste.training import jax_utils
@@ -81,10 +81,10 @@ def unreplicate(tree: Tree) -> Tree:
     """Returns the first copy of every replicated array.
 
     Args:
-        tree: pytree of arrays whose leading axis is the devices.
+      tree: pytree of arrays whose leading axis is the devices.
 
     Returns:
-        The pytree with that axis taken off.
+      The pytree with that axis taken off.
 
     >>> from batiste.training import jax_utils
     >>> float(jax_utils.unreplicate(jax_utils.replicate(2.0)))
@@ -97,11 +97,11 @@ def pmean(xs: Tree, axis_name: str) -> Tree:
     """Averages every array of a pytree over a mapped axis.
 
     Args:
-        xs: pytree of arrays.
-        axis_name: the axis, as given to `jax.pmap` or `jax.vmap`.
+      xs: pytree of arrays.
+      axis_name: the axis, as given to `jax.pmap` or `jax.vmap`.
 
     Returns:
-        The pytree of the means, on every member of the axis.
+      The pytree of the means, on every member of the axis.
 
     >>> import jax, jax.numpy as jnp
     >>> from batiste.training import jax_utils
@@ -124,18 +124,18 @@ def prefetch_to_device(
     one before.
 
     Args:
-        iterator: yields pytrees of arrays whose leading axis is split over the devices:
-            its length is their number `d`, for `jax.pmap`, or a multiple of it.
-        size: number of batches to hold on the devices, at least 1.
-        devices: the devices; the local ones in the order of `jax.pmap` if None.
-        axis_name: name of the mesh axis in the sharding of the results.
+      iterator: yields pytrees of arrays whose leading axis is split over the devices:
+        its length is their number `d`, for `jax.pmap`, or a multiple of it.
+      size: number of batches to hold on the devices, at least 1.
+      devices: the devices; the local ones in the order of `jax.pmap` if None.
+      axis_name: name of the mesh axis in the sharding of the results.
 
     Returns:
-        An iterator over the same pytrees, sharded over the devices.
+      An iterator over the same pytrees, sharded over the devices.
 
     Raises:
-        ValueError: `size` is less than 1; or, when the batch is drawn, an array has a
-            leading axis that cannot be split. The message names its place in the tree.
+      ValueError: `size` is less than 1; or, when the batch is drawn, an array has a
+        leading axis that cannot be split. The message names its place in the tree.
 
     >>> import jax, numpy as np
     >>> from batiste.training import jax_utils
@@ -189,19 +189,19 @@ def scan_in_dim(
     """Runs `jax.lax.scan` over one or more axes, anywhere in the arrays.
 
     Args:
-        body_fn: function `(carry, x) -> (carry, y)`.
-        init: the first carry.
-        xs: pytree of arrays. In `x`, the axes scanned over are missing.
-        axis: the axis or axes, the outermost loop first.
-        unroll: iterations per loop step: one number for all axes, or one for each.
-        keepdims: leave the axes scanned over in `x` and `y`, with length 1.
+      body_fn: function `(carry, x) -> (carry, y)`.
+      init: the first carry.
+      xs: pytree of arrays. In `x`, the axes scanned over are missing.
+      axis: the axis or axes, the outermost loop first.
+      unroll: iterations per loop step: one number for all axes, or one for each.
+      keepdims: leave the axes scanned over in `x` and `y`, with length 1.
 
     Returns:
-        The last carry, and the pytree of the `y`, stacked with the axes scanned over
-        at the places that they have in `xs`.
+      The last carry, and the pytree of the `y`, stacked with the axes scanned over
+      at the places that they have in `xs`.
 
     Raises:
-        ValueError: `unroll` has neither one number nor one for each axis.
+      ValueError: `unroll` has neither one number nor one for each axis.
 
     >>> import jax.numpy as jnp
     >>> from batiste.training import jax_utils
@@ -253,22 +253,22 @@ def pad_shard_unpad(
     brought to the host.
 
     Args:
-        wrapped: the function; usually `f(params, batch)`.
-        static_argnums: positions of arguments that are passed on as they are. The
-            default is the first, the parameters.
-        static_argnames: names of keyword arguments that are passed on as they are.
-        static_return: return the result of `wrapped` as it is; for metrics, which are
-            no batch.
+      wrapped: the function; usually `f(params, batch)`.
+      static_argnums: positions of arguments that are passed on as they are. The
+        default is the first, the parameters.
+      static_argnames: names of keyword arguments that are passed on as they are.
+      static_return: return the result of `wrapped` as it is; for metrics, which are
+        no batch.
 
     Returns:
-        A function with the arguments of `wrapped` and the keyword
-        `min_device_batch`: pad to at least that many examples per device, so that a
-        last, smaller batch needs no new compilation.
+      A function with the arguments of `wrapped` and the keyword
+      `min_device_batch`: pad to at least that many examples per device, so that a
+      last, smaller batch needs no new compilation.
 
     Raises:
-        ValueError: (when called) the arrays differ in batch size, or there are none.
-        TypeError: (when called) an argument or result that is to be padded or cut
-            holds something that is no array with a batch axis.
+      ValueError: (when called) the arrays differ in batch size, or there are none.
+      TypeError: (when called) an argument or result that is to be padded or cut
+        holds something that is no array with a batch axis.
 
     >>> import jax, numpy as np
     >>> from batiste.training import jax_utils

@@ -8,9 +8,10 @@ optimizer takes either.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
-import jax.numpy as jnp
+from jax import numpy as jnp
+
+from batiste.core.types import Array
 
 __all__ = [
     "Schedule",
@@ -20,7 +21,7 @@ __all__ = [
 ]
 
 
-Schedule = Callable[[Any], Any]
+Schedule = Callable[[float | Array], float | Array]
 
 
 def _check_epoch_length(steps_per_epoch: float) -> None:
@@ -31,8 +32,10 @@ def _check_epoch_length(steps_per_epoch: float) -> None:
         )
 
 
-def _warm_up(rate: Any, epoch: Any, warmup_length: float) -> Any:
-    """Scale `rate` linearly from 0 to 1 over the first `warmup_length` epochs."""
+def _warm_up(
+    rate: float | Array, epoch: float | Array, warmup_length: float
+) -> float | Array:
+    """Scales `rate` linearly from 0 to 1 over the first `warmup_length` epochs."""
     if warmup_length > 0:
         return rate * jnp.minimum(1.0, epoch / float(warmup_length))
     return rate
@@ -41,21 +44,21 @@ def _warm_up(rate: Any, epoch: Any, warmup_length: float) -> Any:
 def create_constant_learning_rate_schedule(
     base_learning_rate: float, steps_per_epoch: float, warmup_length: float = 0.0
 ) -> Schedule:
-    """Return a schedule that holds one rate, after an optional warmup.
+    """Returns a schedule that holds one rate, after an optional warmup.
 
     Warmup is that of Goyal et al., "Accurate, Large Minibatch SGD"
     (https://arxiv.org/abs/1706.02677).
 
     Args:
-        base_learning_rate: the rate.
-        steps_per_epoch: number of steps in an epoch.
-        warmup_length: epochs over which the rate rises linearly from 0; none if 0.
+      base_learning_rate: the rate.
+      steps_per_epoch: number of steps in an epoch.
+      warmup_length: epochs over which the rate rises linearly from 0; none if 0.
 
     Returns:
-        A function from a step (number or scalar array) to the rate.
+      A function from a step (number or scalar array) to the rate.
 
     Raises:
-        ValueError: `steps_per_epoch` is not above 0.
+      ValueError: `steps_per_epoch` is not above 0.
 
     >>> from batiste.training import lr_schedule
     >>> rate = lr_schedule.create_constant_learning_rate_schedule(
@@ -65,7 +68,7 @@ def create_constant_learning_rate_schedule(
     """
     _check_epoch_length(steps_per_epoch)
 
-    def learning_rate_fn(step: Any) -> Any:
+    def learning_rate_fn(step: float | Array) -> float | Array:
         return _warm_up(base_learning_rate, step / steps_per_epoch, warmup_length)
 
     return learning_rate_fn
@@ -77,21 +80,21 @@ def create_stepped_learning_rate_schedule(
     lr_sched_steps: Sequence[Sequence[float]],
     warmup_length: float = 0.0,
 ) -> Schedule:
-    """Return a schedule that changes the rate at given epochs.
+    """Returns a schedule that changes the rate at given epochs.
 
     Args:
-        base_learning_rate: rate before the first change.
-        steps_per_epoch: number of steps in an epoch.
-        lr_sched_steps: pairs `[epoch, factor]`: the steps that come after `epoch`,
-            rounded to a whole step, have the rate `base_learning_rate * factor`.
-        warmup_length: epochs over which the rate rises linearly from 0; none if 0.
+      base_learning_rate: rate before the first change.
+      steps_per_epoch: number of steps in an epoch.
+      lr_sched_steps: pairs `[epoch, factor]`: the steps that come after `epoch`,
+        rounded to a whole step, have the rate `base_learning_rate * factor`.
+      warmup_length: epochs over which the rate rises linearly from 0; none if 0.
 
     Returns:
-        A function from a step (number or scalar array) to the rate.
+      A function from a step (number or scalar array) to the rate.
 
     Raises:
-        ValueError: `steps_per_epoch` is not above 0, or an item of `lr_sched_steps`
-            is not a pair.
+      ValueError: `steps_per_epoch` is not above 0, or an item of `lr_sched_steps`
+        is not a pair.
 
     >>> from batiste.training import lr_schedule
     >>> rate = lr_schedule.create_stepped_learning_rate_schedule(
@@ -110,7 +113,7 @@ def create_stepped_learning_rate_schedule(
     factors = [1.0, *(factor for _, factor in changes)]
     rates = jnp.array([factor * base_learning_rate for factor in factors], "float32")
 
-    def learning_rate_fn(step: Any) -> Any:
+    def learning_rate_fn(step: float | Array) -> float | Array:
         rate = rates[jnp.sum(boundaries < step)]
         return _warm_up(rate, step / steps_per_epoch, warmup_length)
 
@@ -123,20 +126,20 @@ def create_cosine_learning_rate_schedule(
     halfcos_epochs: float,
     warmup_length: float = 0.0,
 ) -> Schedule:
-    """Return a schedule that falls to 0 along half a cosine wave.
+    """Returns a schedule that falls to 0 along half a cosine wave.
 
     Args:
-        base_learning_rate: rate at the start.
-        steps_per_epoch: number of steps in an epoch.
-        halfcos_epochs: epochs until the rate reaches 0; usually the length of the
-            training. Beyond it the wave rises again.
-        warmup_length: epochs over which the rate rises linearly from 0; none if 0.
+      base_learning_rate: rate at the start.
+      steps_per_epoch: number of steps in an epoch.
+      halfcos_epochs: epochs until the rate reaches 0; usually the length of the
+        training. Beyond it the wave rises again.
+      warmup_length: epochs over which the rate rises linearly from 0; none if 0.
 
     Returns:
-        A function from a step (number or scalar array) to the rate.
+      A function from a step (number or scalar array) to the rate.
 
     Raises:
-        ValueError: `steps_per_epoch` or `halfcos_epochs` is not above 0.
+      ValueError: `steps_per_epoch` or `halfcos_epochs` is not above 0.
 
     >>> from batiste.training import lr_schedule
     >>> rate = lr_schedule.create_cosine_learning_rate_schedule(
@@ -151,7 +154,7 @@ def create_cosine_learning_rate_schedule(
             f"which the rate is 0, a number above 0."
         )
 
-    def learning_rate_fn(step: Any) -> Any:
+    def learning_rate_fn(step: float | Array) -> float | Array:
         epoch = step / steps_per_epoch
         rate = base_learning_rate * (
             0.5 * (jnp.cos(epoch * jnp.pi / halfcos_epochs) + 1.0)

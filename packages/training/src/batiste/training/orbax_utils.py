@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax import numpy as jnp
 from jax.sharding import Mesh, NamedSharding, Sharding
+
+from batiste.core.types import Tree
 
 if TYPE_CHECKING:
     import orbax.checkpoint as ocp
@@ -23,10 +25,10 @@ __all__ = [
 
 
 def import_orbax() -> Any:
-    """Return the module `orbax.checkpoint`.
+    """Returns the module `orbax.checkpoint`.
 
     Raises:
-        ImportError: it is not installed; the message says how to install it.
+      ImportError: it is not installed; the message says how to install it.
 
     >>> import_orbax().__name__
     'orbax.checkpoint'
@@ -42,8 +44,8 @@ def import_orbax() -> Any:
     return ocp
 
 
-def is_multiprocess_array(value: Any) -> bool:
-    """Return whether a value is an array that other processes hold parts of.
+def is_multiprocess_array(value: object) -> bool:
+    """Returns whether a value is an array that other processes hold parts of.
 
     >>> import jax.numpy as jnp
     >>> from batiste.training import orbax_utils
@@ -57,8 +59,8 @@ def is_multiprocess_array(value: Any) -> bool:
     )
 
 
-def is_multi_device_array(value: Any) -> bool:
-    """Return whether a value is an array that is split or copied over devices.
+def is_multi_device_array(value: object) -> bool:
+    """Returns whether a value is an array that is split or copied over devices.
 
     >>> import jax.numpy as jnp
     >>> from batiste.training import orbax_utils
@@ -68,16 +70,16 @@ def is_multi_device_array(value: Any) -> bool:
     return isinstance(value, jax.Array) and len(value.sharding.device_set) > 1
 
 
-def save_args_from_target(target: Any) -> Any:
-    """Return `save_args` for `orbax.checkpoint`, one for each leaf.
+def save_args_from_target(target: Tree) -> Tree:
+    """Returns `save_args` for `orbax.checkpoint`, one for each leaf.
 
     Today's Orbax bundles small arrays by itself, so these are its defaults.
 
     Args:
-        target: the pytree to save.
+      target: the pytree to save.
 
     Raises:
-        ImportError: Orbax is not installed.
+      ImportError: Orbax is not installed.
 
     >>> from batiste.training import orbax_utils
     >>> sorted(orbax_utils.save_args_from_target({'w': 1.0, 'b': 0.0}))
@@ -87,20 +89,20 @@ def save_args_from_target(target: Any) -> Any:
     return jax.tree.map(lambda _: ocp.SaveArgs(), target)
 
 
-def restore_args_from_target(target: Any, mesh: Mesh | None = None) -> Any:
-    """Return `restore_args` for `orbax.checkpoint`, one for each leaf.
+def restore_args_from_target(target: Tree, mesh: Mesh | None = None) -> Tree:
+    """Returns `restore_args` for `orbax.checkpoint`, one for each leaf.
 
     A `jax.Array`, or a `jax.ShapeDtypeStruct` with a sharding, is restored as an array
     with its dtype and sharding; a NumPy array as one with its dtype; a number or text
     as its own type.
 
     Args:
-        target: pytree like the one to restore; values and shapes are not used.
-        mesh: restore arrays with named shardings onto this mesh, with the partition
-            specs that they have in `target`.
+      target: pytree like the one to restore; values and shapes are not used.
+      mesh: restore arrays with named shardings onto this mesh, with the partition
+        specs that they have in `target`.
 
     Raises:
-        ImportError: Orbax is not installed.
+      ImportError: Orbax is not installed.
 
     >>> import numpy as np
     >>> from batiste.training import orbax_utils
@@ -132,16 +134,16 @@ def _restore_args(ocp: Any, x: Any, mesh: Mesh | None) -> ocp.RestoreArgs:
     return ocp.RestoreArgs()
 
 
-def maybe_construct_transformations(target: Any, transforms: Any) -> Any:
-    """Return Orbax transformations that leave the empty leaves of a target alone.
+def maybe_construct_transformations(target: Tree, transforms: Tree | None) -> Tree:
+    """Returns Orbax transformations that leave the empty leaves of a target alone.
 
     Args:
-        target: pytree to restore to, in nested dictionaries.
-        transforms: transformations that were asked for; returned as they are if not
-            None.
+      target: pytree to restore to, in nested dictionaries.
+      transforms: transformations that were asked for; returned as they are if not
+        None.
 
     Raises:
-        ImportError: Orbax is not installed.
+      ImportError: Orbax is not installed.
 
     >>> from batiste.training import orbax_utils
     >>> orbax_utils.maybe_construct_transformations({'w': 1}, None)

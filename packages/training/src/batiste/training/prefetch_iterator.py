@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 __all__ = [
@@ -18,7 +18,7 @@ class _Buffer:
 
     def __init__(self, size: int):
         self.size = size
-        self.items: deque = deque()
+        self.items: deque[Any] = deque()
         self.changed = threading.Condition()
         self.active = True
         self.error: BaseException | None = None
@@ -29,7 +29,7 @@ class _Buffer:
             self.changed.notify_all()
 
 
-def _fill(source: Any, buffer: _Buffer) -> None:
+def _fill(source: Iterator[Any], buffer: _Buffer) -> None:
     # This function holds no reference to the PrefetchIterator, so an abandoned
     # iterator can be collected, and its finalizer ends this thread.
     while True:
@@ -60,11 +60,11 @@ class PrefetchIterator:
     is for plain Python iterators.
 
     Args:
-        data_iter: the iterator, or any iterable.
-        buffer_size: number of items to hold, at least 1.
+      data_iter: the iterator, or any iterable.
+      buffer_size: number of items to hold, at least 1.
 
     Raises:
-        ValueError: `buffer_size` is less than 1.
+      ValueError: `buffer_size` is less than 1.
 
     >>> from batiste.training.prefetch_iterator import PrefetchIterator
     >>> list(PrefetchIterator(iter(range(4)), buffer_size=2))
@@ -103,7 +103,7 @@ class PrefetchIterator:
         raise StopIteration
 
     def close(self) -> None:
-        """Stop drawing items and end the thread.
+        """Stops drawing items and ends the thread.
 
         Items that are already in the buffer can still be taken; then the iteration
         ends. Waits until the source has returned the item that it is working on.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
-
-import jax
 
 from batiste.core import struct
 from batiste.core.frozen_dict import FrozenDict
+from batiste.core.types import Array, Function, Tree
 
 if TYPE_CHECKING:
     import optax
@@ -26,7 +25,7 @@ OVERWRITE_WITH_GRADIENT = "_overwrite_with_gradient"
 _REPLACED_BY_STEP = ("step", "params", "opt_state")
 
 
-def _splits_overwritten(params: Any) -> bool:
+def _splits_overwritten(params: Tree) -> bool:
     """Whether `params` is `{'params': ..., OVERWRITE_WITH_GRADIENT: ...}`."""
     return isinstance(params, Mapping) and OVERWRITE_WITH_GRADIENT in params
 
@@ -45,11 +44,11 @@ class TrainState(struct.PyTreeNode):
     entry in the gradients.
 
     Attributes:
-        step: number of updates applied so far; an integer or a scalar array.
-        apply_fn: static; usually `model.apply`, kept at hand for the loss function.
-        params: pytree of parameters.
-        tx: static; an optax gradient transformation.
-        opt_state: the state of `tx`.
+      step: number of updates applied so far; an integer or a scalar array.
+      apply_fn: static; usually `model.apply`, kept at hand for the loss function.
+      params: pytree of parameters.
+      tx: static; an optax gradient transformation.
+      opt_state: the state of `tx`.
 
     >>> import jax, jax.numpy as jnp, optax
     >>> from batiste.training.train_state import TrainState
@@ -64,27 +63,27 @@ class TrainState(struct.PyTreeNode):
     (1, [0.5, 0.5])
     """
 
-    step: int | jax.Array
-    apply_fn: Callable = struct.field(pytree_node=False)
-    params: FrozenDict[str, Any] | Any = struct.field(pytree_node=True)
+    step: int | Array
+    apply_fn: Function = struct.field(pytree_node=False)
+    params: FrozenDict[str, Any] | Tree = struct.field(pytree_node=True)
     tx: optax.GradientTransformation = struct.field(pytree_node=False)
     opt_state: optax.OptState = struct.field(pytree_node=True)
 
-    def apply_gradients(self, *, grads: Any, **kwargs: Any) -> Self:
-        """Return the state after one optimizer step.
+    def apply_gradients(self, *, grads: Tree, **kwargs: Any) -> Self:
+        """Returns the state after one optimizer step.
 
         Args:
-            grads: pytree with the structure and shapes of `params`.
-            **kwargs: other fields to replace, by name.
+          grads: pytree with the structure and shapes of `params`.
+          **kwargs: other fields to replace, by name.
 
         Returns:
-            A state with `step + 1`, updated `params` and `opt_state`, and the given
-            fields replaced; `self` is unchanged.
+          A state with `step + 1`, updated `params` and `opt_state`, and the given
+          fields replaced; `self` is unchanged.
 
         Raises:
-            TypeError: a keyword is no field of the state, or is one of `step`,
-                `params` and `opt_state`, which the update itself sets.
-            ValueError: `grads` does not have the structure of `params` (by optax).
+          TypeError: a keyword is no field of the state, or is one of `step`,
+            `params` and `opt_state`, which the update itself sets.
+          ValueError: `grads` does not have the structure of `params` (by optax).
 
         >>> import jax.numpy as jnp, optax
         >>> state = TrainState.create(
@@ -100,7 +99,7 @@ class TrainState(struct.PyTreeNode):
                     f"{type(self).__name__}.apply_gradients() sets {name!r} itself; "
                     f"leave it out, or set it on the result with .replace({name}=...)."
                 )
-        params: Any = self.params
+        params: Tree = self.params
         if not _splits_overwritten(params):
             updates, opt_state = self.tx.update(grads, self.opt_state, params)
             new_params = optax.apply_updates(params, updates)
@@ -126,21 +125,21 @@ class TrainState(struct.PyTreeNode):
     def create(
         cls,
         *,
-        apply_fn: Callable,
-        params: Any,
+        apply_fn: Function,
+        params: Tree,
         tx: optax.GradientTransformation,
         **kwargs: Any,
     ) -> Self:
-        """Return a state at step 0, with the optimizer's state initialized.
+        """Returns a state at step 0, with the optimizer's state initialized.
 
         Args:
-            apply_fn: function kept as `apply_fn`.
-            params: pytree of parameters.
-            tx: an optax gradient transformation.
-            **kwargs: values for the fields of a subclass, by name.
+          apply_fn: function kept as `apply_fn`.
+          params: pytree of parameters.
+          tx: an optax gradient transformation.
+          **kwargs: values for the fields of a subclass, by name.
 
         Raises:
-            TypeError: a keyword is no field of the class, or is `step` or `opt_state`.
+          TypeError: a keyword is no field of the class, or is `step` or `opt_state`.
 
         >>> import jax.numpy as jnp, optax
         >>> TrainState.create(

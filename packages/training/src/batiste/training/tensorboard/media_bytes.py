@@ -16,16 +16,16 @@ _COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 
 
 def png_bytes(image: np.ndarray) -> bytes:
-    """Encode an image as a PNG file.
+    r"""Encodes an image as a PNG file.
 
     Args:
-        image: uint8 array of shape (height, width, channels), with 1 to 4 channels.
+      image: uint8 array of shape (height, width, channels), with 1 to 4 channels.
 
     Raises:
-        ValueError: it is of another shape or dtype.
+      ValueError: it is of another shape or dtype.
 
     >>> png_bytes(np.zeros((2, 3, 1), np.uint8))[:8]
-    b'\\x89PNG\\r\\n\\x1a\\n'
+    b'\x89PNG\r\n\x1a\n'
     """
     if image.ndim != 3 or image.dtype != np.uint8 or image.shape[2] not in _COLOR_TYPES:
         raise ValueError(
@@ -52,15 +52,15 @@ def png_bytes(image: np.ndarray) -> bytes:
 
 
 def wav_bytes(samples: np.ndarray, sample_rate: int) -> bytes:
-    """Encode sound as a WAV file of 16-bit samples.
+    """Encodes sound as a WAV file of 16-bit samples.
 
     Args:
-        samples: float array of shape (frames, channels), from -1 to 1; what is beyond
-            is cut off.
-        sample_rate: frames a second.
+      samples: float array of shape (frames, channels), from -1 to 1; what is beyond
+        is cut off.
+      sample_rate: frames a second.
 
     Raises:
-        ValueError: `samples` is of another shape.
+      ValueError: `samples` is of another shape.
 
     >>> len(wav_bytes(np.zeros((100, 2)), 8000))
     444

@@ -27,11 +27,11 @@ class SummaryWriter:
     what is before the first slash.
 
     Args:
-        log_dir: the folder, made if it does not exist; `~` is the home folder.
-        auto_flush: whether each summary is on disk when its method returns.
+      log_dir: the folder, made if it does not exist; `~` is the home folder.
+      auto_flush: whether each summary is on disk when its method returns.
 
     Raises:
-        ImportError: the package `tensorboard` is not installed.
+      ImportError: the package `tensorboard` is not installed.
 
     >>> import tempfile
     >>> folder = tempfile.mkdtemp()
@@ -61,7 +61,7 @@ class SummaryWriter:
         self.close()
 
     def close(self) -> None:
-        """Write what is left, and close the file. A closed writer writes no more.
+        """Writes what is left, and closes the file. A closed writer writes no more.
 
         >>> import tempfile
         >>> writer = SummaryWriter(tempfile.mkdtemp())
@@ -76,7 +76,7 @@ class SummaryWriter:
             self._writer = None
 
     def flush(self) -> None:
-        """Bring all that was written to disk.
+        """Brings all that was written to disk.
 
         >>> import tempfile
         >>> with SummaryWriter(tempfile.mkdtemp(), auto_flush=False) as writer:
@@ -87,15 +87,15 @@ class SummaryWriter:
             self._writer.flush()
 
     def scalar(self, tag: str, value: Any, step: int) -> None:
-        """Write a number.
+        """Writes a number.
 
         Args:
-            tag: the name.
-            value: a number, or an array with one element; stored as float32.
-            step: the step.
+          tag: the name.
+          value: a number, or an array with one element; stored as float32.
+          step: the step.
 
         Raises:
-            ValueError: `value` has more elements than one, or none.
+          ValueError: `value` has more elements than one, or none.
 
         >>> import tempfile
         >>> with SummaryWriter(tempfile.mkdtemp()) as writer:
@@ -109,18 +109,18 @@ class SummaryWriter:
         self.write(tag, array.reshape(()), step, _metadata("scalar"))
 
     def image(self, tag: str, image: Any, step: int, max_outputs: int = 3) -> None:
-        """Write one or several images.
+        """Writes one or several images.
 
         Args:
-            tag: the name.
-            image: array of shape (height, width), (height, width, channels) or
-                (number, height, width, channels), with 1 to 4 channels. Floats are
-                from 0 to 1 and cut off beyond; integers are from 0 to 255.
-            step: the step.
-            max_outputs: how many images are kept.
+          tag: the name.
+          image: array of shape (height, width), (height, width, channels) or
+            (number, height, width, channels), with 1 to 4 channels. Floats are
+            from 0 to 1 and cut off beyond; integers are from 0 to 255.
+          step: the step.
+          max_outputs: how many images are kept.
 
         Raises:
-            ValueError: `image` is of another shape.
+          ValueError: `image` is of another shape.
 
         >>> import tempfile
         >>> with SummaryWriter(tempfile.mkdtemp()) as writer:
@@ -154,18 +154,18 @@ class SummaryWriter:
         sample_rate: int = 44100,
         max_outputs: int = 3,
     ) -> None:
-        """Write one or several sounds.
+        """Writes one or several sounds.
 
         Args:
-            tag: the name.
-            audiodata: array of shape (frames,), (frames, channels) or (number, frames,
-                channels), from -1 to 1, and cut off beyond.
-            step: the step.
-            sample_rate: frames a second.
-            max_outputs: how many sounds are kept.
+          tag: the name.
+          audiodata: array of shape (frames,), (frames, channels) or (number, frames,
+            channels), from -1 to 1, and cut off beyond.
+          step: the step.
+          sample_rate: frames a second.
+          max_outputs: how many sounds are kept.
 
         Raises:
-            ValueError: `audiodata` is of another shape.
+          ValueError: `audiodata` is of another shape.
 
         >>> import tempfile
         >>> tone = np.sin(np.linspace(0, 440 * 2 * np.pi, 8000))
@@ -190,16 +190,16 @@ class SummaryWriter:
     def histogram(
         self, tag: str, values: Any, step: int, bins: int | None = None
     ) -> None:
-        """Write how often values of each size occur.
+        """Writes how often values of each size occur.
 
         Args:
-            tag: the name.
-            values: array of any shape.
-            step: the step.
-            bins: number of intervals of equal length; 30 if None.
+          tag: the name.
+          values: array of any shape.
+          step: the step.
+          bins: number of intervals of equal length; 30 if None.
 
         Raises:
-            ValueError: there is a NaN or an infinity among the values.
+          ValueError: there is a NaN or an infinity among the values.
 
         >>> import tempfile
         >>> with SummaryWriter(tempfile.mkdtemp()) as writer:
@@ -215,12 +215,12 @@ class SummaryWriter:
         self.write(tag, rows, step, _metadata("histogram"))
 
     def text(self, tag: str, textdata: Any, step: int) -> None:
-        """Write a text, which is shown as Markdown.
+        """Writes a text, which is shown as Markdown.
 
         Args:
-            tag: the name.
-            textdata: a string, or an array of strings, which is shown as a table.
-            step: the step.
+          tag: the name.
+          textdata: a string, or an array of strings, which is shown as a table.
+          step: the step.
 
         >>> import tempfile
         >>> with SummaryWriter(tempfile.mkdtemp()) as writer:
@@ -235,16 +235,16 @@ class SummaryWriter:
         self.write(tag, array, step, _metadata("text"))
 
     def write(self, tag: str, tensor: Any, step: int, metadata: Any = None) -> None:
-        """Write an array for a plugin of TensorBoard.
+        """Writes an array for a plugin of TensorBoard.
 
         Args:
-            tag: the name.
-            tensor: an array of numbers, or of type object and with bytes in it.
-            step: the step.
-            metadata: a `SummaryMetadata` message, which says what plugin shows it.
+          tag: the name.
+          tensor: an array of numbers, or of type object and with bytes in it.
+          step: the step.
+          metadata: a `SummaryMetadata` message, which says what plugin shows it.
 
         Raises:
-            ValueError: the writer is closed.
+          ValueError: the writer is closed.
 
         >>> import tempfile
         >>> with SummaryWriter(tempfile.mkdtemp()) as writer:
@@ -261,11 +261,11 @@ class SummaryWriter:
         self._add(tag, Summary(value=[value]), int(step))
 
     def hparams(self, hparams: Mapping[str, Any]) -> None:
-        """Write the hyperparameters of this run.
+        """Writes the hyperparameters of this run.
 
         Args:
-            hparams: from names to numbers, booleans and strings; other values are
-                written as their text.
+          hparams: from names to numbers, booleans and strings; other values are
+            written as their text.
 
         >>> import tempfile
         >>> with SummaryWriter(tempfile.mkdtemp()) as writer:
