@@ -1,4 +1,4 @@
-"""BatchNorm, LayerNorm, RMSNorm, GroupNorm and InstanceNorm."""
+"""Tests of batiste.linen.normalization.layers."""
 
 import jax
 import numpy as np
@@ -114,7 +114,8 @@ def test_running_averages():
     layer = BatchNorm(momentum=0.75)
     variables = layer.init(KEY, X, use_running_average=False)
     stats = variables["batch_stats"]
-    assert stats["mean"].tolist() == [0] * 6 and stats["var"].tolist() == [1] * 6
+    assert stats["mean"].tolist() == [0] * 6
+    assert stats["var"].tolist() == [1] * 6
     _, updated = layer.apply(
         variables, X, use_running_average=False, mutable=["batch_stats"]
     )
@@ -239,13 +240,16 @@ def test_jaxprs(layer, x, expected):
         (LayerNorm(reduction_axes=(1, -4)), "'n': reduction_axes=.*names axis -4"),
         (LayerNorm(feature_axes=3), "'n': feature_axes=3 names axis 3"),
         (RMSNorm(reduction_axes=3), "'n': reduction_axes=3 names axis 3"),
-        (GroupNorm(4), r"'n': Number of groups \(4\) does not divide .* \(6\)"),
-        (GroupNorm(0), "'n': Number of groups"),
-        (GroupNorm(None), "'n': Either `num_groups` or `group_size`"),
-        (GroupNorm(2, 3), "num_groups=2, group_size=3.*pass `num_groups=None`"),
-        (GroupNorm(None, 4), r"channels \(6\) is not multiple of the group size \(4\)"),
-        (GroupNorm(2, reduction_axes=1), "must include the final dimension"),
-        (InstanceNorm(feature_axes=0), "cannot include the leading dimension"),
+        (GroupNorm(4), "'n': num_groups=4 does not divide the 6 channels"),
+        (GroupNorm(0), "'n': num_groups=0 does not divide"),
+        (GroupNorm(None), "'n': .* one of num_groups=None and group_size=None"),
+        (
+            GroupNorm(2, 3),
+            "one of num_groups=2 and group_size=3; set the other to None",
+        ),
+        (GroupNorm(None, 4), "'n': group_size=4 does not divide the 6 channels"),
+        (GroupNorm(2, reduction_axes=1), r"'n': reduction_axes=1 leaves out the last"),
+        (InstanceNorm(feature_axes=0), "'n': feature_axes=0 has axis 0, where the"),
     ],
 )
 def test_errors(layer, message):

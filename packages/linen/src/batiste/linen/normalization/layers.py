@@ -1,23 +1,31 @@
-"""Normalization layers: by batch, layer, root mean square, group and instance."""
+"""Normalization layers: by batch, layer, root mean square, group and instance.
+
+Each takes moments over some axes of its input, and computes
+`(x - mean) / sqrt(var + epsilon) * scale + bias`.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
-import jax
-import numpy as np
-from jax import lax
 from jax import numpy as jnp
 
-from .. import initializers
+from batiste.core.types import Array, ArrayLike, Dtype, Initializer
+
+from .. import initializers, ops
 from ..module.methods import compact
 from ..module.module import Module
 from ..module.text import located
 from ..module.variables import merge_param
-from ..ops import eager_jit
-from ..types import Array, Axes, Dtype, Initializer
-from .apply_moments import alike, apply_moments
-from .moments import as_mask, canonical_axes, moments
+from ..types import Axes
+from .moments import (
+    as_mask,
+    canonical_axes,
+    mean_square,
+    moments,
+    normalize,
+    other_axes,
+)
 
 __all__ = [
     "BatchNorm",
@@ -26,58 +34,6 @@ __all__ = [
     "LayerNorm",
     "RMSNorm",
 ]
-
-
-_GROUPS_TWICE = (
-    "{module}: Either `num_groups` or `group_size` should be specified, got "
-    "num_groups={groups}, group_size={size}. If `group_size` is to be specified, pass "
-    "`num_groups=None` as argument to override the default `num_groups` value of 32."
-)
-_GROUP_SIZE = (
-    "{module}: Number of channels ({channels}) is not multiple of the group size "
-    "({size})."
-)
-_NUM_GROUPS = (
-    "{module}: Number of groups ({groups}) does not divide the number of channels "
-    "({channels})."
-)
-_GROUP_AXES = (
-    "{module}: The reduction axes must include the final dimension as this is assumed "
-    "to be the feature axis, got {axes} for an input of shape {shape}."
-)
-_INSTANCE_AXES = (
-    "{module}: The channel axes cannot include the leading dimension as this is "
-    "assumed to be the batch axis, got feature_axes={axes}."
-)
-
-
-def _fraction(x: Array, factor: float) -> Array:
-    return lax.mul(x, np.asarray(factor, x.dtype))
-
-
-def _sum(a: Array, b: Array) -> Array:
-    return lax.add(*alike(a, b))
-
-
-def _group(x: Array, groups: int) -> Array:
-    return lax.reshape(x, (*x.shape[:-1], groups, x.shape[-1] // groups))
-
-
-def _repeat(stat: Array, size: int) -> Array:
-    """Repeats each group's number for all its channels, on the last axis."""
-    shape = (*stat.shape, size)
-    stat = lax.broadcast_in_dim(stat, shape, tuple(range(stat.ndim)))
-    return lax.reshape(stat, (*shape[:-2], shape[-2] * size))
-
-
-_decay = eager_jit(_fraction, static_argnums=(1,))
-_add = eager_jit(_sum)
-_split_groups = eager_jit(_group, static_argnums=(1,))
-_repeat_groups = eager_jit(_repeat, static_argnums=(1,))
-
-
-def _as_array(x: Any) -> Array:
-    return x if isinstance(x, jax.Array) else jnp.asarray(x)
 
 
 class BatchNorm(Module):
@@ -134,7 +90,7 @@ class BatchNorm(Module):
     bias_init: Initializer = initializers.zeros
     scale_init: Initializer = initializers.ones
     axis_name: str | None = None
-    axis_index_groups: Any = None
+    axis_index_groups: Sequence[Sequence[int]] | None = None
     use_fast_variance: bool = True
     force_float32_reductions: bool = True
 
@@ -163,41 +119,32 @@ class BatchNorm(Module):
         use_running_average = merge_param(
             "use_running_average", self.use_running_average, use_running_average
         )
-        x = _as_array(x)
+        x = ops.as_array(x)
         feature_axes = canonical_axes(self, "axis", self.axis, x.shape)
-        reduction_axes = tuple(i for i in range(x.ndim) if i not in feature_axes)
-        feature_shape = tuple(x.shape[axis] for axis in feature_axes)
-        statistics = (
-            feature_shape,
-            jnp.float32 if self.force_float32_reductions else self.param_dtype,
-        )
-        running_mean = self.variable("batch_stats", "mean", jnp.zeros, *statistics)
-        running_var = self.variable("batch_stats", "var", jnp.ones, *statistics)
+        batch_axes = other_axes(x.ndim, feature_axes)
+        # (*features): the moments, their averages, and the parameters
+        features = tuple(x.shape[axis] for axis in feature_axes)
+        dtype = jnp.float32 if self.force_float32_reductions else self.param_dtype
+        mean_average = self.variable("batch_stats", "mean", jnp.zeros, features, dtype)
+        var_average = self.variable("batch_stats", "var", jnp.ones, features, dtype)
+
         if use_running_average:
-            mean, var = running_mean.value, running_var.value
+            mean, var = mean_average.value, var_average.value
         else:
             initializing = self.is_initializing()
-            mean, var = moments(
-                x,
-                reduction_axes,
-                self.dtype,
-                axis_name=None if initializing else self.axis_name,
-                axis_index_groups=self.axis_index_groups,
-                use_fast_variance=self.use_fast_variance,
-                force_float32_reductions=self.force_float32_reductions,
-                mask=None if mask is None else as_mask(self, mask, x.shape),
-            )
+            axis_name = None if initializing else self.axis_name
+            where = as_mask(self, mask, x.shape)
+            mean, var = moments(self, x, batch_axes, axis_name, where)
             if not initializing:
-                keep, add = self.momentum, 1 - self.momentum
-                running_mean.value = _add(
-                    _decay(running_mean.value, keep), _decay(mean, add)
-                )
-                running_var.value = _add(
-                    _decay(running_var.value, keep), _decay(var, add)
-                )
-        return apply_moments(
-            self, x, mean, var, reduction_axes, feature_axes, self.use_bias
-        )
+                keep = self.momentum
+                for average, new in (mean_average, mean), (var_average, var):
+                    average.value = ops.add(
+                        ops.mul_const(average.value, keep),
+                        ops.mul_const(new, 1 - keep),
+                    )
+
+        bias_init = self.bias_init if self.use_bias else None
+        return normalize(self, x, mean, var, batch_axes, feature_axes, bias_init)
 
 
 class LayerNorm(Module):
@@ -242,12 +189,12 @@ class LayerNorm(Module):
     reduction_axes: Axes = -1
     feature_axes: Axes = -1
     axis_name: str | None = None
-    axis_index_groups: Any = None
+    axis_index_groups: Sequence[Sequence[int]] | None = None
     use_fast_variance: bool = True
     force_float32_reductions: bool = True
 
     @compact
-    def __call__(self, x: Array, *, mask: Array | None = None) -> Array:
+    def __call__(self, x: ArrayLike, *, mask: ArrayLike | None = None) -> Array:
         """Normalizes `x`, of any shape that has the axes.
 
         Args:
@@ -257,24 +204,15 @@ class LayerNorm(Module):
         Raises:
           ValueError: an axis does not exist, or the mask does not broadcast.
         """
-        x = _as_array(x)
+        x = ops.as_array(x)
         reduction_axes = canonical_axes(
             self, "reduction_axes", self.reduction_axes, x.shape
         )
         feature_axes = canonical_axes(self, "feature_axes", self.feature_axes, x.shape)
-        mean, var = moments(
-            x,
-            reduction_axes,
-            self.dtype,
-            axis_name=self.axis_name,
-            axis_index_groups=self.axis_index_groups,
-            use_fast_variance=self.use_fast_variance,
-            force_float32_reductions=self.force_float32_reductions,
-            mask=None if mask is None else as_mask(self, mask, x.shape),
-        )
-        return apply_moments(
-            self, x, mean, var, reduction_axes, feature_axes, self.use_bias
-        )
+        where = as_mask(self, mask, x.shape)
+        mean, var = moments(self, x, reduction_axes, self.axis_name, where)
+        bias_init = self.bias_init if self.use_bias else None
+        return normalize(self, x, mean, var, reduction_axes, feature_axes, bias_init)
 
 
 class RMSNorm(Module):
@@ -313,12 +251,12 @@ class RMSNorm(Module):
     reduction_axes: Axes = -1
     feature_axes: Axes = -1
     axis_name: str | None = None
-    axis_index_groups: Any = None
+    axis_index_groups: Sequence[Sequence[int]] | None = None
     use_fast_variance: bool = True
     force_float32_reductions: bool = True
 
     @compact
-    def __call__(self, x: Array, *, mask: Array | None = None) -> Array:
+    def __call__(self, x: ArrayLike, *, mask: ArrayLike | None = None) -> Array:
         """Normalizes `x`, of any shape that has the axes.
 
         Args:
@@ -328,24 +266,14 @@ class RMSNorm(Module):
         Raises:
           ValueError: an axis does not exist, or the mask does not broadcast.
         """
-        x = _as_array(x)
+        x = ops.as_array(x)
         reduction_axes = canonical_axes(
             self, "reduction_axes", self.reduction_axes, x.shape
         )
         feature_axes = canonical_axes(self, "feature_axes", self.feature_axes, x.shape)
-        _, mean_square = moments(
-            x,
-            reduction_axes,
-            self.dtype,
-            axis_name=self.axis_name,
-            axis_index_groups=self.axis_index_groups,
-            use_mean=False,
-            force_float32_reductions=self.force_float32_reductions,
-            mask=None if mask is None else as_mask(self, mask, x.shape),
-        )
-        return apply_moments(
-            self, x, None, mean_square, reduction_axes, feature_axes, False
-        )
+        where = as_mask(self, mask, x.shape)
+        square = mean_square(self, x, reduction_axes, self.axis_name, where)
+        return normalize(self, x, None, square, reduction_axes, feature_axes)
 
 
 class GroupNorm(Module):
@@ -393,12 +321,12 @@ class GroupNorm(Module):
     scale_init: Initializer = initializers.ones
     reduction_axes: Axes | None = None
     axis_name: str | None = None
-    axis_index_groups: Any = None
+    axis_index_groups: Sequence[Sequence[int]] | None = None
     use_fast_variance: bool = True
     force_float32_reductions: bool = True
 
     @compact
-    def __call__(self, x: Array, *, mask: Array | None = None) -> Array:
+    def __call__(self, x: ArrayLike, *, mask: ArrayLike | None = None) -> Array:
         """Normalizes `x`, of shape (batch, ..., channels).
 
         Args:
@@ -410,67 +338,53 @@ class GroupNorm(Module):
             channels, the last axis is not reduced, an axis does not exist, or the
             mask does not broadcast.
         """
-        x = _as_array(x)
-        shape = x.shape
+        x = ops.as_array(x)
         channel = x.ndim - 1
-        reduction_axes = self.reduction_axes
-        if reduction_axes is None:
-            reduction_axes = (*range(1, channel), -1)
-        reduction_axes = canonical_axes(self, "reduction_axes", reduction_axes, shape)
-        if channel not in reduction_axes:
+        axes = self.reduction_axes
+        if axes is None:
+            axes = (*range(1, channel), -1)
+        axes = canonical_axes(self, "reduction_axes", axes, x.shape)
+        if channel not in axes:
             raise ValueError(
-                _GROUP_AXES.format(
-                    module=located(self), axes=self.reduction_axes, shape=shape
-                )
+                f"{located(self)}: reduction_axes={self.reduction_axes} leaves out the "
+                f"last axis of the input of shape {x.shape}; groups are made of its "
+                "channels, so add -1 to the axes"
             )
-        groups, size = self._groups(shape[-1])
-        if mask is not None:
-            where = as_mask(self, mask, shape)
-            mask = _split_groups(where, 1 if where.shape[-1] == 1 else groups)
-        # Of the two axes that the channels become, the last one is reduced.
-        grouped_axes = (*(a for a in reduction_axes if a != channel), channel + 1)
-        mean, var = moments(
-            _split_groups(x, groups),
-            grouped_axes,
-            self.dtype,
-            axis_name=self.axis_name,
-            axis_index_groups=self.axis_index_groups,
-            use_fast_variance=self.use_fast_variance,
-            force_float32_reductions=self.force_float32_reductions,
-            mask=mask,
-        )
-        return apply_moments(
-            self,
-            x,
-            _repeat_groups(mean, size),
-            _repeat_groups(var, size),
-            grouped_axes[:-1],
-            (channel,),
-            self.use_bias,
-        )
+        positions = axes[:-1]
+        groups, size = _count_groups(self, x.shape[channel])
 
-    def _groups(self, channels: int) -> tuple[int, int]:
-        """The number of groups, and how many channels each has."""
-        groups, size = self.num_groups, self.group_size
-        if (groups is None) == (size is None):
-            raise ValueError(
-                _GROUPS_TWICE.format(module=located(self), groups=groups, size=size)
-            )
-        if groups is None:
-            if size is None or size < 1 or channels % size:
-                raise ValueError(
-                    _GROUP_SIZE.format(
-                        module=located(self), channels=channels, size=size
-                    )
-                )
-            return channels // size, size
-        if groups < 1 or channels % groups:
-            raise ValueError(
-                _NUM_GROUPS.format(
-                    module=located(self), groups=groups, channels=channels
-                )
-            )
-        return groups, channels // groups
+        where = as_mask(self, mask, x.shape)
+        if where is not None:
+            # (..., 1, 1) if it is the same for all channels
+            split = (1, 1) if where.shape[channel] == 1 else (groups, size)
+            where = ops.reshape(where, (*where.shape[:channel], *split))
+        # (batch, ..., groups, size), of which the last axis is reduced
+        grouped = ops.reshape(x, (*x.shape[:channel], groups, size))
+        grouped_axes = (*positions, channel + 1)
+        # (batch, groups), then repeated to (batch, channels)
+        mean, var = moments(self, grouped, grouped_axes, self.axis_name, where)
+        mean, var = ops.repeat(mean, size), ops.repeat(var, size)
+        bias_init = self.bias_init if self.use_bias else None
+        return normalize(self, x, mean, var, positions, (channel,), bias_init)
+
+
+def _count_groups(layer: GroupNorm, channels: int) -> tuple[int, int]:
+    """The number of groups, and how many channels each has."""
+    fields = {"num_groups": layer.num_groups, "group_size": layer.group_size}
+    given = {name: n for name, n in fields.items() if n is not None}
+    if len(given) != 1:
+        raise ValueError(
+            f"{located(layer)}: groups are described by one of num_groups="
+            f"{layer.num_groups} and group_size={layer.group_size}; set the other to "
+            "None (num_groups is 32 unless it is set)"
+        )
+    ((name, n),) = given.items()
+    if n < 1 or channels % n:
+        raise ValueError(
+            f"{located(layer)}: {name}={n} does not divide the {channels} channels of "
+            "the input; choose a divisor of that number"
+        )
+    return (n, channels // n) if name == "num_groups" else (channels // n, n)
 
 
 class InstanceNorm(Module):
@@ -511,12 +425,12 @@ class InstanceNorm(Module):
     scale_init: Initializer = initializers.ones
     feature_axes: Axes = -1
     axis_name: str | None = None
-    axis_index_groups: Any = None
+    axis_index_groups: Sequence[Sequence[int]] | None = None
     use_fast_variance: bool = True
     force_float32_reductions: bool = True
 
     @compact
-    def __call__(self, x: Array, *, mask: Array | None = None) -> Array:
+    def __call__(self, x: ArrayLike, *, mask: ArrayLike | None = None) -> Array:
         """Normalizes `x`, of shape (batch, ..., channels) with the default axes.
 
         Args:
@@ -527,23 +441,15 @@ class InstanceNorm(Module):
           ValueError: the batch axis is among the feature axes, an axis does not
             exist, or the mask does not broadcast.
         """
-        x = _as_array(x)
+        x = ops.as_array(x)
         feature_axes = canonical_axes(self, "feature_axes", self.feature_axes, x.shape)
         if 0 in feature_axes:
             raise ValueError(
-                _INSTANCE_AXES.format(module=located(self), axes=self.feature_axes)
+                f"{located(self)}: feature_axes={self.feature_axes} has axis 0, where "
+                "the examples are, each of which is normalized by itself; leave it out"
             )
-        reduction_axes = tuple(i for i in range(1, x.ndim) if i not in feature_axes)
-        mean, var = moments(
-            x,
-            reduction_axes,
-            self.dtype,
-            axis_name=self.axis_name,
-            axis_index_groups=self.axis_index_groups,
-            use_fast_variance=self.use_fast_variance,
-            force_float32_reductions=self.force_float32_reductions,
-            mask=None if mask is None else as_mask(self, mask, x.shape),
-        )
-        return apply_moments(
-            self, x, mean, var, reduction_axes, feature_axes, self.use_bias
-        )
+        reduction_axes = other_axes(x.ndim, (0, *feature_axes))
+        where = as_mask(self, mask, x.shape)
+        mean, var = moments(self, x, reduction_axes, self.axis_name, where)
+        bias_init = self.bias_init if self.use_bias else None
+        return normalize(self, x, mean, var, reduction_axes, feature_axes, bias_init)

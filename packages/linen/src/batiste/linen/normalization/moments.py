@@ -1,135 +1,128 @@
-"""Mean and variance of the elements that a normalization layer puts together."""
+"""Mean and variance of the elements that a layer puts together, and their use.
+
+A layer normalizes in two steps: `moments` takes the mean and the variance over some
+axes, and `normalize` computes `(x - mean) / sqrt(var + epsilon) * scale + bias`.
+"""
 
 from __future__ import annotations
 
 import functools
-import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeVar
 
-import jax
 import numpy as np
 from jax import lax
 from jax import numpy as jnp
 
+from batiste.core.types import Array, ArrayLike, Dtype, Initializer, Shape
+
+from .. import ops
+from ..dtypes import canonicalize_dtype
+from ..module.state import ModuleBase
 from ..module.text import located
-from ..ops import eager_jit
-from ..types import Array, Axes, Dtype
+from ..types import Axes
 
-if TYPE_CHECKING:
-    from ..module.module import Module
+__all__ = [
+    "NormLayer",
+    "as_mask",
+    "canonical_axes",
+    "mean_square",
+    "moments",
+    "normalize",
+    "other_axes",
+]
 
-__all__ = ["as_mask", "canonical_axes", "moments"]
-
-_BAD_AXIS = (
-    "{module}: {field}={axes} names axis {axis}, which an input of shape {shape} does "
-    "not have; give axes between {low} and {high}"
-)
-_MASK = (
-    "{module}: the mask of shape {mask} does not broadcast to the input of shape "
-    "{shape}; give it that shape, with 1 where all elements of an axis are alike"
-)
+T = TypeVar("T")
 
 
-@functools.cache
-def _at_least_float32(dtype: Any) -> np.dtype:
-    return np.dtype(jnp.promote_types(dtype, jnp.float32))
+class NormLayer(Protocol):
+    """The fields that all normalization layers have, and that decide the numbers.
 
+    >>> from batiste.linen.normalization import LayerNorm
+    >>> layer: NormLayer = LayerNorm()
+    """
 
-@functools.cache
-def _accumulator(dtype: np.dtype) -> np.dtype:
-    """The dtype in which numbers of `dtype` are summed for a mean."""
-    wide = dtype.itemsize >= 4 and jnp.issubdtype(dtype, jnp.inexact)
-    return dtype if wide else _at_least_float32(dtype)
+    epsilon: float
+    dtype: Dtype | None
+    param_dtype: Dtype
+    use_scale: bool
+    scale_init: Initializer
+    axis_index_groups: Sequence[Sequence[int]] | None
+    use_fast_variance: bool
+    force_float32_reductions: bool
 
-
-def _squared_parts(x: Array) -> tuple[Array, Array]:
-    return lax.square(lax.real(x)), lax.square(lax.imag(x))
-
-
-def _mean(x: Array, axes: tuple[int, ...]) -> Array:
-    accumulator = _accumulator(x.dtype)
-    total = x
-    if accumulator != x.dtype:
-        total = lax.convert_element_type(x, accumulator)
-    total = lax.reduce_sum(total, axes)
-    count = math.prod(x.shape[axis] for axis in axes)
-    mean = lax.div(total, np.asarray(count, accumulator))
-    return mean if accumulator == x.dtype else lax.convert_element_type(mean, x.dtype)
-
-
-def _masked_mean(x: Array, mask: Array, axes: tuple[int, ...]) -> Array:
-    accumulator = _accumulator(x.dtype)
-    if mask.shape != x.shape:
-        mask = lax.broadcast_in_dim(mask, x.shape, tuple(range(x.ndim)))
-    count = lax.reduce_sum(lax.convert_element_type(mask, accumulator), axes)
-    total = x
-    if accumulator != x.dtype:
-        total = lax.convert_element_type(x, accumulator)
-    total = lax.select(mask, total, lax.full_like(total, 0))
-    mean = lax.div(lax.reduce_sum(total, axes), count)
-    return mean if accumulator == x.dtype else lax.convert_element_type(mean, x.dtype)
-
-
-def _difference_from(x: Array, mean: Array, axes: tuple[int, ...]) -> Array:
-    return lax.sub(x, lax.expand_dims(mean, axes))
-
-
-def _positive_difference(a: Array, b: Array) -> Array:
-    return lax.max(lax.sub(a, b), np.zeros((), a.dtype))
-
-
-# Products are apart from the sums that follow, as `eager` explains.
-_square_real = eager_jit(lax.square)
-_square_parts = eager_jit(_squared_parts)
-_add = eager_jit(lax.add)
-_average = eager_jit(_mean, static_argnums=(1,))
-_masked_average = eager_jit(_masked_mean, static_argnums=(2,))
-_center = eager_jit(_difference_from, static_argnums=(2,))
-_clipped_sub = eager_jit(_positive_difference)
-
-
-def _square(x: Array) -> Array:
-    """The squared modulus of `x`, which is real."""
-    if jnp.issubdtype(x.dtype, jnp.complexfloating):
-        return _add(*_square_parts(x))
-    return _square_real(x)
+    def param(self, name: str, init_fn: Initializer, *init_args: Any) -> Any:
+        """Declares a parameter of the layer and returns it."""
+        ...
 
 
 def canonical_axes(
-    module: Module, field: str, axes: Axes, shape: tuple[int, ...]
+    module: ModuleBase, field: str, axes: Axes, shape: Shape
 ) -> tuple[int, ...]:
-    """The axes counted from the front, in that order.
+    """Counts axes from the front.
+
+    Args:
+      module: the layer that has the field, for the error.
+      field: the name of the field.
+      axes: the field: an axis or more, negative ones counted from the end.
+      shape: the shape of the array that has the axes.
+
+    Returns:
+      Each of the axes once, in increasing order.
 
     Raises:
       ValueError: an array of `shape` does not have such an axis.
+
+    >>> from batiste.linen.normalization import LayerNorm
+    >>> canonical_axes(LayerNorm(), "feature_axes", (-1, 0), (2, 3, 4))
+    (0, 2)
     """
     rank = len(shape)
     if isinstance(axes, int) and -rank <= axes < rank:
         return (axes % rank,)
     found = set()
-    for axis in (axes,) if isinstance(axes, int) else axes:
+    for axis in ops.as_tuple(axes):
         if not -rank <= axis < rank:
             raise ValueError(
-                _BAD_AXIS.format(
-                    module=located(module),
-                    field=field,
-                    axes=axes,
-                    axis=axis,
-                    shape=shape,
-                    low=-rank,
-                    high=rank - 1,
-                )
+                f"{located(module)}: {field}={axes} names axis {axis}, which an input "
+                f"of shape {shape} does not have; give axes between {-rank} and "
+                f"{rank - 1}"
             )
         found.add(axis % rank)
     return tuple(sorted(found))
 
 
-def as_mask(module: Module, mask: Any, shape: tuple[int, ...]) -> Any:
-    """`mask` as booleans, with as many axes as `shape` has.
+def other_axes(rank: int, axes: tuple[int, ...]) -> tuple[int, ...]:
+    """Returns the axes of an array of `rank` axes that are not among `axes`.
+
+    >>> other_axes(4, (1, 3))
+    (0, 2)
+    """
+    return tuple(i for i in range(rank) if i not in axes)
+
+
+def as_mask(
+    module: ModuleBase, mask: ArrayLike | None, shape: tuple[int, ...]
+) -> Array | None:
+    """Makes a mask booleans, and gives it as many axes as `shape` has.
+
+    Args:
+      module: the layer that was given the mask, for the error.
+      mask: booleans, or numbers of which 0 means false; None stays None.
+      shape: the shape of the layer's input.
+
+    Returns:
+      An array of booleans that broadcasts to `shape`.
 
     Raises:
-      ValueError: it does not broadcast to `shape`.
+      ValueError: the mask does not broadcast to `shape`.
+
+    >>> from batiste.linen.normalization import LayerNorm
+    >>> as_mask(LayerNorm(), jnp.array([1, 0, 1]), (2, 3)).tolist()
+    [[True, False, True]]
     """
+    if mask is None:
+        return None
     mask = jnp.asarray(mask)
     try:
         fits = np.broadcast_shapes(mask.shape, shape) == shape
@@ -137,7 +130,9 @@ def as_mask(module: Module, mask: Any, shape: tuple[int, ...]) -> Any:
         fits = False
     if not fits:
         raise ValueError(
-            _MASK.format(module=located(module), mask=mask.shape, shape=shape)
+            f"{located(module)}: the mask of shape {mask.shape} does not broadcast to "
+            f"the input of shape {shape}; give it that shape, with 1 where all "
+            "elements of an axis are alike"
         )
     if mask.dtype != jnp.bool_:
         mask = lax.ne(mask, np.zeros((), mask.dtype))
@@ -145,61 +140,160 @@ def as_mask(module: Module, mask: Any, shape: tuple[int, ...]) -> Any:
 
 
 def moments(
+    layer: NormLayer,
     x: Array,
     axes: tuple[int, ...],
-    dtype: Dtype | None,
-    *,
     axis_name: str | None = None,
-    axis_index_groups: Any = None,
-    use_mean: bool = True,
-    use_fast_variance: bool = True,
-    force_float32_reductions: bool = True,
     mask: Array | None = None,
-) -> tuple[Array | None, Array]:
-    """The mean and the variance of `x` over `axes`.
+) -> tuple[Array, Array]:
+    """Takes the mean and the variance of `x` over `axes`.
 
     Args:
+      layer: its fields say in which dtype to compute, and whether the variance is
+        E|x|² - |E[x]|², clipped at zero, which reads `x` only once
+        (`use_fast_variance`), or E|x - E[x]|², which is more exact.
       x: an array.
       axes: the axes to reduce, counted from the front.
-      dtype: the dtype of the layer, if it has one.
       axis_name: the mapped axis over which the moments are averaged as well.
-      axis_index_groups: the groups of devices along it, as in `jax.lax.pmean`.
-      use_mean: if not, the mean is taken to be zero, and None is returned for it.
-      use_fast_variance: whether the variance is the mean of the squares less the
-        square of the mean, clipped at zero, which reads `x` only once; or else the
-        mean of the squared differences, which is more exact.
-      force_float32_reductions: whether to compute in float32 or wider.
       mask: booleans that broadcast to `x`: where to count its elements.
 
     Returns:
       Arrays of the shape of `x` without the axes. The variance is real.
 
-    >>> import jax.numpy as jnp
-    >>> mean, var = moments(jnp.array([[1.0, 3.0], [5.0, 5.0]]), (1,), None)
+    >>> from batiste.linen.normalization import LayerNorm
+    >>> x = jnp.array([[1.0, 3.0], [5.0, 5.0]])
+    >>> mean, var = moments(LayerNorm(), x, (1,))
     >>> mean.tolist(), var.tolist()
     ([2.0, 5.0], [1.0, 0.0])
     """
-    working: Any = x.dtype if dtype is None else dtype
-    if force_float32_reductions or not jnp.issubdtype(working, jnp.inexact):
-        working = _at_least_float32(working)
-    if x.dtype != working:
-        x = jnp.asarray(x, working)
+    x = _widened(layer, x)
+    if not layer.use_fast_variance:
+        mean = _across_devices(layer, _average(x, axes, mask), axis_name)
+        square = _abs_square(ops.sub(x, mean, axes))
+        return mean, _across_devices(layer, _average(square, axes, mask), axis_name)
+    # Together, so that devices exchange numbers once.
+    both = _average(x, axes, mask), _average(_abs_square(x), axes, mask)
+    mean, square = _across_devices(layer, both, axis_name)
+    return mean, ops.clipped_sub(square, _abs_square(mean))
 
-    def average(values: Array) -> Array:
-        if mask is None:
-            return _average(values, axes)
-        return _masked_average(values, mask, axes)
 
-    def across_devices(values: Any) -> Any:
-        if axis_name is None:
-            return values
-        return jax.lax.pmean(values, axis_name, axis_index_groups=axis_index_groups)
+def mean_square(
+    layer: NormLayer,
+    x: Array,
+    axes: tuple[int, ...],
+    axis_name: str | None = None,
+    mask: Array | None = None,
+) -> Array:
+    """Takes the mean of the squared modulus of `x` over `axes`: E|x|².
 
-    if not use_mean:
-        return None, across_devices(average(_square(x)))
-    if use_fast_variance:
-        # Together, so that devices exchange numbers once.
-        mean, mean_square = across_devices((average(x), average(_square(x))))
-        return mean, _clipped_sub(mean_square, _square(mean))
-    mean = across_devices(average(x))
-    return mean, across_devices(average(_square(_center(x, mean, axes))))
+    Args:
+      layer: its fields say in which dtype to compute.
+      x: an array.
+      axes: the axes to reduce, counted from the front.
+      axis_name: the mapped axis over which to average as well.
+      mask: booleans that broadcast to `x`: where to count its elements.
+
+    Returns:
+      Real array of the shape of `x` without the axes.
+
+    >>> from batiste.linen.normalization import RMSNorm
+    >>> mean_square(RMSNorm(), jnp.array([3.0, 4.0]), (0,)).tolist()
+    12.5
+    """
+    square = _abs_square(_widened(layer, x))
+    return _across_devices(layer, _average(square, axes, mask), axis_name)
+
+
+def normalize(
+    layer: NormLayer,
+    x: Array,
+    mean: Array | None,
+    var: Array,
+    reduction_axes: tuple[int, ...],
+    feature_axes: tuple[int, ...],
+    bias_init: Initializer | None = None,
+) -> Array:
+    """Computes `(x - mean) / sqrt(var + epsilon) * scale + bias`.
+
+    The parameters `scale` and `bias` are declared in the layer here, of the sizes of
+    the feature axes.
+
+    Args:
+      layer: the layer, with the fields `epsilon`, `use_scale` and the dtypes.
+      x: an array.
+      mean: the mean, of the shape of `x` without the reduction axes; None for zero.
+      var: the variance, of that shape.
+      reduction_axes: the axes over which they were taken.
+      feature_axes: the axes along which the parameters vary.
+      bias_init: initializer of the bias; None for no bias.
+
+    Returns:
+      Array of the shape of `x`, of the layer's dtype, or else the one that `x` and the
+      parameters promote to.
+
+    >>> import jax
+    >>> import batiste.linen as nn
+    >>> class Center(nn.LayerNorm):
+    ...     @nn.compact
+    ...     def __call__(self, x):
+    ...         return normalize(self, x, x.mean(0), jnp.ones(()), (0,), (0,))
+    >>> y, _ = Center().init_with_output(jax.random.key(0), jnp.array([1.0, 3.0]))
+    >>> y.round(3).tolist()
+    [-1.0, 1.0]
+    """
+    features = tuple(x.shape[axis] for axis in feature_axes)
+    # The shape in which a parameter lies along x.
+    along = tuple(n if i in feature_axes else 1 for i, n in enumerate(x.shape))
+    params: list[Array] = []
+    factor = ops.rsqrt(ops.add_const(var, layer.epsilon, reduction_axes))
+    if layer.use_scale:
+        scale = layer.param("scale", layer.scale_init, features, layer.param_dtype)
+        params.append(scale)
+        factor = ops.mul(factor, scale, along)
+    y = x if mean is None else ops.sub(x, mean, reduction_axes)
+    y = ops.mul(y, factor)
+    if bias_init is not None:
+        bias = layer.param("bias", bias_init, features, layer.param_dtype)
+        params.append(bias)
+        y = ops.add(y, bias, along)
+    return _as_result(y, x, params, layer.dtype)
+
+
+@functools.cache
+def _at_least_float32(dtype: Dtype) -> np.dtype:
+    return np.dtype(jnp.promote_types(dtype, jnp.float32))
+
+
+def _widened(layer: NormLayer, x: Array) -> Array:
+    """`x` in the dtype in which moments are computed."""
+    dtype = x.dtype if layer.dtype is None else layer.dtype
+    if layer.force_float32_reductions or not jnp.issubdtype(dtype, jnp.inexact):
+        dtype = _at_least_float32(dtype)
+    return x if x.dtype == dtype else jnp.asarray(x, dtype)
+
+
+def _average(x: Array, axes: tuple[int, ...], mask: Array | None) -> Array:
+    return ops.mean(x, axes) if mask is None else ops.masked_mean(x, mask, axes)
+
+
+def _abs_square(x: Array) -> Array:
+    """|x|², which is real."""
+    if jnp.issubdtype(x.dtype, jnp.complexfloating):
+        return ops.add(*ops.square_parts(x))
+    return ops.square(x)
+
+
+def _across_devices(layer: NormLayer, values: T, axis_name: str | None) -> T:
+    """The mean of arrays over a mapped axis, or the arrays if there is none."""
+    if axis_name is None:
+        return values
+    return lax.pmean(values, axis_name, axis_index_groups=layer.axis_index_groups)
+
+
+def _as_result(y: Array, x: Array, params: list[Array], dtype: Dtype | None) -> Array:
+    """`y` in the dtype that the input and the parameters promote to, or in `dtype`."""
+    # Mostly everything is of one dtype, and the result with it.
+    if dtype is None and all(p.dtype == x.dtype for p in params) and y.dtype == x.dtype:
+        return y
+    dtype = canonicalize_dtype(x, *params, dtype=dtype)
+    return y if y.dtype == dtype else jnp.asarray(y, dtype)

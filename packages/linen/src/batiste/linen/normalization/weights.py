@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
@@ -12,75 +13,20 @@ from jax import lax
 from jax import numpy as jnp
 
 from batiste.core import meta
+from batiste.core.types import Array, Dtype, Initializer, Path, Tree, Variables
 
 from .. import initializers
 from ..dtypes import canonicalize_dtype
 from ..module.methods import compact
 from ..module.module import Module
 from ..module.text import located
-from ..types import Array, Axes, Dtype, Initializer
-from .moments import canonical_axes
+from ..types import Axes
+from .moments import canonical_axes, other_axes
 
 __all__ = ["SpectralNorm", "WeightNorm"]
 
-_NON_MATRIX = (
-    "{module}: Input is {rank}D but error_on_non_matrix is True; the parameter "
-    "{path!r} has shape {shape}. With error_on_non_matrix=False it is flattened to a "
-    "matrix with its last axis as columns"
-)
-
-
-def _unit(x: Array, axes: tuple[int, ...], epsilon: float) -> Array:
-    """`x` divided by its Euclidean norm over `axes`."""
-    squares = jnp.sum(x * x, axis=axes, keepdims=True)
-    return x * lax.rsqrt(squares + epsilon)
-
-
-def _map_leaves(transform: Any, tree: Any, path: tuple[str, ...] = ()) -> Any:
-    """Applies `transform(path, leaf)` to nested dicts and boxes, in the keys' order.
-
-    The order decides which key each parameter that `transform` declares is drawn
-    with, so it is the sorted one of a pytree, whatever order the keys came in.
-    """
-    if isinstance(tree, Mapping):
-        return {k: _map_leaves(transform, tree[k], (*path, k)) for k in sorted(tree)}
-    if isinstance(tree, meta.AxisMetadata):
-        # The names of a box's fields are in the path too, as in that of any pytree.
-        return jax.tree_util.tree_map_with_path(
-            lambda inner, leaf: transform((*path, *map(_key_name, inner)), leaf), tree
-        )
-    return transform(path, tree)
-
-
-def _key_name(key: Any) -> str:
-    return jax.tree_util.keystr((key,), simple=True)
-
-
-def _call_with_mapped_weights(
-    module: Any, transform: Any, mutable: bool, args: Any, kwargs: Any
-) -> Any:
-    """Calls `module.layer_instance` with its variables mapped by `transform`.
-
-    With `mutable` the layer may change its other variables, as a BatchNorm does.
-    """
-    # transforms imports the layers' base, so it is imported when it is needed.
-    from ..transforms import map_variables
-
-    def map_collections(variables: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            col: _map_leaves(transform, variables[col]) for col in sorted(variables)
-        }
-
-    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
-        return layer(*args, **kwargs)
-
-    mapped_call: Any = map_variables(
-        call,
-        trans_in_fn=map_collections,
-        init=module.is_initializing(),
-        mutable=mutable,
-    )
-    return mapped_call(module.layer_instance, *args, **kwargs)
+Transform: TypeAlias = Callable[[Path, Array], Array]
+"""Makes the weight that a layer sees of its path and the weight that is stored."""
 
 
 class SpectralNorm(Module):
@@ -140,54 +86,64 @@ class SpectralNorm(Module):
             not mutable.
         """
 
-        def normalize(path: tuple[str, ...], weight: Array) -> Array:
-            return self._normalized(path, weight, update_stats)
-
+        normalize = functools.partial(_spectrally_normalized, self, update_stats)
+        # The layer may change its other variables, as a BatchNorm does.
         return _call_with_mapped_weights(self, normalize, True, args, kwargs)
 
-    def _normalized(
-        self, path: tuple[str, ...], weight: Array, update_stats: bool
-    ) -> Array:
-        value = jnp.asarray(weight)
-        shape = value.shape
-        # A bias stays as it is: a vector is no linear map of its input.
-        if value.ndim <= 1 or self.n_steps < 1:
-            return weight
-        name = "/".join((str(self.layer_instance.name), *path))
-        if value.ndim > 2:
-            if self.error_on_non_matrix:
-                raise ValueError(
-                    _NON_MATRIX.format(
-                        module=located(self), rank=value.ndim, path=name, shape=shape
-                    )
-                )
-            value = jnp.reshape(value, (-1, shape[-1]))
-        u_variable = self.variable(
-            self.collection_name,
-            f"{name}/u",
-            lambda: initializers.normal(1.0)(
-                self.make_rng("params"), (1, shape[-1]), self.param_dtype
-            ),
-        )
-        sigma_variable = self.variable(
-            self.collection_name,
-            f"{name}/sigma",
-            lambda: jnp.ones((), self.param_dtype),
-        )
-        u = u_variable.value
-        v = u
-        for _ in range(self.n_steps):
-            v = _unit(jnp.matmul(u, value.T), (0, 1), self.epsilon)
-            u = _unit(jnp.matmul(v, value), (0, 1), self.epsilon)
-        u, v = lax.stop_gradient(u), lax.stop_gradient(v)
-        sigma = jnp.matmul(jnp.matmul(v, value), u.T)[0, 0]
-        one = np.ones((), sigma.dtype)
-        value = value / lax.select(sigma != 0, sigma, one)
-        if update_stats:
-            u_variable.value = u
-            sigma_variable.value = sigma
-        dtype = canonicalize_dtype(weight, u, v, sigma, dtype=self.dtype)
-        return jnp.asarray(jnp.reshape(value, shape), dtype)
+
+def _spectrally_normalized(
+    module: SpectralNorm, update_stats: bool, path: Path, weight: Array
+) -> Array:
+    """`weight / sigma`, with the state for its path declared in the module."""
+    value = jnp.asarray(weight)
+    shape = value.shape
+    # A bias stays as it is: a vector is no linear map of its input.
+    if value.ndim <= 1 or module.n_steps < 1:
+        return weight
+    name = _name_of(module.layer_instance, path)
+    if value.ndim > 2:
+        if module.error_on_non_matrix:
+            raise ValueError(
+                f"{located(module)}: the parameter {name!r} of shape {shape} is no "
+                "matrix, and error_on_non_matrix is set; leave that out to flatten it "
+                "to a matrix with its last axis as columns"
+            )
+        value = jnp.reshape(value, (-1, shape[-1]))
+    u_state = module.variable(
+        module.collection_name,
+        f"{name}/u",
+        lambda: initializers.normal(1.0)(
+            module.make_rng("params"), (1, shape[-1]), module.param_dtype
+        ),
+    )
+    sigma_state = module.variable(
+        module.collection_name,
+        f"{name}/sigma",
+        lambda: jnp.ones((), module.param_dtype),
+    )
+    u, v = _power_iteration(value, u_state.value, module.n_steps, module.epsilon)
+    sigma = jnp.matmul(jnp.matmul(v, value), u.T)[0, 0]
+    value = value / lax.select(sigma != 0, sigma, np.ones((), sigma.dtype))
+    if update_stats:
+        u_state.value = u
+        sigma_state.value = sigma
+    dtype = canonicalize_dtype(weight, u, v, sigma, dtype=module.dtype)
+    return jnp.asarray(jnp.reshape(value, shape), dtype)
+
+
+def _power_iteration(
+    matrix: Array, u: Array, n_steps: int, epsilon: float
+) -> tuple[Array, Array]:
+    """Moves `u` and `v` towards the singular vectors of the largest singular value.
+
+    Algorithm 1 of the paper: `v = W u / |W u|`, then `u = W^T v / |W^T v|`; here they
+    are rows, of shapes (1, columns) and (1, rows) for a matrix (rows, columns).
+    """
+    v = u
+    for _ in range(n_steps):
+        v = _unit(jnp.matmul(u, matrix.T), (0, 1), epsilon)
+        u = _unit(jnp.matmul(v, matrix), (0, 1), epsilon)
+    return lax.stop_gradient(u), lax.stop_gradient(v)
 
 
 class WeightNorm(Module):
@@ -235,33 +191,93 @@ class WeightNorm(Module):
         Raises:
           ValueError: a weight does not have the feature axes.
         """
-        return _call_with_mapped_weights(self, self._normalized, False, args, kwargs)
+        normalize = functools.partial(_weight_normalized, self)
+        return _call_with_mapped_weights(self, normalize, False, args, kwargs)
 
-    def _normalized(self, path: tuple[str, ...], weight: Array) -> Array:
-        name = "/".join((str(self.layer_instance.name), *path))
-        wanted = tuple(self.variable_filter or ())
-        if wanted and not any(part in name for part in wanted):
-            return weight
-        value = jnp.asarray(weight)
-        shape = value.shape
-        feature_axes: tuple[int, ...] = ()
-        if self.feature_axes is not None:
-            feature_axes = canonical_axes(
-                self, "feature_axes", self.feature_axes, shape
-            )
-        others = tuple(i for i in range(value.ndim) if i not in feature_axes)
-        value = _unit(value, others, self.epsilon)
-        params = []
-        if self.use_scale:
-            scale = self.param(
-                f"{name}/scale",
-                self.scale_init,
-                tuple(shape[axis] for axis in feature_axes),
-                self.param_dtype,
-            )
-            params.append(scale)
-            value = value * jnp.reshape(
-                scale, [n if i in feature_axes else 1 for i, n in enumerate(shape)]
-            )
-        dtype = canonicalize_dtype(weight, *params, dtype=self.dtype)
-        return jnp.asarray(value, dtype)
+
+def _weight_normalized(module: WeightNorm, path: Path, weight: Array) -> Array:
+    """`scale * weight / |weight|`, with the scale declared in the module."""
+    name = _name_of(module.layer_instance, path)
+    wanted = tuple(module.variable_filter or ())
+    if wanted and not any(part in name for part in wanted):
+        return weight
+    value = jnp.asarray(weight)
+    shape = value.shape
+    feature_axes: tuple[int, ...] = ()
+    if module.feature_axes is not None:
+        feature_axes = canonical_axes(
+            module, "feature_axes", module.feature_axes, shape
+        )
+    value = _unit(value, other_axes(value.ndim, feature_axes), module.epsilon)
+    params: list[Array] = []
+    if module.use_scale:
+        features = tuple(shape[axis] for axis in feature_axes)
+        scale = module.param(
+            f"{name}/scale", module.scale_init, features, module.param_dtype
+        )
+        params.append(scale)
+        along = [n if i in feature_axes else 1 for i, n in enumerate(shape)]
+        value = value * jnp.reshape(scale, along)
+    dtype = canonicalize_dtype(weight, *params, dtype=module.dtype)
+    return jnp.asarray(value, dtype)
+
+
+def _unit(x: Array, axes: tuple[int, ...], epsilon: float) -> Array:
+    """`x` divided by its Euclidean norm over `axes`."""
+    squares = jnp.sum(x * x, axis=axes, keepdims=True)
+    return x * lax.rsqrt(squares + epsilon)
+
+
+def _name_of(layer: Module, path: Path) -> str:
+    return "/".join((str(layer.name), *path))
+
+
+def _call_with_mapped_weights(
+    module: SpectralNorm | WeightNorm,
+    transform: Transform,
+    mutable: bool,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Calls `module.layer_instance` with its variables mapped by `transform`.
+
+    With `mutable` the layer may change its variables.
+    """
+    # Whoever imports BatchNorm should not wait until all transforms are imported.
+    from ..transforms.variables import map_variables
+
+    def map_collections(variables: Variables) -> dict[str, Tree]:
+        return {
+            col: _map_leaves(transform, variables[col]) for col in sorted(variables)
+        }
+
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        return layer(*args, **kwargs)
+
+    mapped_call = map_variables(
+        call,
+        trans_in_fn=map_collections,
+        init=module.is_initializing(),
+        mutable=mutable,
+    )
+    return mapped_call(module.layer_instance, *args, **kwargs)
+
+
+def _map_leaves(transform: Transform, tree: Tree, path: Path = ()) -> Tree:
+    """Applies `transform(path, leaf)` to nested dicts and boxes, in the keys' order.
+
+    The order decides which key each parameter that `transform` declares is drawn
+    with, so it is the sorted one of a pytree, whatever order the keys came in.
+    """
+    if isinstance(tree, Mapping):
+        return {k: _map_leaves(transform, tree[k], (*path, k)) for k in sorted(tree)}
+    if isinstance(tree, meta.AxisMetadata):
+        # The names of a box's fields are in the path too, as in that of any pytree.
+        return jax.tree_util.tree_map_with_path(
+            lambda inner, leaf: transform((*path, *map(_key_name, inner)), leaf), tree
+        )
+    return transform(path, tree)
+
+
+def _key_name(key: Any) -> str:
+    return jax.tree_util.keystr((key,), simple=True)
