@@ -97,10 +97,10 @@ class BatchNorm(Module):
     @compact
     def __call__(
         self,
-        x: Array,
+        x: ArrayLike,
         use_running_average: bool | None = None,
         *,
-        mask: Array | None = None,
+        mask: ArrayLike | None = None,
     ) -> Array:
         """Normalizes `x`, of any shape with the feature axis.
 
@@ -109,6 +109,9 @@ class BatchNorm(Module):
           use_running_average: whether to use the averages in `batch_stats`, if the
             field of this name is None.
           mask: booleans that broadcast to `x`: which elements the statistics count.
+
+        Returns:
+          Array of the shape of `x`.
 
         Raises:
           ValueError: `use_running_average` is given nowhere or twice, the axis does
@@ -136,6 +139,7 @@ class BatchNorm(Module):
             where = as_mask(self, mask, x.shape)
             mean, var = moments(self, x, batch_axes, axis_name, where)
             if not initializing:
+                # average = momentum * average + (1 - momentum) * new
                 keep = self.momentum
                 for average, new in (mean_average, mean), (var_average, var):
                     average.value = ops.add(
@@ -201,6 +205,9 @@ class LayerNorm(Module):
           x: the array.
           mask: booleans that broadcast to `x`: which elements the statistics count.
 
+        Returns:
+          Array of the shape of `x`.
+
         Raises:
           ValueError: an axis does not exist, or the mask does not broadcast.
         """
@@ -262,6 +269,9 @@ class RMSNorm(Module):
         Args:
           x: the array.
           mask: booleans that broadcast to `x`: which elements the statistics count.
+
+        Returns:
+          Array of the shape of `x`.
 
         Raises:
           ValueError: an axis does not exist, or the mask does not broadcast.
@@ -332,6 +342,9 @@ class GroupNorm(Module):
         Args:
           x: the array.
           mask: booleans that broadcast to `x`: which elements the statistics count.
+
+        Returns:
+          Array of the shape of `x`.
 
         Raises:
           ValueError: the groups are given twice or not at all or do not divide the
@@ -436,6 +449,9 @@ class InstanceNorm(Module):
         Args:
           x: the array.
           mask: booleans that broadcast to `x`: which elements the statistics count.
+
+        Returns:
+          Array of the shape of `x`.
 
         Raises:
           ValueError: the batch axis is among the feature axes, an axis does not

@@ -4,26 +4,50 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
+from batiste.core.types import Array, Function, Initializer, Key, Shape, Tree
+
 from .. import initializers
 from ..module.module import Module
+from ..module.text import located
 
-__all__ = ["RNNCellBase"]
+__all__ = [
+    "Carry",
+    "InitializeCarry",
+    "RNNCellBase",
+    "check_carry",
+    "one_array",
+    "pair_of_arrays",
+]
 
-_NO_SIZE = (
-    "{cell}.initialize_carry(rng, shape) needs to know the number of features of the "
-    "carry; construct the cell with it, as in {cell}(features=8).initialize_carry(rng, "
-    "input_shape), or pass the size, as in {cell}.initialize_carry(rng, batch_dims, 8)"
-)
-_SHORT_SHAPE = (
-    "{cell}.initialize_carry(rng, input_shape) was given the shape {shape}, but one "
-    "step of the input has {axes} or more axes, of which the last {axes} are not batch "
-    "axes"
-)
+Carry: TypeAlias = Tree
+"""What a cell hands from one step to the next."""
+
+
+def one_array(init: Initializer, rng: Key | None, shape: tuple[int, ...]) -> Array:
+    """Makes the carry `h` of most cells.
+
+    >>> one_array(lambda rng, shape: jnp.zeros(shape), None, (2, 4)).shape
+    (2, 4)
+    """
+    return init(rng, shape)
+
+
+def pair_of_arrays(
+    init: Initializer, rng: Key | None, shape: tuple[int, ...]
+) -> tuple[Array, Array]:
+    """Makes the carry `(c, h)` of the LSTMs, each array with a key of its own.
+
+    >>> c, h = pair_of_arrays(lambda rng, shape: jnp.zeros(shape), None, (2, 4))
+    >>> c.shape, h.shape
+    ((2, 4), (2, 4))
+    """
+    c_rng, h_rng = (None, None) if rng is None else jax.random.split(rng)
+    return init(c_rng, shape), init(h_rng, shape)
 
 
 class InitializeCarry:
@@ -36,46 +60,65 @@ class InitializeCarry:
       cell, for a carry of shape (*batch_dims, size) or (*batch_dims, *size), and
     - `cell.initialize_carry(rng, input_shape)`, on a cell with `features`, for a carry
       that fits inputs of this shape.
+
+    Args:
+      make: makes the carry, given an initializer `init(rng, shape)`, a key (or None
+        for an initializer that needs none) and a shape.
+
+    >>> class Cell(RNNCellBase):
+    ...     features: int | None = None
+    ...     initialize_carry: Any = InitializeCarry()
+    >>> Cell.initialize_carry(jax.random.key(0), (2,), 4).shape
+    (2, 4)
     """
 
     # It runs no user code when read, so Module need not wrap it.
     nowrap = True
 
-    def __get__(self, cell: Any, cls: Any) -> Callable[..., Any]:
-        return functools.partial(_initialize_carry, cls, cell)
+    def __init__(self, make: Callable[..., Carry] = one_array) -> None:
+        self.make = make
+
+    def __get__(self, cell: Any, cls: type) -> Function:
+        return functools.partial(_initialize_carry, self.make, cls, cell)
 
 
 def _initialize_carry(
-    cls: Any,
+    make: Callable[..., Carry],
+    cls: type,
     cell: Any,
-    rng: Any,
-    shape: Sequence[int],
+    rng: Key | None,
+    shape: Shape,
     size: int | Sequence[int] | None = None,
-    init_fn: Callable[..., Any] | None = None,
-) -> Any:
+    init_fn: Initializer | None = None,
+) -> Carry:
+    name = cls.__name__
     shape = tuple(shape)
-    if size is None:
-        if cell is None or cell.features is None:
-            raise ValueError(_NO_SIZE.format(cell=cls.__name__))
-        axes = cell.num_feature_axes
-        if len(shape) < axes:
-            raise ValueError(
-                _SHORT_SHAPE.format(cell=cls.__name__, shape=shape, axes=axes)
-            )
-        shape = (*shape[:-1], cell.features)
-    else:
+    if size is not None:
         shape += (size,) if isinstance(size, int) else tuple(size)
-
-    init: Callable[..., Any]
-    if init_fn is not None:
-        init = init_fn
+    elif cell is None or cell.features is None:
+        raise ValueError(
+            f"{name}.initialize_carry(rng, shape) needs to know the number of features "
+            f"of the carry; construct the cell with it, as in {name}(features=8)"
+            ".initialize_carry(rng, input_shape), or pass the size, as in "
+            f"{name}.initialize_carry(rng, batch_dims, 8)"
+        )
+    elif len(shape) < cell.num_feature_axes:
+        raise ValueError(
+            f"{name}.initialize_carry(rng, input_shape) was given the shape {shape}, "
+            f"but one step of the input has {cell.num_feature_axes} or more axes, of "
+            f"which the last {cell.num_feature_axes} are not batch axes"
+        )
     else:
-        init = initializers.zeros if cell is None else cell.carry_init
-        if init is initializers.zeros:
-            rng = None  # not used, and so not worth an equation
-        if cell is not None:
-            init = functools.partial(init, dtype=cell.param_dtype)
-    return cls._make_carry(init, rng, shape)
+        shape = (*shape[:-1], cell.features)
+
+    if init_fn is not None:
+        return make(init_fn, rng, shape)
+    init = initializers.zeros if cell is None else cell.carry_init
+    if init is initializers.zeros:
+        rng = None  # not used, and so not worth an equation
+    if cell is not None:
+        init = functools.partial(init, dtype=cell.param_dtype)
+    return make(init, rng, shape)
 
 
 class RNNCellBase(Module):
@@ -99,7 +142,7 @@ class RNNCellBase(Module):
     [1.0, 1.0, 1.0]
     """
 
-    def initialize_carry(self, rng: Any, input_shape: Sequence[int]) -> Any:
+    def initialize_carry(self, rng: Key, input_shape: Shape) -> Carry:
         """Makes the carry of the first step; to be implemented by each cell.
 
         Args:
@@ -122,28 +165,26 @@ class RNNCellBase(Module):
         """How many of the last axes of an input are not batch axes."""
         return 1
 
-    @staticmethod
-    def _make_carry(init: Callable[..., Any], rng: Any, shape: tuple[int, ...]) -> Any:
-        """One array; cells with a carry of more arrays override this."""
-        return init(rng, shape)
 
+def check_carry(cell: Module, carry: Carry, features: int | None) -> None:
+    """Checks that a carry of arrays has the features of its cell.
 
-def pair_of_arrays(
-    init: Callable[..., Any], rng: Any, shape: tuple[int, ...]
-) -> tuple[Any, Any]:
-    """The carry `(c, h)` of the LSTMs."""
-    c_rng, h_rng = (None, None) if rng is None else jax.random.split(rng)
-    return init(c_rng, shape), init(h_rng, shape)
+    Args:
+      cell: the cell, for the error.
+      carry: the carry that the cell was called with.
+      features: how many the last axes are to have; any number if None.
 
+    Raises:
+      ValueError: an array of the carry has no axis, or another number of features.
 
-def check_carry(cell: Any, carry: Any, where: str) -> None:
-    """Raises ValueError if a carry of arrays has not the cell's features."""
-    features = cell.features
+    >>> from batiste.linen.recurrent.cells import GRUCell
+    >>> check_carry(GRUCell(4), jnp.zeros((2, 4)), 4)
+    """
     for array in jax.tree.leaves(carry):
         shape = jnp.shape(array)
         if not shape or (features is not None and shape[-1] != features):
             raise ValueError(
-                f"{where}: the carry has an array of shape {shape}, but its last axis "
-                f"should have {features or 'the hidden'} features; make the carry with "
-                "initialize_carry."
+                f"{located(cell)}: the carry has an array of shape {shape}, but its "
+                f"last axis should have {features or 'the hidden'} features; make the "
+                "carry with initialize_carry."
             )

@@ -1,4 +1,8 @@
-"""Recurrent cells of vectors: one step of an LSTM, GRU, MGU or simple RNN."""
+"""Recurrent cells of vectors: one step of an LSTM, GRU, MGU or simple RNN.
+
+In the equations, products with W are layers of the names in their indices. Shapes are
+(*batch, in_features) for the input x and (*batch, features) for all else.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .. import initializers
+from batiste.core.types import Array, Dtype, Initializer
+
+from .. import initializers, ops
 from ..activation import sigmoid, tanh
 from ..dtypes import promote_dtype
 from ..initializers import default_kernel_init
-from ..linear.bias import add_bias
 from ..linear.dense import Dense
 from ..module.methods import compact
 from ..module.module import Module
-from ..module.text import located
-from ..types import Array, Dtype, Initializer, PrecisionLike
+from ..types import PrecisionLike
 from .cell import InitializeCarry, RNNCellBase, check_carry, pair_of_arrays
 
 __all__ = [
@@ -34,12 +38,22 @@ __all__ = [
 default_recurrent_kernel_init = initializers.orthogonal()
 
 
+def _check_features(
+    cell: GRUCell | LSTMCell | MGUCell | OptimizedLSTMCell | SimpleCell,
+    carry: Array | tuple[Array, Array],
+    h: Array,
+) -> int:
+    """The number of features of the cell, or else of h; raises if they differ."""
+    check_carry(cell, carry, cell.features)
+    return cell.features or np.shape(h)[-1]
+
+
 def _dense(
-    cell: Any,
+    cell: GRUCell | LSTMCell | MGUCell | SimpleCell,
     name: str,
     features: int,
     kernel_init: Initializer,
-    bias_init: Initializer | None,
+    bias_init: Initializer | None = None,
 ) -> Dense:
     """A layer with the dtypes of a cell, and a bias if there is an initializer."""
     return Dense(
@@ -94,8 +108,8 @@ class LSTMCell(RNNCellBase):
     """
 
     features: int | None = None
-    gate_fn: Callable[..., Any] = sigmoid
-    activation_fn: Callable[..., Any] = tanh
+    gate_fn: Callable[[Array], Array] = sigmoid
+    activation_fn: Callable[[Array], Array] = tanh
     kernel_init: Initializer = default_kernel_init
     recurrent_kernel_init: Initializer = default_recurrent_kernel_init
     bias_init: Initializer = initializers.zeros_init()
@@ -103,8 +117,7 @@ class LSTMCell(RNNCellBase):
     param_dtype: Dtype = jnp.float32
     carry_init: Initializer = initializers.zeros_init()
 
-    initialize_carry: ClassVar[Any] = InitializeCarry()
-    _make_carry = staticmethod(pair_of_arrays)
+    initialize_carry: ClassVar[Any] = InitializeCarry(pair_of_arrays)
 
     @compact
     def __call__(
@@ -122,19 +135,21 @@ class LSTMCell(RNNCellBase):
         Raises:
           ValueError: the carry has other features than the cell.
         """
-        check_carry(self, carry, located(self))
+        x = inputs
         c, h = carry
-        features = self.features or np.shape(h)[-1]
+        features = _check_features(self, carry, h)
 
-        def gate(name: str) -> Array:
-            x = _dense(self, f"i{name}", features, self.kernel_init, None)(inputs)
-            init = self.recurrent_kernel_init
-            return x + _dense(self, f"h{name}", features, init, self.bias_init)(h)
+        def linear(gate: str) -> Array:
+            """W_i x + W_h h + b_h of one gate."""
+            w_i = _dense(self, f"i{gate}", features, self.kernel_init)
+            w_h_init = self.recurrent_kernel_init
+            w_h = _dense(self, f"h{gate}", features, w_h_init, self.bias_init)
+            return w_i(x) + w_h(h)
 
-        i = self.gate_fn(gate("i"))
-        f = self.gate_fn(gate("f"))
-        g = self.activation_fn(gate("g"))
-        o = self.gate_fn(gate("o"))
+        i = self.gate_fn(linear("i"))
+        f = self.gate_fn(linear("f"))
+        g = self.activation_fn(linear("g"))
+        o = self.gate_fn(linear("o"))
         new_c = f * c + i * g
         new_h = o * self.activation_fn(new_c)
         return (new_c, new_h), new_h
@@ -204,8 +219,8 @@ class OptimizedLSTMCell(RNNCellBase):
     """
 
     features: int | None = None
-    gate_fn: Callable[..., Any] = sigmoid
-    activation_fn: Callable[..., Any] = tanh
+    gate_fn: Callable[[Array], Array] = sigmoid
+    activation_fn: Callable[[Array], Array] = tanh
     kernel_init: Initializer = default_kernel_init
     recurrent_kernel_init: Initializer = default_recurrent_kernel_init
     bias_init: Initializer = initializers.zeros_init()
@@ -213,8 +228,7 @@ class OptimizedLSTMCell(RNNCellBase):
     param_dtype: Dtype = jnp.float32
     carry_init: Initializer = initializers.zeros_init()
 
-    initialize_carry: ClassVar[Any] = InitializeCarry()
-    _make_carry = staticmethod(pair_of_arrays)
+    initialize_carry: ClassVar[Any] = InitializeCarry(pair_of_arrays)
 
     @compact
     def __call__(
@@ -232,10 +246,12 @@ class OptimizedLSTMCell(RNNCellBase):
         Raises:
           ValueError: the carry has other features than the cell.
         """
-        check_carry(self, carry, located(self))
+        x = inputs
         c, h = carry
-        features = self.features or np.shape(h)[-1]
-        input_kernels, hidden_kernels, biases = [], [], []
+        features = _check_features(self, carry, h)
+
+        # w_i: (in_features, features), w_h: (features, features), b_h: (features,)
+        w_i, w_h, b_h = [], [], []
         for gate in "ifgo":
             kernel, _ = DenseParams(
                 features,
@@ -243,8 +259,8 @@ class OptimizedLSTMCell(RNNCellBase):
                 param_dtype=self.param_dtype,
                 kernel_init=self.kernel_init,
                 name=f"i{gate}",
-            )(inputs)
-            input_kernels.append(kernel)
+            )(x)
+            w_i.append(kernel)
             kernel, bias = DenseParams(
                 features,
                 param_dtype=self.param_dtype,
@@ -252,30 +268,31 @@ class OptimizedLSTMCell(RNNCellBase):
                 bias_init=self.bias_init,
                 name=f"h{gate}",
             )(h)
-            hidden_kernels.append(kernel)
-            biases.append(bias)
+            w_h.append(kernel)
+            b_h.append(bias)
 
-        hidden = _concatenated_dense(h, hidden_kernels, biases, self.dtype)
-        x = _concatenated_dense(inputs, input_kernels, None, self.dtype)
-        i = self.gate_fn(hidden[0] + x[0])
-        f = self.gate_fn(hidden[1] + x[1])
-        g = self.activation_fn(hidden[2] + x[2])
-        o = self.gate_fn(hidden[3] + x[3])
+        h_i, h_f, h_g, h_o = _products(h, w_h, b_h, self.dtype)
+        x_i, x_f, x_g, x_o = _products(x, w_i, None, self.dtype)
+        i = self.gate_fn(h_i + x_i)
+        f = self.gate_fn(h_f + x_f)
+        g = self.activation_fn(h_g + x_g)
+        o = self.gate_fn(h_o + x_o)
         new_c = f * c + i * g
         new_h = o * self.activation_fn(new_c)
         return (new_c, new_h), new_h
 
 
-def _concatenated_dense(
+def _products(
     x: Array, kernels: list[Array], biases: list[Array] | None, dtype: Dtype | None
 ) -> list[Array]:
-    sizes = tuple(np.shape(kernel)[-1] for kernel in kernels)
+    """`x @ kernel + bias` for each kernel, computed as one product."""
+    sizes = [np.shape(kernel)[-1] for kernel in kernels]
     kernel = lax.concatenate(kernels, 1)
     bias = None if biases is None else lax.concatenate(biases, 0)
     x, kernel, bias = promote_dtype(x, kernel, bias, dtype=dtype)
-    y = lax.dot_general(x, kernel, (((x.ndim - 1,), (0,)), ((), ())))
+    y = ops.dot_general(x, kernel, (((x.ndim - 1,), (0,)), ((), ())))
     if bias is not None:
-        y = add_bias(y, bias)
+        y = ops.add(y, bias)
     return list(lax.split(y, sizes, axis=y.ndim - 1))
 
 
@@ -312,7 +329,7 @@ class SimpleCell(RNNCellBase):
     """
 
     features: int | None = None
-    activation_fn: Callable[..., Any] = tanh
+    activation_fn: Callable[[Array], Array] = tanh
     kernel_init: Initializer = default_kernel_init
     recurrent_kernel_init: Initializer = default_recurrent_kernel_init
     bias_init: Initializer = initializers.zeros_init()
@@ -337,14 +354,15 @@ class SimpleCell(RNNCellBase):
         Raises:
           ValueError: the carry has other features than the cell.
         """
-        check_carry(self, carry, located(self))
-        features = self.features or np.shape(carry)[-1]
-        x = _dense(self, "i", features, self.kernel_init, self.bias_init)(inputs)
-        h = x + _dense(self, "h", features, self.recurrent_kernel_init, None)(carry)
+        x, h = inputs, carry
+        features = _check_features(self, carry, h)
+        w_i = _dense(self, "i", features, self.kernel_init, self.bias_init)
+        w_h = _dense(self, "h", features, self.recurrent_kernel_init)
+        y = w_i(x) + w_h(h)
         if self.residual:
-            h = h + carry
-        h = self.activation_fn(h)
-        return h, h
+            y = y + h
+        new_h = self.activation_fn(y)
+        return new_h, new_h
 
 
 class GRUCell(RNNCellBase):
@@ -372,8 +390,8 @@ class GRUCell(RNNCellBase):
     """
 
     features: int | None = None
-    gate_fn: Callable[..., Any] = sigmoid
-    activation_fn: Callable[..., Any] = tanh
+    gate_fn: Callable[[Array], Array] = sigmoid
+    activation_fn: Callable[[Array], Array] = tanh
     kernel_init: Initializer = default_kernel_init
     recurrent_kernel_init: Initializer = default_recurrent_kernel_init
     bias_init: Initializer = initializers.zeros_init()
@@ -397,22 +415,20 @@ class GRUCell(RNNCellBase):
         Raises:
           ValueError: the carry has other features than the cell.
         """
-        check_carry(self, carry, located(self))
-        h = carry
-        features = self.features or np.shape(h)[-1]
+        x, h = inputs, carry
+        features = _check_features(self, carry, h)
 
-        def from_input(name: str) -> Array:
-            return _dense(self, name, features, self.kernel_init, self.bias_init)(
-                inputs
-            )
+        def w_i(gate: str) -> Dense:
+            name = f"i{gate}"
+            return _dense(self, name, features, self.kernel_init, self.bias_init)
 
-        def from_hidden(name: str, bias_init: Initializer | None = None) -> Array:
-            init = self.recurrent_kernel_init
-            return _dense(self, name, features, init, bias_init)(h)
+        def w_h(gate: str, bias_init: Initializer | None = None) -> Dense:
+            name = f"h{gate}"
+            return _dense(self, name, features, self.recurrent_kernel_init, bias_init)
 
-        r = self.gate_fn(from_input("ir") + from_hidden("hr"))
-        z = self.gate_fn(from_input("iz") + from_hidden("hz"))
-        n = self.activation_fn(from_input("in") + r * from_hidden("hn", self.bias_init))
+        r = self.gate_fn(w_i("r")(x) + w_h("r")(h))
+        z = self.gate_fn(w_i("z")(x) + w_h("z")(h))
+        n = self.activation_fn(w_i("n")(x) + r * w_h("n", self.bias_init)(h))
         new_h = (1.0 - z) * n + z * h
         return new_h, new_h
 
@@ -454,8 +470,8 @@ class MGUCell(RNNCellBase):
     """
 
     features: int | None = None
-    gate_fn: Callable[..., Any] = sigmoid
-    activation_fn: Callable[..., Any] = tanh
+    gate_fn: Callable[[Array], Array] = sigmoid
+    activation_fn: Callable[[Array], Array] = tanh
     kernel_init: Initializer = default_kernel_init
     recurrent_kernel_init: Initializer = default_recurrent_kernel_init
     forget_bias_init: Initializer = initializers.ones_init()
@@ -481,26 +497,21 @@ class MGUCell(RNNCellBase):
         Raises:
           ValueError: the carry has other features than the cell.
         """
-        check_carry(self, carry, located(self))
-        h = carry
-        features = self.features or np.shape(h)[-1]
+        x, h = inputs, carry
+        features = _check_features(self, carry, h)
 
-        def dense(name: str, kernel_init: Initializer, bias_init: Any) -> Dense:
-            return _dense(self, name, features, kernel_init, bias_init)
+        def w_i(gate: str, bias_init: Initializer) -> Dense:
+            return _dense(self, f"i{gate}", features, self.kernel_init, bias_init)
 
-        recurrent_init, bias_init = (
-            self.recurrent_kernel_init,
-            self.activation_bias_init,
-        )
-        f = self.gate_fn(
-            dense("if", self.kernel_init, self.forget_bias_init)(inputs)
-            + dense("hf", recurrent_init, None)(h)
-        )
-        hidden = dense("hn", recurrent_init, bias_init if self.reset_gate else None)(h)
+        def w_h(gate: str, bias_init: Initializer | None = None) -> Dense:
+            name = f"h{gate}"
+            return _dense(self, name, features, self.recurrent_kernel_init, bias_init)
+
+        f = self.gate_fn(w_i("f", self.forget_bias_init)(x) + w_h("f")(h))
         if self.reset_gate:
-            hidden = hidden * f
-        n = self.activation_fn(
-            dense("in", self.kernel_init, bias_init)(inputs) + hidden
-        )
+            hidden = w_h("n", self.activation_bias_init)(h) * f
+        else:
+            hidden = w_h("n")(h)
+        n = self.activation_fn(w_i("n", self.activation_bias_init)(x) + hidden)
         new_h = (1.0 - f) * n + f * h
         return new_h, new_h

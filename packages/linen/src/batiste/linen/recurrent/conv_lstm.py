@@ -9,21 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from batiste.core.types import Array, Dtype, Initializer
+
 from .. import initializers
 from ..activation import sigmoid, tanh
 from ..linear.conv import Conv
 from ..module.methods import compact
 from ..module.text import located
-from ..types import Array, Dtype, Initializer
 from .cell import InitializeCarry, RNNCellBase, check_carry, pair_of_arrays
 
 __all__ = ["ConvLSTMCell"]
-
-_OTHER_SHAPE = (
-    "{module}: the convolutions turn inputs of shape {inputs} and a hidden state of "
-    "shape {hidden} into gates of shapes {gates}, but gates must have the size of the "
-    "carry; keep padding='SAME' and strides of 1"
-)
 
 
 class ConvLSTMCell(RNNCellBase):
@@ -72,8 +67,7 @@ class ConvLSTMCell(RNNCellBase):
     param_dtype: Dtype = jnp.float32
     carry_init: Initializer = initializers.zeros_init()
 
-    initialize_carry: ClassVar[Any] = InitializeCarry()
-    _make_carry = staticmethod(pair_of_arrays)
+    initialize_carry: ClassVar[Any] = InitializeCarry(pair_of_arrays)
 
     @compact
     def __call__(
@@ -92,8 +86,9 @@ class ConvLSTMCell(RNNCellBase):
           ValueError: the carry has other features than the cell, or the convolutions
             change the sizes of the spatial axes.
         """
-        check_carry(self, carry, located(self))
+        x = inputs
         c, h = carry
+        check_carry(self, carry, self.features)
 
         def conv(name: str) -> Conv:
             return Conv(
@@ -107,18 +102,17 @@ class ConvLSTMCell(RNNCellBase):
                 name=name,
             )
 
-        from_input, from_hidden = conv("ih")(inputs), conv("hh")(h)
-        if not from_input.shape[:-1] == from_hidden.shape[:-1] == np.shape(c)[:-1]:
+        # (*batch, *spatial, 4 * features)
+        from_x, from_h = conv("ih")(x), conv("hh")(h)
+        if not from_x.shape[:-1] == from_h.shape[:-1] == np.shape(c)[:-1]:
             raise ValueError(
-                _OTHER_SHAPE.format(
-                    module=located(self),
-                    inputs=np.shape(inputs),
-                    hidden=np.shape(h),
-                    gates=f"{from_input.shape} and {from_hidden.shape}",
-                )
+                f"{located(self)}: the convolutions turn inputs of shape {np.shape(x)} "
+                f"and a hidden state of shape {np.shape(h)} into gates of shapes "
+                f"{from_x.shape} and {from_h.shape}, but gates must have the size of "
+                "the carry; keep padding='SAME' and strides of 1"
             )
-        gates = from_input + from_hidden
-        sizes = (self.features,) * 4
+        gates = from_x + from_h
+        sizes = [self.features] * 4
         i, g, f, o = lax.split(gates, sizes, axis=gates.ndim - 1)
         new_c = sigmoid(f + 1) * c + sigmoid(i) * tanh(g)
         new_h = sigmoid(o) * tanh(new_c)

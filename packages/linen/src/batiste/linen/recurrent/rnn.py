@@ -1,144 +1,31 @@
-"""Layers that run a recurrent cell along a sequence."""
+"""Layers that run a recurrent cell along a sequence.
+
+A sequence is an axis, time, of an array of shape (*batch, time, *features), or of
+(time, *batch, *features) if time-major. What follows a sequence on its axis, up to the
+length of the longest, is padding.
+"""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from batiste.core import FrozenDict
+from batiste.core.frozen_dict import FrozenDict
+from batiste.core.scope import CollectionFilter
+from batiste.core.types import Array, ArrayLike, Key, Tree
 
 from ..module.module import Module
 from ..module.text import located
-from ..types import Array
-from .cell import RNNCellBase
+from ..transforms.scan import scan
+from .cell import Carry, RNNCellBase
 
 __all__ = ["Bidirectional", "RNN", "RNNBase", "flip_sequences"]
-
-Carry = Any
-
-_BAD_CELL_SIZE = (
-    "{module}: cell_size={size!r} is not a size; pass an integer or a tuple of "
-    "integers, and time_major and the other options by keyword"
-)
-_NO_TIME = (
-    "{module}: the input has the shape {shape}, but {cell} needs a time axis and "
-    "{axes} or more axes of features, in an input of shape {layout}"
-)
-_LENGTHS = (
-    "{where}: {name} has the shape {found}, but the input of shape {shape} has the "
-    "batch axes {batch}; pass one of shape {expected}"
-)
-_TWO_LENGTHS = (
-    "{where}: both seq_lengths and segmentation_mask were given; they say the same, "
-    "so pass one of them"
-)
-
-
-def _sequence_lengths(
-    where: str,
-    shape: tuple[int, ...],
-    time_axis: int,
-    n_batch: int,
-    seq_lengths: Array | None,
-    segmentation_mask: Array | None,
-) -> Array | None:
-    """The length of each sequence, of shape (*batch,), or None for full lengths."""
-    first = 1 if time_axis == 0 else 0
-    batch = shape[first : first + n_batch]
-    if segmentation_mask is not None:
-        if seq_lengths is not None:
-            raise ValueError(_TWO_LENGTHS.format(where=where))
-        name, given = "segmentation_mask", segmentation_mask
-        expected = shape[: n_batch + 1]
-    elif seq_lengths is not None:
-        name, given, expected = "seq_lengths", seq_lengths, batch
-    else:
-        return None
-    if np.shape(given) != expected:
-        raise ValueError(
-            _LENGTHS.format(
-                where=where,
-                name=name,
-                found=np.shape(given),
-                shape=shape,
-                batch=batch,
-                expected=expected,
-            )
-        )
-    given = jnp.asarray(given)
-    if segmentation_mask is None:
-        return given
-    return jnp.sum(given != 0, axis=0 if time_axis == 0 else n_batch)
-
-
-def flip_sequences(
-    inputs: Array,
-    seq_lengths: Array | None,
-    num_batch_dims: int,
-    time_major: bool,
-) -> Array:
-    """Reverses sequences along time, and leaves their padding at the end.
-
-    Args:
-      inputs: array of shape (*batch, time, ...), or (time, *batch, ...) if time-major.
-      seq_lengths: the length of each sequence, integers of shape (*batch,); or a mask
-        of shape (*batch, time), or (time, *batch), that is not 0 on the sequence; or
-        None if there is no padding.
-      num_batch_dims: the number of batch axes.
-      time_major: whether time is the first axis.
-
-    Returns:
-      Array of the shape of `inputs`. What stands where the padding was is padding too,
-      in another order.
-
-    Raises:
-      ValueError: `seq_lengths` does not fit the input.
-
-    >>> x = jnp.array([[1, 2, 3, 0], [4, 5, 6, 7]])
-    >>> flip_sequences(x, jnp.array([3, 4]), num_batch_dims=1, time_major=False)
-    Array([[3, 2, 1, 0],
-           [7, 6, 5, 4]], dtype=int32)
-    """
-    inputs = jnp.asarray(inputs)
-    time_axis = 0 if time_major else num_batch_dims
-    if seq_lengths is None:
-        return lax.rev(inputs, (time_axis,))
-    is_mask = np.ndim(seq_lengths) == num_batch_dims + 1
-    lengths = _sequence_lengths(
-        "flip_sequences",
-        inputs.shape,
-        time_axis,
-        num_batch_dims,
-        None if is_mask else seq_lengths,
-        seq_lengths if is_mask else None,
-    )
-    return _flip(inputs, lengths, num_batch_dims, time_axis)
-
-
-def _flip(inputs: Array, lengths: Array | None, n_batch: int, time_axis: int) -> Array:
-    if lengths is None:
-        return lax.rev(inputs, (time_axis,))
-    n = inputs.shape[time_axis]
-    if not n:
-        return inputs
-    # Position t of a sequence takes from length - 1 - t, and modulo n the padding
-    # takes from the padding.
-    from_end = np.arange(n - 1, -1, -1, dtype=lengths.dtype)
-    if time_axis == 0:
-        from_end = from_end.reshape((n,) + (1,) * n_batch)
-        source = jnp.expand_dims(lengths, 0)
-    else:
-        source = jnp.expand_dims(lengths, n_batch)
-    source = lax.rem(source + from_end, np.asarray(n, lengths.dtype)[()])
-    index: list[Any] = list(np.indices(source.shape, sparse=True))
-    index[time_axis] = source
-    return inputs[tuple(index)]
 
 
 class RNNBase(Protocol):
@@ -149,11 +36,11 @@ class RNNBase(Protocol):
 
     def __call__(
         self,
-        inputs: Array,
+        inputs: Tree,
         *,
         initial_carry: Carry | None = None,
-        init_key: Any = None,
-        seq_lengths: Array | None = None,
+        init_key: Key | None = None,
+        seq_lengths: ArrayLike | None = None,
         return_carry: bool | None = None,
         time_major: bool | None = None,
         reverse: bool | None = None,
@@ -161,13 +48,6 @@ class RNNBase(Protocol):
     ) -> Any:
         """Runs along `inputs`; the arguments are those of `RNN.__call__`."""
         ...
-
-
-def _default_key() -> jax.Array:
-    # Most carries do not depend on the key. Made here and now, it leaves no equation
-    # in the jaxpr of a caller that is being traced.
-    with jax.ensure_compile_time_eval():
-        return jax.random.key(0)
 
 
 class RNN(Module):
@@ -214,18 +94,18 @@ class RNN(Module):
     keep_order: bool = False
     unroll: int = 1
     variable_axes: Mapping[Any, Any] = FrozenDict()
-    variable_broadcast: Any = "params"
-    variable_carry: Any = False
+    variable_broadcast: CollectionFilter = "params"
+    variable_carry: CollectionFilter = False
     split_rngs: Mapping[Any, bool] = FrozenDict({"params": False})
 
     def __call__(
         self,
-        inputs: Array,
+        inputs: Tree,
         *,
         initial_carry: Carry | None = None,
-        init_key: Any = None,
-        seq_lengths: Array | None = None,
-        segmentation_mask: Array | None = None,
+        init_key: Key | None = None,
+        seq_lengths: ArrayLike | None = None,
+        segmentation_mask: ArrayLike | None = None,
         return_carry: bool | None = None,
         time_major: bool | None = None,
         reverse: bool | None = None,
@@ -264,94 +144,144 @@ class RNN(Module):
         keep_order = self.keep_order if keep_order is None else keep_order
 
         shape = np.shape(jax.tree.leaves(inputs)[0])
-        n_batch, feature_axes = self._count_axes(shape, time_major)
-        time_axis = 0 if time_major else n_batch
+        axes = _axes_of(self, shape, time_major)
         lengths = _sequence_lengths(
-            located(self), shape, time_axis, n_batch, seq_lengths, segmentation_mask
+            located(self), shape, axes, seq_lengths, segmentation_mask
         )
-        flip = functools.partial(
-            _flip, lengths=lengths, n_batch=n_batch, time_axis=time_axis
-        )
-
+        flip = functools.partial(_flip, lengths=lengths, axes=axes)
         if reverse:
             inputs = jax.tree.map(lambda x: flip(jnp.asarray(x)), inputs)
-        carry = initial_carry
-        if carry is None:
-            step_shape = shape[:time_axis] + shape[time_axis + 1 :]
+        first = initial_carry
+        if first is None:
             key = _default_key() if init_key is None else init_key
-            if self.cell_size is None:
-                carry = self.cell.initialize_carry(key, step_shape)
-            else:
-                batch = step_shape[: len(step_shape) - feature_axes]
-                cell: Any = self.cell  # of the generation with three arguments
-                carry = cell.initialize_carry(key, batch, self.cell_size)
+            first = _first_carry(self, key, shape, axes)
 
-        first = carry
-        keep_carries = lengths is not None and return_carry
-        carry, outputs = self._scan(carry, inputs, time_axis, keep_carries)
-        if keep_carries:
+        # All carries are needed to find those at the ends of the sequences.
+        ends = lengths if return_carry else None
+        carry, outputs = _scan(self, first, inputs, axes.time, ends is not None)
+        if ends is not None:
             carries, outputs = outputs
-            carry = jax.tree.map(
-                functools.partial(_at_last_step, lengths), first, carries
-            )
+            at_end = functools.partial(_at_last_step, ends)
+            carry = jax.tree.map(at_end, first, carries)
         if reverse and keep_order:
             outputs = jax.tree.map(flip, outputs)
         return (carry, outputs) if return_carry else outputs
 
-    def _count_axes(self, shape: tuple[int, ...], time_major: bool) -> tuple[int, int]:
-        """The numbers of batch axes and of feature axes of an input."""
-        size = self.cell_size
-        if size is None:
-            axes = self.cell.num_feature_axes
-        elif isinstance(size, int) and not isinstance(size, bool):
-            axes = 1
-        elif isinstance(size, tuple | list):
-            axes = len(size)
-        else:
-            raise ValueError(_BAD_CELL_SIZE.format(module=located(self), size=size))
-        n_batch = len(shape) - 1 - axes
-        if n_batch < 0:
-            layout = (
-                "(time, *batch, *features)"
-                if time_major
-                else ("(*batch, time, *features)")
-            )
-            raise ValueError(
-                _NO_TIME.format(
-                    module=located(self),
-                    shape=shape,
-                    cell=type(self.cell).__name__,
-                    axes=axes,
-                    layout=layout,
-                )
-            )
-        return n_batch, axes
 
-    def _scan(
-        self, carry: Carry, inputs: Array, time_axis: int, keep_carries: bool
-    ) -> tuple[Carry, Any]:
-        """The last carry and the outputs; or all carries with them."""
-        # Imported here because transforms import layers.
-        from ..transforms import scan
+class _Axes(NamedTuple):
+    """Which axes an input has: `n_batch` of the batch, one of time, the features."""
 
-        def step(cell: Any, carry: Carry, x: Array) -> tuple[Carry, Any]:
-            carry, y = cell(carry, x)
-            return carry, (carry, y) if keep_carries else y
+    n_batch: int
+    time: int  # 0 if time-major, or else n_batch
 
-        run = scan(
-            step,
-            in_axes=time_axis,
-            out_axes=(0, time_axis) if keep_carries else time_axis,
-            unroll=self.unroll,
-            variable_axes=self.variable_axes,
-            variable_broadcast=self.variable_broadcast,
-            variable_carry=self.variable_carry,
-            split_rngs=self.split_rngs,
+    def of_batch(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The part of a shape, of an input or a mask, that is the batch."""
+        return _without(shape[: self.n_batch + 1], self.time)
+
+
+def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    return shape[:axis] + shape[axis + 1 :]
+
+
+def _axes_of(layer: RNN, shape: tuple[int, ...], time_major: bool) -> _Axes:
+    """Which axes an input of this shape has; raises if there are too few."""
+    feature_axes = _count_feature_axes(layer)
+    n_batch = len(shape) - 1 - feature_axes
+    if n_batch < 0:
+        order = "time, *batch" if time_major else "*batch, time"
+        raise ValueError(
+            f"{located(layer)}: the input has the shape {shape}, but "
+            f"{type(layer.cell).__name__} needs a time axis and {feature_axes} or more "
+            f"axes of features, in an input of shape ({order}, *features)"
         )
-        return run(self.cell, carry, inputs)
+    return _Axes(n_batch, 0 if time_major else n_batch)
 
 
-def _at_last_step(lengths: Array, first: Array, carries: Array) -> Array:
+def _count_feature_axes(layer: RNN) -> int:
+    size = layer.cell_size
+    if size is None:
+        return layer.cell.num_feature_axes
+    if isinstance(size, int) and not isinstance(size, bool):
+        return 1
+    if isinstance(size, tuple | list):
+        return len(size)
+    raise ValueError(
+        f"{located(layer)}: cell_size={size!r} is not a size; pass an integer or a "
+        "tuple of integers, and time_major and the other options by keyword"
+    )
+
+
+def _sequence_lengths(
+    where: str,
+    shape: tuple[int, ...],
+    axes: _Axes,
+    seq_lengths: ArrayLike | None,
+    segmentation_mask: ArrayLike | None,
+) -> Array | None:
+    """The length of each sequence, of shape (*batch,), or None for full lengths."""
+    if seq_lengths is not None and segmentation_mask is not None:
+        raise ValueError(
+            f"{where}: both seq_lengths and segmentation_mask were given; they say the "
+            "same, so pass one of them"
+        )
+    batch = axes.of_batch(shape)
+
+    def check_shape(name: str, given: ArrayLike, expected: tuple[int, ...]) -> None:
+        if np.shape(given) != expected:
+            raise ValueError(
+                f"{where}: {name} has the shape {np.shape(given)}, but the input of "
+                f"shape {shape} has the batch axes {batch}; pass one of shape "
+                f"{expected}"
+            )
+
+    if seq_lengths is not None:
+        check_shape("seq_lengths", seq_lengths, batch)
+        return jnp.asarray(seq_lengths)
+    if segmentation_mask is not None:
+        with_time = shape[: axes.n_batch + 1]
+        check_shape("segmentation_mask", segmentation_mask, with_time)
+        return jnp.sum(jnp.asarray(segmentation_mask) != 0, axis=axes.time)
+    return None
+
+
+def _default_key() -> Key:
+    # Most carries do not depend on the key. Made here and now, it leaves no equation
+    # in the jaxpr of a caller that is being traced.
+    with jax.ensure_compile_time_eval():
+        return jax.random.key(0)
+
+
+def _first_carry(layer: RNN, key: Key, shape: tuple[int, ...], axes: _Axes) -> Carry:
+    """The carry before the first step of an input of this shape."""
+    if layer.cell_size is None:
+        return layer.cell.initialize_carry(key, _without(shape, axes.time))
+    cell: Any = layer.cell  # of the generation with three arguments
+    return cell.initialize_carry(key, axes.of_batch(shape), layer.cell_size)
+
+
+def _scan(
+    layer: RNN, carry: Carry, inputs: Tree, time_axis: int, keep_carries: bool
+) -> tuple[Carry, Tree]:
+    """The last carry, and the outputs, or all carries (time, ...) with the outputs."""
+
+    def step(cell: Any, carry: Carry, x: Tree) -> tuple[Carry, Tree]:
+        carry, y = cell(carry, x)
+        return carry, (carry, y) if keep_carries else y
+
+    run = scan(
+        step,
+        in_axes=time_axis,
+        out_axes=(0, time_axis) if keep_carries else time_axis,
+        unroll=layer.unroll,
+        variable_axes=layer.variable_axes,
+        variable_broadcast=layer.variable_broadcast,
+        variable_carry=layer.variable_carry,
+        split_rngs=layer.split_rngs,
+    )
+    return run(layer.cell, carry, inputs)
+
+
+def _at_last_step(lengths: Array, first: ArrayLike, carries: Array) -> Array:
     """Of `carries` of shape (time, *batch, ...), the one of each sequence's end.
 
     An empty sequence ends with its `first` carry.
@@ -398,12 +328,12 @@ class Bidirectional(Module):
 
     def __call__(
         self,
-        inputs: Array,
+        inputs: Tree,
         *,
         initial_carry: tuple[Carry, Carry] | None = None,
-        init_key: Any = None,
-        seq_lengths: Array | None = None,
-        segmentation_mask: Array | None = None,
+        init_key: Key | None = None,
+        seq_lengths: ArrayLike | None = None,
+        segmentation_mask: ArrayLike | None = None,
         return_carry: bool | None = None,
         time_major: bool | None = None,
         reverse: bool | None = None,
@@ -467,3 +397,65 @@ class Bidirectional(Module):
         if return_carry:
             return (forward_carry, backward_carry), outputs
         return outputs
+
+
+def flip_sequences(
+    inputs: ArrayLike,
+    seq_lengths: ArrayLike | None,
+    num_batch_dims: int,
+    time_major: bool,
+) -> Array:
+    """Reverses sequences along time, and leaves their padding at the end.
+
+    Args:
+      inputs: array of shape (*batch, time, ...), or (time, *batch, ...) if time-major.
+      seq_lengths: the length of each sequence, integers of shape (*batch,); or a mask
+        of shape (*batch, time), or (time, *batch), that is not 0 on the sequence; or
+        None if there is no padding.
+      num_batch_dims: the number of batch axes.
+      time_major: whether time is the first axis.
+
+    Returns:
+      Array of the shape of `inputs`. What stands where the padding was is padding too,
+      in another order.
+
+    Raises:
+      ValueError: `seq_lengths` does not fit the input.
+
+    >>> x = jnp.array([[1, 2, 3, 0], [4, 5, 6, 7]])
+    >>> flip_sequences(x, jnp.array([3, 4]), num_batch_dims=1, time_major=False)
+    Array([[3, 2, 1, 0],
+           [7, 6, 5, 4]], dtype=int32)
+    """
+    inputs = jnp.asarray(inputs)
+    axes = _Axes(num_batch_dims, 0 if time_major else num_batch_dims)
+    if seq_lengths is None:
+        return _flip(inputs, None, axes)
+    is_mask = np.ndim(seq_lengths) == num_batch_dims + 1
+    lengths = _sequence_lengths(
+        "flip_sequences",
+        inputs.shape,
+        axes,
+        None if is_mask else seq_lengths,
+        seq_lengths if is_mask else None,
+    )
+    return _flip(inputs, lengths, axes)
+
+
+def _flip(inputs: Array, lengths: Array | None, axes: _Axes) -> Array:
+    if lengths is None:
+        return lax.rev(inputs, (axes.time,))
+    n = inputs.shape[axes.time]
+    if not n:
+        return inputs
+    # Position t of a sequence takes from length - 1 - t, and modulo n the padding
+    # takes from the padding.
+    from_end = np.arange(n - 1, -1, -1, dtype=lengths.dtype)
+    if axes.time == 0:
+        from_end = from_end.reshape((n,) + (1,) * axes.n_batch)
+    source = jnp.expand_dims(lengths, axes.time) + from_end
+    source = lax.rem(source, np.asarray(n, lengths.dtype)[()])
+    # (*batch, time), or (time, *batch)
+    index: list[Any] = list(np.indices(source.shape, sparse=True))
+    index[axes.time] = source
+    return inputs[tuple(index)]
