@@ -14,6 +14,7 @@ from batiste.linen.recurrent import (
     RNNCellBase,
     SimpleCell,
 )
+from batiste.linen.recurrent.cell import check_carry, one_array, pair_of_arrays
 
 KEY = jax.random.key(0)
 CELLS = [LSTMCell, OptimizedLSTMCell, GRUCell, SimpleCell, MGUCell]
@@ -53,7 +54,8 @@ def test_initializers_of_carries():
     normal = jax.nn.initializers.normal()
     cell = LSTMCell(4, carry_init=normal, param_dtype=jnp.bfloat16)
     c, h = cell.initialize_carry(KEY, (2, 3))
-    assert c.dtype == h.dtype == jnp.bfloat16 and not (c == h).any()
+    assert c.dtype == h.dtype == jnp.bfloat16
+    assert not (c == h).any()
     c_key, h_key = jax.random.split(KEY)
     c, h = LSTMCell.initialize_carry(KEY, (2,), 4, normal)
     np.testing.assert_array_equal(c, normal(c_key, (2, 4)))
@@ -94,3 +96,35 @@ def test_a_carry_of_other_features_is_refused(carry):
 def test_cells_differ_by_their_fields():
     assert LSTMCell(4) == LSTMCell(4) != LSTMCell(5)
     assert hash(LSTMCell(4)) == hash(LSTMCell(4))
+
+
+def test_arrays_of_a_carry_have_keys_of_their_own():
+    def init(rng, shape):
+        return rng, shape
+
+    assert one_array(init, KEY, (2, 4)) == (KEY, (2, 4))
+    c_key, h_key = jax.random.split(KEY)
+    assert pair_of_arrays(init, KEY, (4,)) == ((c_key, (4,)), (h_key, (4,)))
+    assert pair_of_arrays(init, None, (4,)) == ((None, (4,)), (None, (4,)))
+
+
+def test_a_carry_is_checked_against_the_features_that_there_are():
+    cell = GRUCell().bind({})
+    check_carry(cell, (jnp.ones((2, 3)), jnp.ones(3)), 3)
+    check_carry(cell, jnp.ones((2, 3)), None)
+    with pytest.raises(ValueError, match=r"should have 4 features; make the carry"):
+        check_carry(cell, jnp.ones((2, 3)), 4)
+    with pytest.raises(ValueError, match=r"should have the hidden features"):
+        check_carry(cell, jnp.ones(()), None)
+
+
+def test_a_subclass_may_make_its_carry_in_either_way():
+    class Both(GRUCell):
+        pass
+
+    class Own(GRUCell):
+        def initialize_carry(self, rng, input_shape):
+            return jnp.ones((*input_shape[:-1], self.features))
+
+    assert Both.initialize_carry(KEY, (2,), 4).tolist() == [[0] * 4] * 2
+    assert Own(4).initialize_carry(KEY, (2, 3)).tolist() == [[1] * 4] * 2

@@ -7,17 +7,14 @@ elements that a mean is taken of, and in what the parameters vary along.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 from jax import lax
 from jax.nn import initializers
 
+from ..scope.scope import Scope
 from ..types import Array, ArrayLike, Dtype, Initializer
 from .arrays import as_tuple, cast, normalize_axes
-
-if TYPE_CHECKING:
-    from ..scope.scope import Scope
 
 __all__ = [
     "batch_norm",
@@ -104,6 +101,8 @@ def batch_norm(
     feature_axes = sorted(normalize_axes(as_tuple(axis), x.ndim))
     batch_axes = tuple(i for i in range(x.ndim) if i not in feature_axes)
     features = tuple(x.shape[i] for i in feature_axes)
+    # The shape in which what has the shape of the features lies along x.
+    along = tuple(n if i in feature_axes else 1 for i, n in enumerate(x.shape))
 
     first_call = not scope.has_variable(kind, "mean")
     running_mean = scope.variable(kind, "mean", jnp.zeros, features, jnp.float32)
@@ -123,14 +122,14 @@ def batch_norm(
             for running, new in (running_mean, mean), (running_var, var):
                 running.value += (1 - momentum) * (new - running.value)
 
-    y = x - lax.expand_dims(mean, batch_axes)
+    y = x - lax.broadcast_in_dim(mean, along, feature_axes)
     factor = lax.rsqrt(var + epsilon)
     if scale:
         factor *= scope.param("scale", scale_init, features)
-    y *= lax.expand_dims(factor, batch_axes)
+    y *= lax.broadcast_in_dim(factor, along, feature_axes)
     if bias:
         offset = scope.param("bias", bias_init, features)
-        y += lax.expand_dims(offset, batch_axes)
+        y += lax.broadcast_in_dim(offset, along, feature_axes)
     return cast(y, dtype)
 
 
