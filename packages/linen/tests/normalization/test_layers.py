@@ -235,7 +235,7 @@ def test_jaxprs(layer, x, expected):
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        (BatchNorm(), '"use_running_average" must be passed'),
+        (BatchNorm(), "`use_running_average` is given nowhere"),
         (BatchNorm(False, axis=3), "'n': axis=3 names axis 3.*shape"),
         (LayerNorm(reduction_axes=(1, -4)), "'n': reduction_axes=.*names axis -4"),
         (LayerNorm(feature_axes=3), "'n': feature_axes=3 names axis 3"),
