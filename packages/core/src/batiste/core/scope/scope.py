@@ -405,7 +405,8 @@ class Scope(Place):
     def rngs(self) -> dict[str, LazyRng]:
         """The scope's PRNG streams: base keys, and suffixes down to this scope."""
         if self._rngs is None:
-            assert self.parent is not None and self.name is not None
+            assert self.parent is not None
+            assert self.name is not None
             name = self.name
             self._rngs = {
                 stream: rng.below(name) for stream, rng in self.parent.rngs.items()

@@ -85,7 +85,6 @@ class SpectralNorm(Module):
           ModifyScopeVariableError: the state is to be stored in a collection that is
             not mutable.
         """
-
         normalize = functools.partial(_spectrally_normalized, self, update_stats)
         # The layer may change its other variables, as a BatchNorm does.
         return _call_with_mapped_weights(self, normalize, True, args, kwargs)

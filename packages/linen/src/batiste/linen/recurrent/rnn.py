@@ -25,7 +25,7 @@ from ..module.text import located
 from ..transforms.scan import scan
 from .cell import Carry, RNNCellBase
 
-__all__ = ["Bidirectional", "RNN", "RNNBase", "flip_sequences"]
+__all__ = ["RNN", "Bidirectional", "RNNBase", "flip_sequences"]
 
 
 class RNNBase(Protocol):

@@ -56,7 +56,6 @@ def lift_transform(
     >>> bool((doubled == 2 * once).all())
     True
     """
-
     given = _GivenTransform(transform, trafo_args)
     prefix = getattr(transform, "__name__", "Lifted").capitalize()
     return lift_target(
