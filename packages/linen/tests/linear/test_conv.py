@@ -202,3 +202,17 @@ def test_errors(layer, error, message):
 
     with pytest.raises(error, match=f"'c': .*{message}"):
         Model().init(KEY, x_of(2, 6, 3))
+
+
+@pytest.mark.parametrize("base", [Conv, nn.DenseGeneral, nn.Einsum, nn.Dropout])
+def test_a_layer_has_no_methods_that_a_subclass_could_hide(base):
+    allowed = {"__call__", "__post_init__", "setup", "shared_weights"}
+    parents = [cls for cls in base.__mro__ if issubclass(cls, nn.Module)][:-1]
+    fields = {name for cls in parents for name in cls.__dataclass_fields__}
+    own = {
+        name
+        for cls in parents
+        for name, value in vars(cls).items()
+        if callable(value) and not name.startswith("__")
+    }
+    assert own - fields <= allowed

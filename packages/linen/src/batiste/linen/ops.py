@@ -54,7 +54,6 @@ __all__ = [
     "mul",
     "mul_const",
     "multiply",
-    "pad",
     "reduce_sum",
     "reduce_window",
     "repeat",
@@ -427,28 +426,32 @@ def reduce_window(
 # Products and convolutions.
 
 
-@eager_jit(static_argnums=(2, 3, 4))
+@eager_jit(static_argnums=(2, 3, 4, 5))
 def dot_general(
     x: Array,
     y: Array,
     dimension_numbers: lax.DotDimensionNumbers,
     precision: PrecisionLike = None,
     preferred_element_type: Dtype | None = None,
+    permutation: tuple[int, ...] | None = None,
     /,
 ) -> Array:
     """Calls `lax.dot_general`, with dimension numbers that are tuples throughout.
+
+    With `permutation`, the axes of the product are put in that order.
 
     >>> x, y = jnp.ones((2, 3)), jnp.ones((3, 4))
     >>> dot_general(x, y, (((1,), (0,)), ((), ()))).shape
     (2, 4)
     """
-    return lax.dot_general(
+    product = lax.dot_general(
         x,
         y,
         dimension_numbers,
         precision,
         preferred_element_type=preferred_element_type,
     )
+    return product if permutation is None else lax.transpose(product, permutation)
 
 
 @eager_jit(static_argnums=(2, 3, 4, 5, 6, 7, 8))
@@ -579,16 +582,6 @@ def transpose(x: Array, permutation: tuple[int, ...], /) -> Array:
     (4, 2, 3)
     """
     return lax.transpose(x, permutation)
-
-
-@eager_jit(static_argnums=(1,))
-def pad(x: Array, sides: tuple[tuple[int, int, int], ...], /) -> Array:
-    """Returns `x` with zeros around it: `(low, high, interior)` for each axis.
-
-    >>> pad(jnp.ones(2), ((1, 0, 1),)).tolist()
-    [0.0, 1.0, 0.0, 1.0]
-    """
-    return lax.pad(x, np.zeros((), x.dtype), sides)
 
 
 @eager_jit

@@ -212,7 +212,7 @@ def _scores(
     n = q.ndim
     batch_and_heads = (*range(n - 3), n - 2)
     dims = (((n - 1,), (n - 1,)), (batch_and_heads, batch_and_heads))
-    dtype = jnp.result_type(q, k)
+    dtype = _common_dtype(q, k)
     if dot_general is not None:
         return dot_general(q, k, dims, precision, preferred_element_type=dtype)
     return ops.dot_general(q, k, dims, precision, dtype)
@@ -257,13 +257,18 @@ def _mix(
     batch = tuple(range(n - 3))
     # The value comes first, as in the einsum: the order decides on the last bit.
     dims = (((n - 3,), (n - 1,)), ((*batch, n - 2), (*batch, n - 3)))
-    dtype = jnp.result_type(v, weights)
+    dtype = _common_dtype(v, weights)
+    # [batch..., heads, depth, q] to [batch..., q, heads, depth]
+    order = (*batch, n - 1, n - 3, n - 2)
     if dot_general is not None:
         mixed = dot_general(v, weights, dims, precision, preferred_element_type=dtype)
-    else:
-        mixed = ops.dot_general(v, weights, dims, precision, dtype)
-    # [batch..., heads, depth, q] to [batch..., q, heads, depth]
-    return ops.transpose(mixed, (*batch, n - 1, n - 3, n - 2))
+        return ops.transpose(mixed, order)
+    return ops.dot_general(v, weights, dims, precision, dtype, order)
+
+
+def _common_dtype(x: Array, y: Array) -> Dtype:
+    # To ask JAX takes longer than the product does, and mostly they are alike.
+    return x.dtype if x.dtype == y.dtype else jnp.result_type(x, y)
 
 
 def _check_shapes(query: Array, key: Array, value: Array | None = None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from jax import lax
 from jax import numpy as jnp
 
@@ -12,6 +13,7 @@ from ..dtypes import promote_dtype
 from ..initializers import default_kernel_init
 from ..module.methods import compact
 from ..module.module import Module
+from ..ops import eager_jit
 from ..types import (
     Array,
     ArrayLike,
@@ -139,6 +141,7 @@ class ConvTranspose(Module):
         return restore_batch(y, batch_shape)
 
 
+@eager_jit(static_argnums=(1, 2))
 def _fold_periods(y: Array, period: tuple[int, ...], transpose_kernel: bool) -> Array:
     """Adds up what falls on the same position of a periodic output.
 
@@ -151,11 +154,11 @@ def _fold_periods(y: Array, period: tuple[int, ...], transpose_kernel: bool) -> 
         high = -(-missing // 2) if transpose_kernel else missing // 2
         sides.append((missing - high, high, 0))
     sides.append((0, 0, 0))
-    y = ops.pad(y, tuple(sides))
+    y = lax.pad(y, np.zeros((), y.dtype), sides)
     for axis, target in enumerate(period, start=1):
         if not target:
             return lax.full((y.shape[0], *period, y.shape[-1]), 0, y.dtype)
         shape = y.shape
         folds = (*shape[:axis], shape[axis] // target, target, *shape[axis + 1 :])
-        y = ops.reduce_sum(ops.reshape(y, folds), (axis,))
+        y = lax.reduce_sum(lax.reshape(y, folds), (axis,))
     return y
