@@ -38,7 +38,6 @@ __all__ = [
     "add_const",
     "as_array",
     "as_tuple",
-    "broadcast_in_dim",
     "clipped_sub",
     "conv_general_dilated",
     "conv_transpose",
@@ -47,14 +46,12 @@ __all__ = [
     "div_const",
     "dot_general",
     "eager_jit",
-    "exp",
     "expand_dims",
     "masked_mean",
     "mean",
     "mul",
     "mul_const",
     "multiply",
-    "reduce_sum",
     "reduce_window",
     "repeat",
     "reshape",
@@ -270,16 +267,6 @@ def clipped_sub(x: Array, y: Array, /) -> Array:
 
 
 @eager_jit
-def exp(x: Array, /) -> Array:
-    """Returns `e ** x`.
-
-    >>> float(exp(jnp.zeros(())))
-    1.0
-    """
-    return lax.exp(x)
-
-
-@eager_jit
 def rsqrt(x: Array, /) -> Array:
     """Returns `1 / sqrt(x)`.
 
@@ -347,16 +334,6 @@ def select_nonnegative(x: Array, y: Array, /) -> Array:
 
 
 # Sums and means.
-
-
-@eager_jit(static_argnums=(1,))
-def reduce_sum(x: Array, axes: tuple[int, ...], /) -> Array:
-    """Returns the sum over `axes`.
-
-    >>> reduce_sum(jnp.ones((2, 3)), (1,)).tolist()
-    [3.0, 3.0]
-    """
-    return lax.reduce_sum(x, axes)
 
 
 @functools.cache
@@ -548,18 +525,6 @@ def squeeze(x: Array, axes: tuple[int, ...], /) -> Array:
     (2,)
     """
     return lax.squeeze(x, axes)
-
-
-@eager_jit(static_argnums=(1, 2))
-def broadcast_in_dim(
-    x: Array, shape: tuple[int, ...], dimensions: tuple[int, ...], /
-) -> Array:
-    """Returns `x` repeated to `shape`, of which its axes are `dimensions`.
-
-    >>> broadcast_in_dim(jnp.arange(2), (2, 3), (0,)).tolist()
-    [[0, 0, 0], [1, 1, 1]]
-    """
-    return lax.broadcast_in_dim(x, shape, dimensions)
 
 
 @eager_jit(static_argnums=(1,))
