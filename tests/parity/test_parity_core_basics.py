@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batiste.core import errors, meta, struct
+from batiste import errors
 from batiste.core import frozen_dict as ours
+from batiste.core import meta, struct
 
 # By name, as the type checker runs where flax is not installed.
 theirs: Any = importlib.import_module("flax.core.frozen_dict")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 from jax.sharding import PartitionSpec
 
@@ -48,7 +48,7 @@ class AxisMetadata:
 
 def _running_module(module: Module | None) -> Module:
     if module is None and context.modules:
-        module = context.modules[-1]
+        module = cast("Module | None", context.modules[-1])
     if module is None:
         raise ValueError(
             "No module is running here, to declare a variable with axes in. Call this "
