@@ -230,7 +230,14 @@ def test_a_failed_orbax_background_save_is_raised_by_the_next_call(tmp_path):
     ocp = pytest.importorskip("orbax.checkpoint", reason="needs the extra 'orbax'")
 
     class Failing:
+        """The writing of arrays, which fails at its end."""
+
+        def __init__(self, writing):
+            self.writing = writing
+
         def result(self, timeout=None):
+            for future in self.writing:
+                future.result(timeout)
             raise OSError("No space left on device")
 
     class Handler(ocp.PyTreeCheckpointHandler):
@@ -238,7 +245,7 @@ def test_a_failed_orbax_background_save_is_raised_by_the_next_call(tmp_path):
 
         async def async_save(self, *args, **kwargs):
             futures = await super().async_save(*args, **kwargs)
-            return [Failing()] if self.fails else futures
+            return [Failing(futures)] if self.fails else futures
 
     handler = Handler()
     saver = ocp.AsyncCheckpointer(handler)
