@@ -35,9 +35,12 @@ def test_broadcast():
 
     loop = axes_scan.scan(body, (0, broadcast), (0, broadcast, broadcast))
     made, carry, (ys, total, seven) = loop(3.0, 0.0, jnp.arange(4.0), jnp.ones(2))
-    assert ys.shape == (4, 2) and total == 2 and seven == 7
+    assert ys.shape == (4, 2)
+    assert total == 2
+    assert seven == 7
     # The body gets, inside the loop, what it made beforehand.
-    assert made == {"made": 4.0} and carry == 16
+    assert made == {"made": 4.0}
+    assert carry == 16
     assert repr(broadcast) == "broadcast"
 
 
@@ -117,7 +120,8 @@ def test_a_loop_whose_first_iteration_is_peeled_is_the_same_loop(reverse):
     np.testing.assert_array_equal(first["total"], 8.0 if reverse else 2.0)
     peeled_carry, peeled_ys = peeled.run(body, None, first, [7.0])
     jax.tree.map(np.testing.assert_array_equal, (carry, ys), (peeled_carry, peeled_ys))
-    assert ys[0].shape == (4,) and ys[1] == 7.0
+    assert ys[0].shape == (4,)
+    assert ys[1] == 7.0
 
 
 @pytest.mark.parametrize("length", [0, 3])

@@ -136,7 +136,8 @@ def test_unknown_flags():
         assert isinstance(caught.value, FlaxError | AttributeError)
         assert isinstance(caught.value, LookupError)
         again = pickle.loads(pickle.dumps(caught.value))
-        assert str(again) == str(caught.value) and again.flag == "return_frozendcit"
+        assert str(again) == str(caught.value)
+        assert again.flag == "return_frozendcit"
     assert not hasattr(config, "nope")
     assert getattr(config, "nope", 3) == 3
 
@@ -150,7 +151,8 @@ def test_values_of_the_wrong_type(value):
     ):
         with pytest.raises(FlagValueError, match=message) as caught:
             use()
-        assert isinstance(caught.value, TypeError) and caught.value.args
+        assert isinstance(caught.value, TypeError)
+        assert caught.value.args
     assert config.return_frozendict is True
 
 
@@ -159,7 +161,8 @@ def test_new_flags(monkeypatch):
     assert holder.value is False is config.test_bool
     config.update(holder, True)
     assert holder.value is True is config.flax_test_bool
-    assert holder.name == "test_bool" and holder.__doc__ == holder.help == "A test."
+    assert holder.name == "test_bool"
+    assert holder.__doc__ == holder.help == "A test."
     with pytest.raises(TypeError, match=r'"test_bool" has no truth value.*`\.value`'):
         bool(holder)
     with pytest.raises(RuntimeError, match=r'Flag "test_bool" is already defined'):

@@ -12,7 +12,8 @@ def test_later_modules_are_there():
     from batiste.core import axes_scan, broadcast, lift, nn, partial_eval
 
     assert broadcast is axes_scan.broadcast
-    assert callable(lift.vmap) and callable(nn.dense)
+    assert callable(lift.vmap)
+    assert callable(nn.dense)
     assert callable(partial_eval.lazy_init)
     assert {"lift", "nn", "broadcast", "Scope"} <= set(dir(batiste.core))
 

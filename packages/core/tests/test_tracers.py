@@ -80,7 +80,8 @@ def test_no_leak_and_no_warning():
         spec = importlib.util.spec_from_file_location(
             "batiste.core.tracers_again", tracers.__file__
         )
-        assert spec is not None and spec.loader is not None
+        assert spec is not None
+        assert spec.loader is not None
         again = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(again)
         again.check_trace_level(tracers.current_trace())

@@ -19,11 +19,14 @@ X = jnp.arange(24.0).reshape(2, 3, 4)
 
 def test_merges_and_splits():
     def f(x, small, *, key):
-        assert x.shape == (6, 4) and small.shape == (3,) and key["y"].shape == (6,)
+        assert x.shape == (6, 4)
+        assert small.shape == (3,)
+        assert key["y"].shape == (6,)
         return {"x": x + small.sum(), "row": x.sum(1)}
 
     out = BatchApply(f)(X, jnp.ones(3), key={"y": np.ones((2, 3))})
-    assert np.array_equal(out["x"], X + 3) and out["row"].shape == (2, 3)
+    assert np.array_equal(out["x"], X + 3)
+    assert out["row"].shape == (2, 3)
 
 
 @pytest.mark.parametrize("num_dims", [1, 2, 3])
@@ -42,7 +45,8 @@ def test_modules():
             return BatchApply(nn.Dense(5))(x)
 
     y, variables = Model().init_with_output(jax.random.key(0), X)
-    assert y.shape == (2, 3, 5) and set(variables["params"]) == {"Dense_0"}
+    assert y.shape == (2, 3, 5)
+    assert set(variables["params"]) == {"Dense_0"}
 
 
 def test_under_jit():
@@ -59,7 +63,8 @@ def test_errors():
 
 
 def test_parts():
-    assert ndim_at_least(X, 3) and not ndim_at_least(1.0, 1)
+    assert ndim_at_least(X, 3)
+    assert not ndim_at_least(1.0, 1)
     assert arbitrary_mergeable_leaf(2, (1.0,), {"a": X}) is X
     assert arbitrary_mergeable_leaf(4, (X,), {}) is None
     assert merge_leading_dims(3, 1) == 3

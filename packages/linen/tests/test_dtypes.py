@@ -52,7 +52,8 @@ def test_promotion_keeps_none_and_casts_the_rest():
 def test_arrays_of_the_right_dtype_are_not_touched(dtype):
     x, y = jnp.ones(2), jnp.zeros(())
     promoted = promote_dtype(x, None, y, dtype=dtype)
-    assert promoted[0] is x and promoted[2] is y
+    assert promoted[0] is x
+    assert promoted[2] is y
 
 
 def test_numpy_arrays_become_jax_arrays():

@@ -38,8 +38,10 @@ def test_constants():
     key = jax.random.key(0)
     zeros = initializers.zeros_init()(key, (2, 3), jnp.bfloat16)
     ones = initializers.ones_init()(key, (2, 3), jnp.bfloat16)
-    assert zeros.tolist() == [[0, 0, 0]] * 2 and zeros.dtype == jnp.bfloat16
-    assert ones.tolist() == [[1, 1, 1]] * 2 and ones.dtype == jnp.bfloat16
+    assert zeros.tolist() == [[0, 0, 0]] * 2
+    assert zeros.dtype == jnp.bfloat16
+    assert ones.tolist() == [[1, 1, 1]] * 2
+    assert ones.dtype == jnp.bfloat16
 
 
 def test_one_object_each_so_that_results_can_be_memoised():

@@ -26,12 +26,14 @@ def test_without_dropping_the_input_is_returned_and_no_key_needed():
 
 def test_dropping_everything():
     y = Dropout(1.0).apply({}, X.astype(jnp.bfloat16), deterministic=False)
-    assert y.dtype == jnp.bfloat16 and not y.any()
+    assert y.dtype == jnp.bfloat16
+    assert not y.any()
 
 
 def test_broadcast_dims():
     y = Dropout(0.5, broadcast_dims=(0,)).apply({}, X, deterministic=False, rngs=RNGS)
-    assert (y == y[:1]).all() and len(set(y[0].tolist())) == 2
+    assert (y == y[:1]).all()
+    assert len(set(y[0].tolist())) == 2
 
 
 def test_streams_and_keys():

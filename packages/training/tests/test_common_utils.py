@@ -13,7 +13,8 @@ D = jax.local_device_count()
 def test_shard_splits_the_leading_axis():
     tree = {"a": np.arange(2 * D * 3).reshape(2 * D, 3), "b": [jnp.arange(D)]}
     sharded = common_utils.shard(tree)
-    assert sharded["a"].shape == (D, 2, 3) and sharded["b"][0].shape == (D, 1)
+    assert sharded["a"].shape == (D, 2, 3)
+    assert sharded["b"][0].shape == (D, 1)
     assert type(sharded["a"]) is np.ndarray
     np.testing.assert_array_equal(sharded["a"].reshape(2 * D, 3), tree["a"])
 
@@ -64,7 +65,8 @@ def test_get_metrics_takes_one_device_and_stacks_over_time():
 def test_onehot(on, off):
     labels = jnp.array([[0, 2], [5, -1]])
     out = common_utils.onehot(labels, 3, on_value=on, off_value=off)
-    assert out.shape == (2, 2, 3) and out.dtype == jnp.float32
+    assert out.shape == (2, 2, 3)
+    assert out.dtype == jnp.float32
     expected = np.full((2, 2, 3), off, np.float32)
     expected[0, 0, 0] = expected[0, 1, 2] = on
     np.testing.assert_array_equal(out, expected)

@@ -16,7 +16,9 @@ def square(x):
 def test_value_and_gradients_are_unscaled():
     result = DynamicScale().value_and_grad(square)(jnp.array([1.0, 3.0]))
     dynamic_scale, finite, value, grad = result
-    assert bool(finite) and float(value) == 10 and grad.tolist() == [2, 6]
+    assert bool(finite)
+    assert float(value) == 10
+    assert grad.tolist() == [2, 6]
     assert (int(dynamic_scale.fin_steps), float(dynamic_scale.scale)) == (1, 65536)
 
 

@@ -79,7 +79,8 @@ def check_restored(restored):
     assert restored["config"]["dimensions"].tolist() == [5, 3]
     np.testing.assert_array_equal(restored["data"][0], X1)
     model = restored["model"]
-    assert type(model) is train_state.TrainState and model.step == 1
+    assert type(model) is train_state.TrainState
+    assert model.step == 1
     assert type(model.params) is FrozenDict
     assert model.opt_state == (optax.EmptyState(), optax.EmptyState())
     check_model(model.params)
@@ -113,7 +114,8 @@ def test_save_and_restore_with_orbax(ckpt, target, tmp_path, ocp):
     save_args = orbax_utils.save_args_from_target(ckpt)
     orbax_checkpointer.save(tmp_path / "single", ckpt, save_args=save_args)
     raw = orbax_checkpointer.restore(tmp_path / "single")
-    assert raw["model"]["opt_state"] == [None, None] and raw["model"]["step"] == 1
+    assert raw["model"]["opt_state"] == [None, None]
+    assert raw["model"]["step"] == 1
     check_model(raw["model"]["params"])
     check_restored(orbax_checkpointer.restore(tmp_path / "single", item=target))
 
@@ -127,7 +129,8 @@ def test_save_and_restore_with_orbax(ckpt, target, tmp_path, ocp):
         "4",
     ]
     step = manager.latest_step()
-    assert step == 4 and manager.restore(step)["model"]["step"] == 1
+    assert step == 4
+    assert manager.restore(step)["model"]["step"] == 1
     check_restored(manager.restore(4, items=target))
     manager.close()
 
@@ -218,8 +221,10 @@ TARGET_PYTREE = [0, {"foo": "", "bar": np.array(0)}, [0, 0, 0]]
 
 
 def check_migrated(restored):
-    assert restored[0] == 12 and restored[1]["foo"] == "str"
-    assert restored[1]["bar"].tolist() == [2, 3] and restored[2] == [1, 4, 10]
+    assert restored[0] == 12
+    assert restored[1]["foo"] == "str"
+    assert restored[1]["bar"].tolist() == [2, 3]
+    assert restored[2] == [1, 4, 10]
 
 
 def test_migration_managed(tmp_path, ocp):

@@ -36,7 +36,8 @@ def test_text_and_bytes(file):
 
 def test_missing_files_are_errors(tmp_path, mode):
     missing = str(tmp_path / "missing")
-    assert not io.exists(missing) and not io.isdir(missing)
+    assert not io.exists(missing)
+    assert not io.isdir(missing)
     for call in (io.remove, io.rmtree, io.getsize, lambda p: io.GFile(p, "r").read()):
         with pytest.raises(FileNotFoundError):
             call(missing)
@@ -48,7 +49,8 @@ def test_folders(tmp_path, mode):
     inner = str(tmp_path / "a" / "b")
     io.makedirs(inner)
     io.makedirs(inner)
-    assert io.isdir(inner) and io.exists(inner)
+    assert io.isdir(inner)
+    assert io.exists(inner)
     assert io.listdir(tmp_path / "a") == ["b"]
     io.rmtree(tmp_path / "a")
     assert not io.exists(inner)

@@ -15,12 +15,14 @@ many_devices = pytest.mark.skipif(D < 2, reason="needs several devices")
 def test_replicate_and_unreplicate():
     tree = {"a": np.arange(3, dtype=np.float32), "b": 2, "k": jax.random.key(0)}
     copies = jax_utils.replicate(tree)
-    assert copies["a"].shape == (D, 3) and copies["b"].shape == (D,)
+    assert copies["a"].shape == (D, 3)
+    assert copies["b"].shape == (D,)
     assert len(copies["a"].addressable_shards) == D
     for shard, device in zip(
         copies["a"].addressable_shards, jax.local_devices(), strict=True
     ):
-        assert shard.device == device and shard.data.shape == (1, 3)
+        assert shard.device == device
+        assert shard.data.shape == (1, 3)
         np.testing.assert_array_equal(shard.data[0], tree["a"])
     one = jax_utils.unreplicate(copies)
     np.testing.assert_array_equal(one["a"], tree["a"])
@@ -31,7 +33,8 @@ def test_replicate_and_unreplicate():
 def test_replicate_to_some_devices():
     devices = jax.devices()[:2][::-1]
     copies = jax_utils.replicate(1.0, devices, axis_name="copies")
-    assert copies.shape == (2,) and list(copies.sharding.mesh.axis_names) == ["copies"]
+    assert copies.shape == (2,)
+    assert list(copies.sharding.mesh.axis_names) == ["copies"]
     assert [shard.device for shard in copies.addressable_shards] == devices
 
 
@@ -222,5 +225,6 @@ def test_partial_eval_by_shape_returns_what_needs_no_values():
         k=7,
     )
     assert out["s"] == jax.ShapeDtypeStruct((2, 3), jnp.int32)
-    assert out["c"].tolist() == [5, 5] and out["k"] == 7
+    assert out["c"].tolist() == [5, 5]
+    assert out["k"] == 7
     assert jax_utils.partial_eval_by_shape(lambda x: x, [(2, 3)]).dtype == jnp.float32

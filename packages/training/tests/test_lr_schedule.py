@@ -38,7 +38,8 @@ def test_stepped_changes_after_the_epoch():
 
 def test_stepped_without_steps_is_constant():
     schedule = lr_schedule.create_stepped_learning_rate_schedule(0.5, 10, [], 1.0)
-    assert float(schedule(5)) == 0.25 and float(schedule(99)) == 0.5
+    assert float(schedule(5)) == 0.25
+    assert float(schedule(99)) == 0.5
 
 
 def test_cosine_reaches_zero_and_rises_again():

@@ -41,7 +41,8 @@ def test_restore_args_have_the_types_of_the_target():
         "s": str,
         "b": bool,
     }
-    assert args["a"].dtype == np.int8 and args["n"] is None
+    assert args["a"].dtype == np.int8
+    assert args["n"] is None
     abstract = jax.ShapeDtypeStruct((2,), jnp.bfloat16)
     args = orbax_utils.restore_args_from_target([abstract, np.float32(1)])
     assert [a.restore_type for a in args] == [np.ndarray, np.ndarray]
@@ -81,5 +82,6 @@ def test_transformations_leave_empty_leaves_to_the_target():
     given = {"m": 1}
     assert orbax_utils.maybe_construct_transformations({"a": None}, given) is given
     made = orbax_utils.maybe_construct_transformations({"a": {"b": None, "c": 1}}, None)
-    assert made["a"]["b"].use_fallback and list(made["a"]) == ["b"]
+    assert made["a"]["b"].use_fallback
+    assert list(made["a"]) == ["b"]
     assert orbax_utils.maybe_construct_transformations([1], None) == {}

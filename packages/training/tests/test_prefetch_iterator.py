@@ -65,7 +65,8 @@ def test_close_ends_the_thread_and_leaves_the_buffer():
     assert next(items) == 0
     items.close()
     rest = list(items)
-    assert rest == list(range(1, 1 + len(rest))) and len(rest) <= 3
+    assert rest == list(range(1, 1 + len(rest)))
+    assert len(rest) <= 3
     assert not items._thread.is_alive()
 
 

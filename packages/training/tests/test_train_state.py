@@ -21,8 +21,11 @@ def loss(params, x):
 def test_create_starts_at_step_0_with_the_optimizers_state():
     params, tx = {"w": jnp.ones(2)}, optax.adam(0.1)
     state = TrainState.create(apply_fn=loss, params=params, tx=tx)
-    assert state.step == 0 and type(state.step) is int
-    assert state.apply_fn is loss and state.tx is tx and state.params is params
+    assert state.step == 0
+    assert type(state.step) is int
+    assert state.apply_fn is loss
+    assert state.tx is tx
+    assert state.params is params
     assert jax.tree.structure(state.opt_state) == jax.tree.structure(tx.init(params))
 
 
@@ -131,7 +134,8 @@ def test_the_state_passes_through_jit_and_state_dicts():
         return state.apply_gradients(grads=grads)
 
     after = step(step(state, jnp.ones((1, 2))), jnp.ones((1, 2)))
-    assert after.step == 2 and after.apply_fn is loss
+    assert after.step == 2
+    assert after.apply_fn is loss
     states = serialization.to_state_dict(after)
     assert sorted(states) == ["opt_state", "params", "step"]
     restored = serialization.from_bytes(state, serialization.to_bytes(after))

@@ -90,7 +90,8 @@ def test_pickles_of_the_released_flax(flax, name):
         "deny_list": DenyList("x"),
     }
     loaded = pickle.loads(base64.b64decode(RELEASED[name]))
-    assert loaded == expected[name] and type(loaded) is type(expected[name])
+    assert loaded == expected[name]
+    assert type(loaded) is type(expected[name])
 
 
 def test_pickles_made_under_flax_load_without_it(flax):
@@ -101,5 +102,7 @@ def test_pickles_made_under_flax_load_without_it(flax):
     cls, again, frozen = pickle.loads(data)
     from batiste import linen
 
-    assert cls is linen.Sequential and again.layers == [linen.Dropout(0.5)]
-    assert frozen == FrozenDict({"a": 1}) and copy.deepcopy(again) == again
+    assert cls is linen.Sequential
+    assert again.layers == [linen.Dropout(0.5)]
+    assert frozen == FrozenDict({"a": 1})
+    assert copy.deepcopy(again) == again

@@ -92,7 +92,8 @@ def test_a_child_may_uninstall(run):
     outer = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"
     out = run(*COMMAND, "-c", outer, env={"PYTHONPATH": "somewhere"})
     generation, path = out.split()
-    assert generation == "0.12" and path.split(os.pathsep)[0] == "somewhere"
+    assert generation == "0.12"
+    assert path.split(os.pathsep)[0] == "somewhere"
 
 
 def test_another_sitecustomize_runs_as_well(run, write):

@@ -17,7 +17,8 @@ def test_errors_of_imports_are_of_one_type(flax):
 
 
 def test_probes(flax):
-    assert not hasattr(flax, "nnx") and hasattr(flax, "linen")
+    assert not hasattr(flax, "nnx")
+    assert hasattr(flax, "linen")
     assert importlib.util.find_spec("flax").name == "flax"
     assert importlib.util.find_spec("flax.linen.linear").name == "flax.linen.linear"
     for name in ("flax.nnx", "flax.linen.nothing", "flax.optim"):
@@ -29,9 +30,11 @@ def test_metadata(flax):
     assert importlib.metadata.version("flax") == "0.12.8"
     assert importlib.metadata.version("Flax") == "0.12.8"
     found = importlib.metadata.distribution("flax")
-    assert found.metadata["Name"] == "flax" and not found.requires
+    assert found.metadata["Name"] == "flax"
+    assert not found.requires
     names = [d.metadata["Name"] for d in importlib.metadata.distributions()]
-    assert "flax" in names and "pytest" in names
+    assert "flax" in names
+    assert "pytest" in names
     assert "flax" in importlib.metadata.packages_distributions()["flax"]
     assert importlib.metadata.version("pytest") == pytest.__version__
 

@@ -63,7 +63,8 @@ def test_early_stopping(generation):
     else:
         state = result
     assert type(state) is EarlyStopping
-    assert state.has_improved and not state.should_stop
+    assert state.has_improved
+    assert not state.should_stop
     assert jax.tree.map(lambda x: x, state) == state
 
 
@@ -83,7 +84,8 @@ def test_transforms_of_jax_around_modules(generation):
         variables = Model().init(KEY, X)
         expected = nn.Dense(2).apply({"params": variables["params"]["Dense_0"]}, X)
         y = Model().apply(variables, X)
-        assert jnp.allclose(y, expected) and y.shape == (4, 2)
+        assert jnp.allclose(y, expected)
+        assert y.shape == (4, 2)
 
 
 def test_several_compact_methods(generation):
@@ -127,4 +129,5 @@ def test_fields_annotated_name(generation):
         with pytest.raises(ReservedModuleAttributeError):
             make()
     else:
-        assert make().name == "model" and make().features == 3
+        assert make().name == "model"
+        assert make().features == 3

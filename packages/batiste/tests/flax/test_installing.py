@@ -25,14 +25,17 @@ def test_uninstall_restores_everything(monkeypatch):
 
     kept = flax
     assert batiste.flax.installed_generation() == "0.12"
-    assert _state()[2] != before[2] and sys.meta_path != before[0]
+    assert _state()[2] != before[2]
+    assert sys.meta_path != before[0]
     batiste.flax.uninstall()
     assert _state() == before
     assert getattr(importlib.util.find_spec("flax"), "origin", None) != "batiste"
     # What was imported goes on working.
-    assert kept.linen.Dense(2).features == 2 and kept.__version__ == "0.12.8"
+    assert kept.linen.Dense(2).features == 2
+    assert kept.__version__ == "0.12.8"
     batiste.flax.uninstall()
-    assert batiste.flax.installed_generation() is None and _state() == before
+    assert batiste.flax.installed_generation() is None
+    assert _state() == before
 
 
 def test_twice_is_once():
@@ -68,7 +71,8 @@ def test_flags_that_the_environment_sets_stay(monkeypatch):
     monkeypatch.setenv("BATISTE_EARLY_STOPPING_PAIR", "true")
     batiste.flax.install("0.12")
     try:
-        assert config.return_frozendict and config.early_stopping_pair
+        assert config.return_frozendict
+        assert config.early_stopping_pair
         assert config.use_orbax_checkpointing
     finally:
         batiste.flax.uninstall()
@@ -108,7 +112,8 @@ def test_the_released_flax_imported_before(run, released_flax):
         """
     text = run("-c", "if 1:" + program, env={"PYTHONPATH": str(released_flax)})
     assert "the released flax is imported already (flax, flax.core, from " in text
-    assert str(released_flax) in text and "before anything imports flax" in text
+    assert str(released_flax) in text
+    assert "before anything imports flax" in text
     assert "['flax', 'flax.core']" in text
 
 

@@ -87,7 +87,8 @@ def _has(owner, member):
 @pytest.mark.parametrize("module", INDEXES)
 def test_every_name_of_the_indexes(flax, module):
     found = importlib.import_module(module)
-    assert found.__name__ == module and sys.modules[module] is found
+    assert found.__name__ == module
+    assert sys.modules[module] is found
     missing = set()
     for name, members in INDEXES[module].items():
         if not hasattr(found, name):

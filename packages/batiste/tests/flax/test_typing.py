@@ -31,7 +31,8 @@ def test_sizes():
     assert types.SizeBytes.from_any(tree) == types.SizeBytes(10, 28)
     assert types.SizeBytes.from_any("text") == types.SizeBytes(0, 0)
     assert not types.SizeBytes(0, 0)
-    assert types.has_shape_dtype(tree["b"]) and not types.has_shape_dtype([1])
+    assert types.has_shape_dtype(tree["b"])
+    assert not types.has_shape_dtype([1])
 
 
 def test_deques_are_trees():
@@ -40,13 +41,15 @@ def test_deques_are_trees():
     assert leaves == [1, 2, 3]
     again = jax.tree.unflatten(treedef, leaves)
     assert type(again) is types.PytreeDeque
-    assert again == deque and again.maxlen == 4
+    assert again == deque
+    assert again.maxlen == 4
 
 
 @given(st.dictionaries(st.text(), st.integers()), st.dictionaries(st.text(), st.none()))
 def test_hashable_mappings(a, b):
     mapping = types.HashableMapping(a)
-    assert dict(mapping) == a and len(mapping) == len(a)
+    assert dict(mapping) == a
+    assert len(mapping) == len(a)
     assert mapping == types.HashableMapping(list(reversed(a.items())))
     assert hash(mapping) == hash(types.HashableMapping(list(reversed(a.items()))))
     assert dict(mapping.update(b)) == {**a, **b}
@@ -57,7 +60,8 @@ def test_a_hashable_mapping_is_a_copy_unless_told():
     source = {"a": 1}
     own, same = types.HashableMapping(source), types.HashableMapping(source, copy=False)
     source["b"] = 2
-    assert dict(own) == {"a": 1} and dict(same) == {"a": 1, "b": 2}
+    assert dict(own) == {"a": 1}
+    assert dict(same) == {"a": 1, "b": 2}
 
 
 def test_missing_is_one_value():

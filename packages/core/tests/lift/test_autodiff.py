@@ -48,7 +48,8 @@ def test_vjp_of_what_is_only_made():
         return lift.vjp(cube, scope, x)[1](1.0)
 
     (params_t, x_t), variables = init(model)(KEY, 5.0)
-    assert params_t == {} and x_t == 1
+    assert params_t == {}
+    assert x_t == 1
     assert variables["params"] == {"w": 1}
 
 

@@ -101,4 +101,5 @@ def test_an_error_of_unboxing_has_the_path_of_the_variable():
 
 def test_the_inner_path_is_kept():
     error = errors.AxisMetadataError("Bad.").at("params/a").at("params/b")
-    assert error.path == "params/a" and str(error) == 'In "params/a": Bad.'
+    assert error.path == "params/a"
+    assert str(error) == 'In "params/a": Bad.'

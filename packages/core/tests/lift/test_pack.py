@@ -305,8 +305,10 @@ def test_an_error_inside_leaves_the_scope_unchanged():
 def test_tree_map_rngs_keeps_suffixes():
     streams = {"a": LazyRng(jax.random.PRNGKey(1), ("x",)), "b": LazyRng(KEY)}
     split = lift.tree_map_rngs(lambda key: jax.random.split(key, 3), streams)
-    assert split["a"].rng.shape == (3, 2) and split["a"].suffix == ("x",)
-    assert split["b"].rng.shape == (3,) and split["b"].suffix == ()
+    assert split["a"].rng.shape == (3, 2)
+    assert split["a"].suffix == ("x",)
+    assert split["b"].rng.shape == (3,)
+    assert split["b"].suffix == ()
 
 
 def test_a_parameter_read_through_a_closure_is_told():
@@ -331,7 +333,8 @@ def test_a_parameter_read_through_a_closure_is_told():
 def test_keys_are_split_for_some_groups_only():
     groups = (({"a": LazyRng(KEY)}, {}), ({"b": LazyRng(KEY, ("x",))}, {}))
     split, kept = split_keys(groups, [True, False], 3)
-    assert split[0]["a"].rng.shape == (3,) and split[1] == {}
+    assert split[0]["a"].rng.shape == (3,)
+    assert split[1] == {}
     assert kept is groups[1]
 
 
@@ -350,7 +353,8 @@ def test_filters_are_remembered_only_where_they_cannot_change():
     before = PackFilters.of([names], [], [])
     names.append("b")
     after = PackFilters.of([names], [], [])
-    assert "b" not in before.ins[0] and "b" in after.ins[0]
+    assert "b" not in before.ins[0]
+    assert "b" in after.ins[0]
     assert PackFilters.of([], [True], []) != PackFilters.of([], [False], [])
     with pytest.raises(errors.InvalidFilterError):
         PackFilters.of([3], [], [])

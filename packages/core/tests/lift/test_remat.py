@@ -87,7 +87,8 @@ def test_a_deep_residual_network(lengths):
     deep = lift.remat_scan(layer, lengths)
     y, variables = init(deep)(RNGS, x)
     kernels = variables["params"]["dense"]["kernel"]
-    assert kernels.shape == (*lengths, 3, 3) and y.shape == x.shape
+    assert kernels.shape == (*lengths, 3, 3)
+    assert y.shape == x.shape
     flat = np.asarray(kernels).reshape(-1, 9)
     assert len(set(map(tuple, flat.tolist()))) == np.prod(lengths)
 

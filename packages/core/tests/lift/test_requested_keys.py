@@ -58,7 +58,8 @@ def test_with_the_words_of_a_place_the_keys_are_those_drawn_there():
     counters.child("a").counts["params"] = 3
     draws = Draws(tuple(requests.index), ())
     words = draws.words([{"params": there}], [counters], 8)
-    assert words.shape == (8,) and words.dtype == np.uint32
+    assert words.shape == (8,)
+    assert words.dtype == np.uint32
     lazy = RequestedRng(KEY, WordRequests(words), STREAM, at_root=False)
     assert data(lazy.below("a").draw(1)) == data(there.below("a").draw(4))
     assert data(lazy.draw(2)) == data(there.draw(2))
@@ -67,8 +68,10 @@ def test_with_the_words_of_a_place_the_keys_are_those_drawn_there():
 
 def test_nothing_is_folded_in_at_the_root():
     requests, lazy = requested(at_root=True)
-    assert lazy.folds_nothing and lazy.as_jax_rng() is KEY
-    assert not lazy.below("a").folds_nothing and not requested()[1].folds_nothing
+    assert lazy.folds_nothing
+    assert lazy.as_jax_rng() is KEY
+    assert not lazy.below("a").folds_nothing
+    assert not requested()[1].folds_nothing
     assert not requests.index
 
 
@@ -78,8 +81,10 @@ def test_it_is_a_pytree_of_its_key_that_knows_its_requests():
     leaves, treedef = jax.tree.flatten(lazy)
     assert leaves == [KEY]
     again = jax.tree.unflatten(treedef, leaves)
-    assert isinstance(again, RequestedRng) and again.suffix == ("a",)
-    assert again.requests is requests and treedef == jax.tree.structure(again)
+    assert isinstance(again, RequestedRng)
+    assert again.suffix == ("a",)
+    assert again.requests is requests
+    assert treedef == jax.tree.structure(again)
     assert treedef != jax.tree.structure(LazyRng(KEY, ("a",)))
     assert type(again.clear_suffix()) is LazyRng
 

@@ -133,7 +133,8 @@ def test_carried_variables_that_are_immutable_can_be_read():
 
     model = lift.scan(body, variable_carry="state", variable_broadcast="params")
     (y, _), new = apply(model, mutable="other")({"state": {"a": 2.0}}, 0.0, jnp.ones(3))
-    assert y == 6 and new == {}
+    assert y == 6
+    assert new == {}
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -203,7 +204,8 @@ def test_broadcast_arguments_and_results():
 
     model = lift.scan(body, in_axes=(0, broadcast), out_axes=(0, broadcast))
     _, (ys, total) = apply(model)({}, 0, jnp.arange(2.0), jnp.ones(3))
-    assert ys.shape == (2, 3) and total == 3
+    assert ys.shape == (2, 3)
+    assert total == 3
 
 
 def test_data_transform():
@@ -263,7 +265,8 @@ def test_without_constancy_check():
         unroll=2,
     )
     _, variables = init(model)(KEY, 0.0, jnp.ones(4))
-    assert variables["params"]["w"].shape == (4,) and len(traces) == 1
+    assert variables["params"]["w"].shape == (4,)
+    assert len(traces) == 1
     shared = lift.scan(
         body,
         variable_broadcast="params",
@@ -302,4 +305,5 @@ def test_a_carry_that_changes():
 def test_no_iterations():
     model = lift.scan(lambda s, c, x: (c + x, 2 * x))
     carry, ys = apply(model)({}, 1.0, jnp.ones((0,)))
-    assert carry == 1 and ys.shape == (0,)
+    assert carry == 1
+    assert ys.shape == (0,)

@@ -30,14 +30,16 @@ def test_map_variables_on_the_way_in():
     lifted = lift.map_variables(read, "params", plus_one)
     assert apply(lifted)({"params": {"w": 1.0}}) == 2
     y, new = apply(lifted, mutable=True)({"params": {"w": 1.0}})
-    assert y == 2 and new["params"]["w"] == 1
+    assert y == 2
+    assert new["params"]["w"] == 1
 
 
 def test_map_variables_while_initializing():
     lifted = lift.map_variables(read, "params", plus_one, times_ten, init=True)
     y, variables = init(lifted)(KEY)
     # Made as 1, stored as 10, seen as 11, stored as 110.
-    assert y == 11 and variables["params"]["w"] == 110
+    assert y == 11
+    assert variables["params"]["w"] == 110
     assert apply(lifted)({"params": {"w": 1.0}}) == 2
 
 
@@ -88,7 +90,8 @@ def test_map_variables_of_several_scopes_and_other_collections():
 
     params = {"a": {"w": 1.0}, "b": {"w": 2.0}}
     y, new = apply(model, mutable="state")({"params": params})
-    assert y == 5 and new == {"state": {"a": {"n": 1}}}
+    assert y == 5
+    assert new == {"state": {"a": {"n": 1}}}
 
 
 def test_weight_standardization():
@@ -212,4 +215,6 @@ def test_fold_rngs():
     # The first key drawn is the base of those inside, where the count goes on.
     inside = apply(lambda s: [s.make_rng() for _ in range(2)])({}, rngs=drawn[0])
     child = apply(lambda s: s.push("child").make_rng())({}, rngs=drawn[0])
-    assert suffix == () and keys == (inside[1], child) and after == drawn[2]
+    assert suffix == ()
+    assert keys == (inside[1], child)
+    assert after == drawn[2]

@@ -65,7 +65,8 @@ def test_dropout_is_shared_by_batch_and_heads_unless_told_otherwise():
     rngs = {"dropout": KEY}
     shared = attend(zeros, zeros, value, dropout_rate=0.5, rngs=rngs)
     shared = np.asarray(shared) != 0
-    assert (shared == shared[:1, :, :1]).all() and 0 < shared.mean() < 1
+    assert (shared == shared[:1, :, :1]).all()
+    assert 0 < shared.mean() < 1
     own = attend(
         zeros, zeros, value, dropout_rate=0.5, rngs=rngs, broadcast_dropout=False
     )

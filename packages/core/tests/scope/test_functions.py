@@ -49,7 +49,8 @@ def test_init_and_apply():
 def test_plain_dicts_if_so_configured():
     with config.temp_flip_flag("return_frozendict", False):
         _, variables = init(lambda s: s.param("w", ones))(KEY)
-    assert type(variables) is dict and type(variables["params"]) is dict
+    assert type(variables) is dict
+    assert type(variables["params"]) is dict
 
 
 def test_only_mutable_collections_come_out():

@@ -56,7 +56,8 @@ def test_raw_and_typed_keys_agree():
 
     raw = apply(draw)({}, rngs=jax.random.PRNGKey(3))
     typed = apply(draw)({}, rngs=jax.random.key(3))
-    assert raw.dtype == np.uint32 and data(typed) == raw.tolist()
+    assert raw.dtype == np.uint32
+    assert data(typed) == raw.tolist()
 
 
 def test_lazy_rng_is_a_pytree_of_its_key():
@@ -88,4 +89,5 @@ def test_counters():
     state.assign(RngCounters())
     assert counts(state) == ({}, {})
     # The same objects count on, as scopes hold them.
-    assert state.at(("c",)) is inner and inner.counts == {}
+    assert state.at(("c",)) is inner
+    assert inner.counts == {}

@@ -30,7 +30,8 @@ def test_a_snapshot_is_equal_and_shares_no_dict(tree):
 def test_a_snapshot_has_the_very_leaves_and_is_of_plain_dicts():
     leaf = object()
     copy = snapshot(freeze({"a": {"b": leaf}}))
-    assert type(copy) is type(copy["a"]) is dict and copy["a"]["b"] is leaf
+    assert type(copy) is type(copy["a"]) is dict
+    assert copy["a"]["b"] is leaf
     assert snapshot(leaf) is leaf
 
 

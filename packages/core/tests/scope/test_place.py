@@ -9,9 +9,12 @@ from batiste.core import Scope
 def test_paths_are_from_the_root():
     root = Scope({})
     child = root.push("a").push("b")
-    assert root.path == () and root.path_text == "/"
-    assert child.path == ("a", "b") and child.path_text == "/a/b"
-    assert child.root is root and root.root is root
+    assert root.path == ()
+    assert root.path_text == "/"
+    assert child.path == ("a", "b")
+    assert child.path_text == "/a/b"
+    assert child.root is root
+    assert root.root is root
 
 
 def test_scopes_are_equal_at_one_place_of_one_tree():

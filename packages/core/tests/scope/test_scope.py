@@ -62,7 +62,8 @@ def test_temporary_ends_the_tree():
     with bind({}).temporary() as scope:
         child = scope.push("a")
         assert not child.invalid
-    assert child.invalid and scope.invalid
+    assert child.invalid
+    assert scope.invalid
 
 
 def test_an_error_ends_the_tree():
@@ -99,18 +100,25 @@ def test_places():
     a = root.push("a")
     b = a.push("b")
     assert (b.name, b.path, b.path_text) == ("b", ("a", "b"), "/a/b")
-    assert b.root is root and b.parent is a and root.root is root
-    assert root.path_text == "/" and repr(b) == "Scope('/a/b', mutable=False)"
+    assert b.root is root
+    assert b.parent is a
+    assert root.root is root
+    assert root.path_text == "/"
+    assert repr(b) == "Scope('/a/b', mutable=False)"
     shown = Scope({}, name="b", path=("a", "b"), debug_path=("a", "vmap(b)"))
-    assert shown.path_text == "/a/vmap(b)" and shown.path == ("a", "b")
+    assert shown.path_text == "/a/vmap(b)"
+    assert shown.path == ("a", "b")
 
 
 def test_equality_is_of_places():
     root = bind({})
     a = root.push("a")
-    assert a == a.rewound() and hash(a) == hash(a.rewound())
+    assert a == a.rewound()
+    assert hash(a) == hash(a.rewound())
     assert a == root.push("a", reuse=True)
-    assert a != root and a != root.push("b") and a != bind({}).push("a")
+    assert a != root
+    assert a != root.push("b")
+    assert a != bind({}).push("a")
     assert a != "a"
 
 
@@ -120,7 +128,8 @@ def test_names():
     scope.reserve("y_1")
     assert [scope.push(prefix="y_").name for _ in range(2)] == ["y_0", "y_2"]
     assert scope.default_name("z_") == scope.default_name("z_") == "z_0"
-    assert scope.name_reserved("x_0") and not scope.name_reserved("x_9")
+    assert scope.name_reserved("x_0")
+    assert not scope.name_reserved("x_9")
 
 
 def test_names_that_are_taken():
@@ -138,7 +147,8 @@ def test_the_same_name_in_several_collections():
     def fn(scope):
         scope.variable("state", "n", lambda: 1)
         scope.variable("other", "n", lambda: 1)
-        assert scope.name_reserved("n", "state") and not scope.name_reserved("n", "x")
+        assert scope.name_reserved("n", "state")
+        assert not scope.name_reserved("n", "x")
         for col in ("state", None):
             with pytest.raises(ValueError, match='"n" in "/"'):
                 scope.reserve("n", col)
@@ -178,9 +188,11 @@ def test_collections():
     variables = {"params": {"w": 1, "a": {"v": 2}}, "empty": {}}
     scope = bind(variables, mutable="state")
     a = scope.push("a")
-    assert a.has_variable("params", "v") and not a.has_variable("params", "w")
+    assert a.has_variable("params", "v")
+    assert not a.has_variable("params", "w")
     assert a.get_variable("params", "x", 7) == 7
-    assert scope.is_collection_empty("empty") and scope.is_collection_empty("none")
+    assert scope.is_collection_empty("empty")
+    assert scope.is_collection_empty("none")
     assert a.variables() == {"params": {"v": 2}}
     assert scope.mutable_variables() == {}
     a.put_variable("state", "n", {"x": 1})
@@ -294,7 +306,8 @@ def test_a_scope_in_a_transform_of_jax_without_documented_checks():
 def test_streams():
     def fn(scope):
         a = scope.push("a")
-        assert a.has_rng("dropout") and not a.has_rng("noise")
+        assert a.has_rng("dropout")
+        assert not a.has_rng("noise")
         assert a.rngs["dropout"].suffix == ("a",)
         keys = [a.make_rng("dropout"), a.make_rng("dropout"), a.make_rng("noise")]
         assert a.rng_counters == {"params": 1, "dropout": 2}
@@ -320,7 +333,9 @@ def test_a_missing_stream():
 
 def test_flags():
     scope = bind({}, flags={"train": False}).push("a")
-    assert scope.has_flag("train") and scope.get_flag("train") is False
-    assert not scope.has_flag("x") and scope.get_flag("x", 3) == 3
+    assert scope.has_flag("train")
+    assert scope.get_flag("train") is False
+    assert not scope.has_flag("x")
+    assert scope.get_flag("x", 3) == 3
     with pytest.raises(ValueError, match=r'"x" is not set on the scope "/a".*train'):
         scope.get_flag("x")

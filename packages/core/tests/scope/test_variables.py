@@ -25,12 +25,14 @@ class Box(struct.PyTreeNode, meta.AxisMetadata):
 def test_reading_and_assigning():
     def fn(scope):
         variable = scope.push("a").variable("state", "n", lambda x, y: x - y, 5, y=2)
-        assert isinstance(variable, Variable) and variable.is_mutable()
+        assert isinstance(variable, Variable)
+        assert variable.is_mutable()
         variable.value += 1
         return variable.value, repr(variable)
 
     (value, text), new = apply(fn, mutable=True)({})
-    assert value == 4 and new == {"state": {"a": {"n": 4}}}
+    assert value == 4
+    assert new == {"state": {"a": {"n": 4}}}
     assert text == "Variable(state:/a/n)"
 
 
@@ -49,7 +51,8 @@ def test_boxes_are_hidden_and_kept():
 
 def test_an_immutable_variable():
     variable = bind({"state": {"n": 1}}).variable("state", "n")
-    assert variable.value == 1 and not variable.is_mutable()
+    assert variable.value == 1
+    assert not variable.is_mutable()
     with pytest.raises(errors.ModifyScopeVariableError, match='"n" of scope "/"'):
         variable.value = 2
     assert variable.value == 1

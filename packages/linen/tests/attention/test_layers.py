@@ -200,7 +200,8 @@ def test_an_attention_function_gets_the_arguments_that_it_has():
     kwargs = {"mask": MASK, "sow_weights": True}
     layer = MultiHeadDotProductAttention(num_heads=2, attention_fn=newer)
     call(X, Y, layer=layer, **kwargs)
-    assert seen["mask"] is MASK and seen["dropout_rate"] == 0.0
+    assert seen["mask"] is MASK
+    assert seen["dropout_rate"] == 0.0
     assert isinstance(seen["module"], MultiHeadDotProductAttention)
     seen.clear()
     call(X, Y, layer=layer.clone(attention_fn=older))
@@ -246,7 +247,8 @@ def test_initializers_of_the_output():
         num_heads=2, out_kernel_init=ones, out_bias_init=ones
     )
     out = layer.init(KEY, X)["params"]["out"]
-    assert (out["kernel"] == 1).all() and (out["bias"] == 1).all()
+    assert (out["kernel"] == 1).all()
+    assert (out["bias"] == 1).all()
 
 
 @pytest.mark.parametrize("batch", [(), (2,), (2, 3)])

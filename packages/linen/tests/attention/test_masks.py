@@ -50,7 +50,8 @@ def test_combine_masks_is_true_where_all_are():
     causal = make_causal_mask(jnp.ones((1, 4)))
     padding = jnp.array([1, 0, 1, 1])[None, None, None]
     combined = combine_masks(causal, None, padding, dtype=bool)
-    assert combined is not None and combined.dtype == bool
+    assert combined is not None
+    assert combined.dtype == bool
     np.testing.assert_array_equal(combined[0, 0], TRI * [1, 0, 1, 1] > 0)
 
 
@@ -58,7 +59,8 @@ def test_combine_masks_of_none_and_of_one():
     assert combine_masks() is None
     assert combine_masks(None, None) is None
     mask = combine_masks(jnp.array([True, False]), None)
-    assert mask is not None and mask.tolist() == [1.0, 0.0]
+    assert mask is not None
+    assert mask.tolist() == [1.0, 0.0]
 
 
 def test_combine_masks_refuses_other_ranks():

@@ -92,7 +92,8 @@ def test_dropout_is_shared_by_batch_and_heads_unless_told_otherwise():
     q, k, _ = inputs(2)
     options: dict[str, Any] = {"dropout_rng": KEY, "dropout_rate": 0.5}
     kept = dot_product_attention_weights(q, k, **options) != 0
-    assert (kept == kept[:1, :1]).all() and 0 < kept.mean() < 1
+    assert (kept == kept[:1, :1]).all()
+    assert 0 < kept.mean() < 1
     own = dot_product_attention_weights(q, k, broadcast_dropout=False, **options) != 0
     assert not (own == own[:1, :1]).all()
     whole = dot_product_attention_weights(q, k)

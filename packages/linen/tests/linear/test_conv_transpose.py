@@ -65,7 +65,8 @@ def test_mask_and_dtypes():
         use_bias=False,
     )
     y, variables = layer.init_with_output(KEY, x)
-    assert y.dtype == jnp.float32 and not y.any()
+    assert y.dtype == jnp.float32
+    assert not y.any()
     assert variables["params"]["kernel"].dtype == jnp.float32
 
 

@@ -38,7 +38,8 @@ def test_einsum(equation, shape, bias, broadcast):
 def test_equation_at_call_time():
     layer = Einsum((4, 5), use_bias=False)
     y, variables = layer.init_with_output(KEY, X, einsum_str="nta,ab->ntb")
-    assert y.shape == (3, 7, 5) and set(variables["params"]) == {"kernel"}
+    assert y.shape == (3, 7, 5)
+    assert set(variables["params"]) == {"kernel"}
 
 
 def test_preferred_element_type_is_that_of_the_product():

@@ -56,7 +56,8 @@ def test_attend():
 def test_dtypes():
     layer = Embed(7, 3, dtype=jnp.bfloat16)
     y, variables = layer.init_with_output(KEY, jnp.array([1]))
-    assert y.dtype == jnp.bfloat16 and table_of(variables).dtype == jnp.float32
+    assert y.dtype == jnp.bfloat16
+    assert table_of(variables).dtype == jnp.float32
 
 
 @pytest.mark.parametrize("ids", [np.ones(2), np.array([True])])

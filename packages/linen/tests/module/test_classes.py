@@ -76,7 +76,8 @@ def test_decorated_as_a_dataclass_again():
 
 def test_equality_and_hash():
     assert Affine(1, 2.0, ()) == Affine(1, 2.0, ())
-    assert Affine(1) != Affine(2) and Affine(1) != Wide(1)
+    assert Affine(1) != Affine(2)
+    assert Affine(1) != Wide(1)
     assert hash(Affine(1, 2.0, ())) == hash(Affine(1, 2.0, ()))
     assert nn.Dense(3) in {nn.Dense(3)}
     with pytest.raises(TypeError, match=r"has no hash \(.*\n.*\n *features = 1"):
@@ -129,7 +130,8 @@ def test_what_later_versions_take_without_documented_checks():
         def decode(self, x):
             return nn.Dense(2)(x)
 
-    assert Model().name is None and Model(name="other").name == "other"
+    assert Model().name is None
+    assert Model(name="other").name == "other"
     assert Model(4).features == 4
     params = Model().init(KEY, X)["params"]
     assert params["Dense_0"]["kernel"].shape == (3, 3)

@@ -23,7 +23,8 @@ class Wide(Affine):
 def test_constructor():
     model = Affine(3, tags=["a"])
     assert (model.features, model.scale, model.tags) == (3, 1.0, ["a"])
-    assert Affine(1).tags == [] and Affine(1).tags is not Affine(1).tags
+    assert Affine(1).tags == []
+    assert Affine(1).tags is not Affine(1).tags
     assert Wide(1, 2.0, [], 9).width == 9
     assert [f.name for f in dataclasses.fields(Wide)] == [
         *("features", "scale", "tags", "width", "parent", "name"),
@@ -168,5 +169,7 @@ def test_defaults_are_evaluated_once_and_factories_each_time():
         layer: Any = dataclasses.field(default_factory=factory)
         act: Callable[..., Any] = nn.relu
 
-    assert Model().layer is made[0] and Model().layer is made[1]
-    assert Model(nn.Dense(3)).layer.features == 3 and len(made) == 2
+    assert Model().layer is made[0]
+    assert Model().layer is made[1]
+    assert Model(nn.Dense(3)).layer.features == 3
+    assert len(made) == 2

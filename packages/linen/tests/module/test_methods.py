@@ -57,9 +57,11 @@ class Model(nn.Module):
 
 
 def test_plain_python_around():
-    assert len(Model()) == 2 and Model.static(1) == Model().static(1) == 2
+    assert len(Model()) == 2
+    assert Model.static(1) == Model().static(1) == 2
     assert Model.of_width(5).width == 5
-    assert Model().doubled == 4 and Model.doubled.__doc__ == "Twice the width."
+    assert Model().doubled == 4
+    assert Model.doubled.__doc__ == "Twice the width."
     assert Model.__call__.__name__ == "__call__"
 
 
@@ -84,7 +86,8 @@ def test_descriptors():
     class WithTen(nn.Module):
         ten = Ten()
 
-    assert WithTen().ten == 10 and isinstance(WithTen.ten, Ten)
+    assert WithTen().ten == 10
+    assert isinstance(WithTen.ten, Ten)
 
 
 def test_compact_on_unbound():
@@ -114,7 +117,8 @@ def test_functions_in_the_class_body_need_not_be_methods():
 
         four = double(2)
 
-    assert Odd.four == 4 and Odd.double(3) == 6
+    assert Odd.four == 4
+    assert Odd.double(3) == 6
 
 
 def test_calling_itself():

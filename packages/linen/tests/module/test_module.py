@@ -125,7 +125,9 @@ def test_what_setup_defines_is_not_there_before():
     with pytest.raises(AttributeError, match='"Pair" object has no attribute "a".*set'):
         model.a  # noqa: B018
     bound = model.bind({})
-    assert bound.a.features == 4 and "b" in dir(bound) and "a" not in dir(model)
+    assert bound.a.features == 4
+    assert "b" in dir(bound)
+    assert "a" not in dir(model)
     assert not hasattr(bound, "c")
     assert nn.apply(lambda m: m.a.clone(), model)({}) == nn.Dense(4, name="a")
 
@@ -250,10 +252,12 @@ def test_super_call_of_compact_methods():
 
 def test_clone_and_copy():
     model = Scale(3.0, Scale(), name="m")
-    assert model.clone() == model and model.clone() is not model
+    assert model.clone() == model
+    assert model.clone() is not model
     assert model.clone(factor=1.0, name="n") == Scale(1.0, Scale(), name="n")
     assert model.clone().inner is model.inner
-    assert model.copy().name is None and model.copy(name="k").name == "k"
+    assert model.copy().name is None
+    assert model.copy(name="k").name == "k"
     assert dataclasses.replace(model, factor=5.0).factor == 5.0
     with pytest.raises(TypeError, match="unexpected keyword argument 'missing'"):
         model.clone(missing=3)
@@ -275,7 +279,8 @@ def test_copies_within_a_compact_method():
 def test_copy_module():
     model = Scale(3.0, [Scale()], name="m")
     deep = copy.deepcopy(model)
-    assert deep == model and deep.inner[0] is not model.inner[0]
+    assert deep == model
+    assert deep.inner[0] is not model.inner[0]
     assert copy.copy(model) == model
     assert deep.parent is None
 
@@ -283,7 +288,8 @@ def test_copy_module():
 def test_pickle():
     model = Scale(3.0, [Scale(1.0, name="n")], name="m")
     restored = pickle.loads(pickle.dumps(model))
-    assert restored == model and repr(restored) == repr(model)
+    assert restored == model
+    assert repr(restored) == repr(model)
     bound = Scale().bind(Scale().init(KEY, X))
     assert (pickle.loads(pickle.dumps(bound.unbind()[0]))) == Scale()
 
@@ -348,7 +354,8 @@ def test_tracebacks_end_in_the_users_line():
         assert _frames(lambda how=how: Model(how).bind({})(X))[1:] == [line]
         init = nn.init(lambda m, x: m(x), Model(how))
         frames = _frames(lambda init=init: init(KEY, X))
-        assert frames[2:] == [line] and len(frames) == 3
+        assert frames[2:] == [line]
+        assert len(frames) == 3
     assert len(_frames(lambda: nn.Dense(2)(X))) == 1
     assert len(_frames(lambda: nn.Dense(2).unbind())) == 1
     assert len(_frames(lambda: nn.share_scope(nn.Dense(2), nn.Dense(2)))) == 1

@@ -107,9 +107,11 @@ def test_mutable():
     assert Count().apply(given) == 1
     for mutable in (True, "state", ["state"], nn.DenyList("params")):
         y, changed = Count().apply(given, mutable=mutable)
-        assert y == 2 and changed["state"]["count"] == 2
+        assert y == 2
+        assert changed["state"]["count"] == 2
     y, changed = Count().apply(given, mutable=["params"])
-    assert y == 1 and changed == FrozenDict({})
+    assert y == 1
+    assert changed == FrozenDict({})
     with pytest.raises(core_errors.InvalidFilterError, match="3 .* is no filter"):
         Count().apply(given, mutable=3)  # type: ignore[arg-type]
 
@@ -166,9 +168,11 @@ def test_bind():
     variables = model.init(KEY, X)
     bound = model.bind(variables)
     y = model.apply(variables, X)
-    assert same(bound(X), y) and same(bound.b(bound.a(X)), y)
+    assert same(bound(X), y)
+    assert same(bound.b(bound.a(X)), y)
     assert same(bound.variables, variables)
-    assert bound.a.path == ("a",) and bound.path == ()
+    assert bound.a.path == ("a",)
+    assert bound.path == ()
     assert model.scope is None
 
 
@@ -193,9 +197,11 @@ def test_unbind():
     variables = Pair().init(KEY, X)
     bound = Pair().bind(variables)
     model, same_variables = bound.unbind()
-    assert model == Pair() and same(same_variables, variables)
+    assert model == Pair()
+    assert same(same_variables, variables)
     layer, layer_variables = bound.a.unbind()
-    assert layer == nn.Dense(4) and layer.name is None
+    assert layer == nn.Dense(4)
+    assert layer.name is None
     assert same(layer.apply(layer_variables, X), bound.a(X))
     with pytest.raises(
         errors.CallUnbindOnUnboundModuleError, match="`unbind` of Pair .* not bound"
@@ -221,7 +227,8 @@ def test_unbind_keeps_what_is_shared():
     model = Two(Use(layer), Use(layer))
     bound = model.bind(model.init(KEY, X))
     unbound = bound.unbind()[0]
-    assert unbound.one.layer is unbound.two.layer and unbound == model
+    assert unbound.one.layer is unbound.two.layer
+    assert unbound == model
     assert len(jax.tree.leaves(unbound.init(KEY, X))) == 2
     assert len(jax.tree.leaves(bound.init(KEY, X))) == 2
 
@@ -230,7 +237,8 @@ def test_bound_modules_can_be_applied_to_other_variables():
     variables = Pair().init(KEY, X)
     other = jax.tree.map(jnp.zeros_like, variables)
     bound = Pair().bind(variables)
-    assert not bound.apply(other, X).any() and bound(X).any()
+    assert not bound.apply(other, X).any()
+    assert bound(X).any()
     assert same(bound.init(KEY, X), variables)
 
 
@@ -298,7 +306,8 @@ def test_functions_of_a_module():
     assert (nn.apply(twice, model)(variables, X) == y).all()
     assert (jax.jit(nn.apply(twice, model))(variables, X) == y).all()
     z, changed = nn.apply(twice, model, mutable=["params"])(variables, X, scale=2)
-    assert (z == y).all() and set(changed) == {"params"}
+    assert (z == y).all()
+    assert set(changed) == {"params"}
     assert model.scope is None
 
 

@@ -31,18 +31,22 @@ def test_state_of_an_unbound_module():
     state = state_of(Model())
     assert isinstance(Model(), ModuleBase)
     assert (state.setup, state.attached) == (SetupState.NEW, False)
-    assert not (state.in_compact or state.in_setup or state.shares_scope)
+    assert not state.in_compact
+    assert not state.in_setup
+    assert not state.shares_scope
     assert state.children == state.cursors == {}
     assert state_of(nn.Dense(2)).setup is SetupState.DONE
 
 
 def test_state_while_methods_run():
     bound = Model().bind(Model().init(KEY, X))
-    assert state_of(bound).attached and not state_of(bound).children
+    assert state_of(bound).attached
+    assert not state_of(bound).children
     try_setup(bound)
     assert state_of(bound).setup is SetupState.DONE
     assert list(state_of(bound).children) == ["layer"]
-    assert bound(X)[1] is True and state_of(bound).in_compact is False
+    assert bound(X)[1] is True
+    assert state_of(bound).in_compact is False
     assert list(state_of(bound).children) == ["layer", "Dense_0"]
     assert state_of(bound).cursors == {}
 

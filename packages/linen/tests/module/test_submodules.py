@@ -106,7 +106,8 @@ def test_containers_are_frozen():
         (1, (2,)),
         FrozenDict({"a": (FrozenDict({"b": 1}),)}),
     )
-    assert given == {"k": [1, 2]} and isinstance(Model([1]).field, list)
+    assert given == {"k": [1, 2]}
+    assert isinstance(Model([1]).field, list)
 
 
 def test_automatic_names():
@@ -148,7 +149,8 @@ def test_one_object_is_one_submodule():
     assert count(Two(nn.Dense(3), nn.Dense(3))) == 4
     assert count(Two(Use(shared), Use(Use(shared)))) == 2
     assert count(Inside()) == count(Closure()) == 2
-    assert shared.scope is None and shared.name is None
+    assert shared.scope is None
+    assert shared.name is None
 
 
 def test_detached():
@@ -159,7 +161,8 @@ def test_detached():
             return free.apply(free.init(KEY, x), x)
 
     y, variables = Model().init_with_output(KEY, X)
-    assert y.shape == (2, 4) and not variables
+    assert y.shape == (2, 4)
+    assert not variables
 
 
 def test_a_module_made_elsewhere_cannot_be_called():
@@ -226,7 +229,8 @@ def test_bad_parent():
 def test_map_modules_keeps_what_has_none():
     tree = {"a": [1, "x"], "b": (nn.relu, None), "c": Box(1, [X])}
     mapped = map_modules(lambda name, m: m, tree, "t")
-    assert mapped == tree and type(mapped["a"]) is list
+    assert mapped == tree
+    assert type(mapped["a"]) is list
     assert not contains_module(tree)
     assert contains_module({**tree, "d": Struct(1, [nn.Dense(2)])})
     assert contains_module(FrozenDict({"d": (nn.Dense(2),)}))

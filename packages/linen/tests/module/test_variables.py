@@ -94,8 +94,10 @@ def test_boxed_param():
         )
 
     (a, b, v, w), variables = run(fn)
-    assert not isinstance(a, Box) and isinstance(b, Box)
-    assert (v == 1).all() and isinstance(w, Box)
+    assert not isinstance(a, Box)
+    assert isinstance(b, Box)
+    assert (v == 1).all()
+    assert isinstance(w, Box)
     assert isinstance(variables["params"]["inner"]["a"], Box)
     assert isinstance(variables["state"]["inner"]["v"], Box)
     assert isinstance(nn.unbox(variables)["params"]["inner"]["a"], jax.Array)
@@ -144,7 +146,8 @@ def test_variable():
     assert value.tolist() == read.tolist() == [4, 4]
     assert repr(handle) == "Variable(state:/inner/v)"
     before, value, *_ = run(fn, variables=variables, mutable=False)
-    assert before[0] and value.tolist() == [4, 4]
+    assert before[0]
+    assert value.tolist() == [4, 4]
 
 
 def test_variable_that_must_be_there():
@@ -185,7 +188,8 @@ def test_input_is_not_changed():
         v.value = v.value + 1
 
     _, changed = run(fn, variables=given)
-    assert given["state"]["inner"]["v"] == 0 and changed["state"]["inner"]["v"] == 1
+    assert given["state"]["inner"]["v"] == 0
+    assert changed["state"]["inner"]["v"] == 1
 
 
 @pytest.mark.parametrize("purpose", ["param", "variable"])
@@ -399,6 +403,7 @@ def test_perturb_is_nothing_unless_it_is_given():
     jaxpr = jax.make_jaxpr(Perturbed().apply)(params, X)
     names = [eqn.primitive.name for eqn in jaxpr.eqns]
     # Per layer a product and its bias; no zeros are made or added.
-    assert names.count("add") == 2 and "broadcast_in_dim" not in names
+    assert names.count("add") == 2
+    assert "broadcast_in_dim" not in names
     with pytest.raises(ValueError, match='"perturbations" was given but .*"dense3"'):
         Perturbed().apply({**params, "perturbations": {"other": X}}, X)

@@ -54,7 +54,8 @@ def run(cell, carry):
 def test_lstm(cell, features):
     params, dense, carry = run(cell(features), (C, H))
     assert set(params) == {a + b for a in "ih" for b in "ifgo"}
-    assert set(params["ii"]) == {"kernel"} and set(params["hi"]) == {"kernel", "bias"}
+    assert set(params["ii"]) == {"kernel"}
+    assert set(params["hi"]) == {"kernel", "bias"}
     i, f, o = (sigmoid(dense("i" + g) + dense("h" + g)) for g in "ifo")
     g = np.tanh(dense("ig") + dense("hg"))
     c = f * C + i * g
@@ -103,7 +104,8 @@ def test_mgu(reset_gate):
 def test_mgu_forgets_little_at_first():
     cell = MGUCell(4, recurrent_kernel_init=jax.nn.initializers.normal())
     params = cell.init(KEY, H, X)["params"]
-    assert (params["if"]["bias"] == 1).all() and (params["in"]["bias"] == 0).all()
+    assert (params["if"]["bias"] == 1).all()
+    assert (params["in"]["bias"] == 0).all()
 
 
 @pytest.mark.parametrize("cell", [LSTMCell, OptimizedLSTMCell, GRUCell, SimpleCell])
@@ -130,5 +132,6 @@ def test_activations_and_dtypes():
 
 def test_dense_params_without_a_bias():
     (kernel, bias), variables = DenseParams(4, use_bias=False).init_with_output(KEY, X)
-    assert kernel.shape == (3, 4) and bias is None
+    assert kernel.shape == (3, 4)
+    assert bias is None
     assert set(variables["params"]) == {"kernel"}

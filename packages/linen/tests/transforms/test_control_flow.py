@@ -61,7 +61,8 @@ def test_while_loop_keys():
 
     same, other = (Walk(s).apply({}, X, rngs={"walk": KEY}) for s in (False, True))
     one = jax.random.normal(nn.Module.make_rng(nn.Dense(1).bind({}, rngs=KEY)))
-    assert not np.isclose(same, other) and one.shape == ()
+    assert not np.isclose(same, other)
+    assert one.shape == ()
 
 
 class Branches(nn.Module):

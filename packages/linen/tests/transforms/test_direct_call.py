@@ -37,7 +37,8 @@ def test_every_function_gets_modules_of_its_own():
         for scale in (1, 2):
             body = call.body(lambda m, x, scale=scale: seen.append(m) or scale * m(x))
             y = body(call.scopes, *call.args)
-        assert dense not in seen and seen[0] is not seen[1]
+        assert dense not in seen
+        assert seen[0] is not seen[1]
         return call.finish(y)
 
     y, variables = run(program)
@@ -50,7 +51,8 @@ def test_the_scope_of_a_module_that_holds_the_others():
         dense = nn.Dense(2)
         call = DirectCall(mdl, (dense,))
         own = call.own_scope("test")
-        assert own is mdl.scope and len(call.scopes) == 2
+        assert own is mdl.scope
+        assert len(call.scopes) == 2
         # One scope is enough to find the others by.
         return call.finish(call.body(lambda m, dense: dense(x))(own, *call.args))
 

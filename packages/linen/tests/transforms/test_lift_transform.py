@@ -77,7 +77,8 @@ def test_the_transform_sees_each_call():
 def test_instances_are_pickled_with_their_transform():
     Lifted = transforms.lift_transform(lift.checkpoint, Block, prevent_cse=False)
     again = pickle.loads(pickle.dumps(Lifted(3)))
-    assert type(again).__name__ == "CheckpointBlock" and again.features == 3
+    assert type(again).__name__ == "CheckpointBlock"
+    assert again.features == 3
     assert_same(again.init(KEY, X), Block(3).init(KEY, X))
 
 

@@ -54,7 +54,8 @@ def test_modules_as_arguments():
         layers = {"a": nn.Dense(2), "b": [nn.Dense(2)], "c": Holder(nn.Dense(2), call)}
 
         def body(mdl, layers, x):
-            assert layers["a"] is not None and layers["b"][0].name == "Dense_1"
+            assert layers["a"] is not None
+            assert layers["b"][0].name == "Dense_1"
             return layers["a"](x) + layers["b"][0](x) + layers["c"](x) + nn.Dense(2)(x)
 
         return nn.vmap(body, **STACKED, in_axes=(None, 0))(mdl, layers, x)
@@ -192,7 +193,8 @@ def test_what_has_no_modules_is_passed_as_it_is():
         assert module_map.add_args((nested, x))[0] is nested
         assert not module_map.has_slots
         (changed,) = module_map.add_args(([x, mdl],))
-        assert module_map.has_slots and changed[0] is x
+        assert module_map.has_slots
+        assert changed[0] is x
         assert changed[1] == module_map.add_target() == ModuleSlot(0)
         assert module_map.scopes == [mdl.scope]
         return x
@@ -221,5 +223,6 @@ def test_marks_of_transforms():
     assert not is_within(module, Net)
     mark_within(module, Net)
     mark_within(module, Holder)
-    assert is_within(module, Net) and is_within(module, Holder)
+    assert is_within(module, Net)
+    assert is_within(module, Holder)
     assert not is_within(module, nn.Dense)

@@ -14,7 +14,8 @@ X = jnp.arange(6.0).reshape(3, 2)
 def test_pmap():
     devices = nn.pmap(nn.Dense, {"params": 0}, {"params": True}, axis_name="i")(4)
     y, variables = devices.init_with_output(KEY, X[None])
-    assert y.shape == (1, 3, 4) and variables["params"]["kernel"].shape == (1, 2, 4)
+    assert y.shape == (1, 3, 4)
+    assert variables["params"]["kernel"].shape == (1, 2, 4)
     assert type(devices).__name__ == "PmapDense"
 
 

@@ -28,7 +28,8 @@ def test_scan_is_a_loop():
     )()
     variables = {**scan.init(KEY, X, None), "state": {"count": jnp.array(0)}}
     (y, ys), state = scan.apply(variables, X, None, mutable=["state"])
-    assert state["state"]["count"] == 4 and ys.shape == (4, 3, 2)
+    assert state["state"]["count"] == 4
+    assert ys.shape == (4, 3, 2)
     expected = X
     for i in range(4):
         params = jax.tree.map(lambda v, i=i: v[i], variables["params"])
@@ -72,7 +73,8 @@ def test_scan_data_transform():
         Layer, {"params": 0, "state": 0}, split_rngs=SPLIT, length=2,
         data_transform=look)()  # fmt: skip
     scan.init(KEY, X, None)
-    assert seen and set(seen) == {4}
+    assert seen
+    assert set(seen) == {4}
 
 
 def test_scan_without_a_length():

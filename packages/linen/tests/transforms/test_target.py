@@ -68,8 +68,10 @@ def shapes(variables):
 def test_names_of_classes(transform, name):
     cls = transform(Coder)
     assert cls.__name__ == cls.__qualname__ == name
-    assert cls.__module__ == Coder.__module__ and issubclass(cls, Coder)
-    assert cls(3).features == 3 and cls(3) == cls(3) != cls(4)
+    assert cls.__module__ == Coder.__module__
+    assert issubclass(cls, Coder)
+    assert cls(3).features == 3
+    assert cls(3) == cls(3) != cls(4)
     _, variables = run(lambda mdl, x: cls(2)(x) if name[0] != "M" else x)
     assert name[0] == "M" or list(variables["params"]) == [name + "_0"]
 
@@ -258,7 +260,8 @@ def test_unbound_modules():
 def test_instances_are_pickled():
     lifted = nn.vmap(Coder, **STACKED, methods=["encode"])
     copy = pickle.loads(pickle.dumps(lifted(4)))
-    assert copy == lifted(4) and type(copy) is lifted
+    assert copy == lifted(4)
+    assert type(copy) is lifted
 
 
 def test_hooks_see_the_method_inside_once():

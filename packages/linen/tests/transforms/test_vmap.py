@@ -15,7 +15,8 @@ def test_stacked_parameters():
     dense = nn.vmap(nn.Dense, {"params": 0}, {"params": True})(4)
     y, variables = dense.init_with_output(KEY, X)
     kernel = variables["params"]["kernel"]
-    assert kernel.shape == (3, 2, 4) and not jnp.allclose(kernel[0], kernel[1])
+    assert kernel.shape == (3, 2, 4)
+    assert not jnp.allclose(kernel[0], kernel[1])
     np.testing.assert_allclose(y, jnp.einsum("bi,bij->bj", X, kernel), rtol=1e-5)
 
 
@@ -24,7 +25,8 @@ def test_shared_parameters_and_axes():
         nn.Dense, {"params": None}, {"params": False}, in_axes=1, out_axes=-1
     )(4)
     y, variables = dense.init_with_output(KEY, X)
-    assert variables["params"]["kernel"].shape == (3, 4) and y.shape == (4, 2)
+    assert variables["params"]["kernel"].shape == (3, 4)
+    assert y.shape == (4, 2)
 
 
 def test_axis_size_and_name():

@@ -24,7 +24,8 @@ from batiste.training.checkpoints import arrays as checkpoint_arrays
 
 rank, port, folder = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 jax.distributed.initialize(f"localhost:{port}", num_processes=2, process_id=rank)
-assert jax.device_count() == 4 and jax.process_count() == 2
+assert jax.device_count() == 4
+assert jax.process_count() == 2
 
 mesh = Mesh(np.array(jax.devices()), ("x",))
 sharding = NamedSharding(mesh, PartitionSpec("x"))

@@ -185,7 +185,8 @@ def test_the_newest_is_always_there_whatever_is_saved(tmp_path_factory, saves):
                 keep_every_n_steps=2 if every else None,
             )
         except InvalidCheckpointError:
-            assert not overwrite and step <= steps[-1]
+            assert not overwrite
+            assert step <= steps[-1]
         else:
             steps.append(step)
             found = checkpoints.available_steps(folder)

@@ -39,7 +39,8 @@ def test_scalars(tmp_path):
     found = tensors(tmp_path / "runs" / "a", "train/loss")
     assert [step for step, _ in found] == [0, 1, 2, 3]
     assert [float(value) for _, value in found] == [1.0, 0.5, 0.25, 0.125]
-    assert found[0][1].dtype == np.float32 and found[0][1].shape == ()
+    assert found[0][1].dtype == np.float32
+    assert found[0][1].shape == ()
     assert plugin(tmp_path / "runs" / "a", "train/loss") == "scalars"
 
 
@@ -81,11 +82,13 @@ def test_sounds(tmp_path, shape, count, channels):
     with SummaryWriter(tmp_path) as writer:
         writer.audio("sound", samples, 2, sample_rate=8000)
     ((step, rows),) = tensors(tmp_path, "sound")
-    assert step == 2 and rows.shape == (count, 2)
+    assert step == 2
+    assert rows.shape == (count, 2)
     assert plugin(tmp_path, "sound") == "audio"
     if count:
         with wave.open(io.BytesIO(rows[0, 0])) as sound:
-            assert sound.getframerate() == 8000 and sound.getnchannels() == channels
+            assert sound.getframerate() == 8000
+            assert sound.getnchannels() == channels
             found = np.frombuffer(sound.readframes(50), "<i2").reshape(50, channels)
         first = (samples if samples.ndim < 3 else samples[0]).reshape(50, channels)
         np.testing.assert_allclose(found / 32767, np.clip(first, -1, 1), atol=1e-4)
@@ -98,7 +101,8 @@ def test_histograms(tmp_path):
         writer.histogram("weights", values, 1)
         writer.histogram("empty", np.zeros(0), 0)
     (_, ten), (_, thirty) = tensors(tmp_path, "weights")
-    assert ten.shape == (10, 3) and thirty.shape == (30, 3)
+    assert ten.shape == (10, 3)
+    assert thirty.shape == (30, 3)
     np.testing.assert_allclose(ten[:, 2], 10)
     np.testing.assert_allclose(ten[1:, 0], ten[:-1, 1])
     assert (ten[0, 0], ten[-1, 1], thirty[:, 2].sum()) == (0.0, 99.0, 100.0)
@@ -111,7 +115,8 @@ def test_texts(tmp_path):
         writer.text("one", "Grüße, *all*", 3)
         writer.text("table", [["a", "b"], ["c", "d"]], 0)
     ((step, text),) = tensors(tmp_path, "one")
-    assert step == 3 and text.item().decode() == "Grüße, *all*"
+    assert step == 3
+    assert text.item().decode() == "Grüße, *all*"
     assert tensors(tmp_path, "table")[0][1].tolist() == [[b"a", b"b"], [b"c", b"d"]]
     assert plugin(tmp_path, "one") == "text"
 
@@ -126,7 +131,8 @@ def test_hyperparameters(tmp_path):
     found = data.session_start_info.hparams
     assert found["rate"].number_value == 0.5
     assert found["layers"].string_value == "(64, 32)"
-    assert found["name"].string_value == "x" and found["on"].bool_value is True
+    assert found["name"].string_value == "x"
+    assert found["on"].bool_value is True
 
 
 def test_arrays_for_plugins(tmp_path):
