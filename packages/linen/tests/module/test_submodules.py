@@ -110,6 +110,23 @@ def test_containers_are_frozen():
     assert isinstance(Model([1]).field, list)
 
 
+def test_what_is_in_a_frozen_dict_is_frozen_too_and_plain_options_are_kept():
+    class Model(nn.Module):
+        field: Any
+
+        def __call__(self):
+            return self.field
+
+    kept = FrozenDict({"a": 1, "b": None})
+    assert Model(kept).apply({}) is kept
+    (in_list,) = Model(FrozenDict({"a": [1]})).apply({}).values()
+    assert in_list == (1,)
+    (layer,) = Model(FrozenDict({"a": nn.Dense(2)})).apply({}).values()
+    assert layer.name == "field_a"
+    nested = Model(FrozenDict({"a": {"b": [1]}})).apply({})
+    assert nested == FrozenDict({"a": {"b": (1,)}})
+
+
 def test_automatic_names():
     class Model(nn.Module):
         @nn.compact

@@ -66,12 +66,17 @@ def _is_module(value: Any) -> bool:
 
 
 def is_plain(value: Any) -> bool:
-    """Whether a value that is no module cannot hold any, either.
+    """Whether a value that is no module cannot hold any, and needs no freezing.
 
-    >>> is_plain(3), is_plain([3])
-    (True, False)
+    A dict that is frozen, with nothing in it but plain values, is such a value.
+
+    >>> is_plain(3), is_plain([3]), is_plain(FrozenDict(params=True))
+    (True, False, True)
     """
-    return type(value) in PLAIN_TYPES or isinstance(
+    kind = type(value)
+    if kind is FrozenDict:
+        return PLAIN_TYPES.issuperset(map(type, value.values()))
+    return kind in PLAIN_TYPES or isinstance(
         value, (type, jax.Array, enum.Enum, str, np.generic)
     )
 
@@ -88,7 +93,7 @@ def map_modules(
     >>> map_modules(lambda name, module: name, {"a": [nn.Dense(3)], "b": 4}, "layers")
     {'a': ['layers_a_0'], 'b': 4}
     """
-    if _is_module(value):
+    if isinstance(value, ModuleBase):
         return fn(name, value)
     if is_plain(value):
         return value
@@ -132,7 +137,7 @@ def contains_module(value: Any) -> bool:
     >>> contains_module({"a": [nn.Dense(3)]}), contains_module({"a": [3]})
     (True, False)
     """
-    if _is_module(value):
+    if isinstance(value, ModuleBase):
         return True
     if is_plain(value):
         return False

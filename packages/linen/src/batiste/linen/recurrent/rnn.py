@@ -145,9 +145,11 @@ class RNN(Module):
 
         shape = np.shape(jax.tree.leaves(inputs)[0])
         axes = _axes_of(self, shape, time_major)
-        lengths = _sequence_lengths(
-            located(self), shape, axes, seq_lengths, segmentation_mask
-        )
+        lengths = None
+        if seq_lengths is not None or segmentation_mask is not None:
+            lengths = _sequence_lengths(
+                located(self), shape, axes, seq_lengths, segmentation_mask
+            )
         flip = functools.partial(_flip, lengths=lengths, axes=axes)
         if reverse:
             inputs = jax.tree.map(lambda x: flip(jnp.asarray(x)), inputs)
