@@ -47,8 +47,8 @@ def test_commands_of_the_drop_in(tmp_path):
         assert result.returncode == 0, result.stdout + result.stderr
         printed.append(result.stdout)
     assert printed[:2] == [
-        "batiste.linen.linear ['--epochs', '3']\n",
-        "batiste.linen.linear []\n",
+        "batiste.linen.linear.dense ['--epochs', '3']\n",
+        "batiste.linen.linear.dense []\n",
     ]
     assert "1 passed" in printed[2]
 
