@@ -1,7 +1,6 @@
 """Eight host devices for every test of this package, and meshes over them."""
 
 import os
-import warnings
 
 FLAG = "--xla_force_host_platform_device_count"
 
@@ -58,10 +57,7 @@ def set_mesh():
 @pytest.fixture(params=[_with_mesh, _set_mesh], ids=["with_mesh", "set_mesh"])
 def enter_mesh(request):
     """Both ways to put a mesh in force."""
-    with warnings.catch_warnings():
-        # Newer JAX deprecates `with mesh:`, which the documentation uses.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        yield request.param
+    return request.param
 
 
 @pytest.fixture(autouse=True)

@@ -25,8 +25,8 @@ def run_tests_alone(
 ) -> None:
     """Runs one package's own tests with nothing but it and what it declares.
 
-    With versions that are not the usual ones, `warnings` are not to be errors: what
-    other packages deprecate differs from one to the next.
+    With versions that are not the usual ones, of Python or of what is installed,
+    `warnings` are not to be errors: what others deprecate differs from one to the next.
     """
     session.env.update(CLEAN_ENV)
     names = install(session, package, extras="[test]", args=install_args)

@@ -1,7 +1,6 @@
 """Eight host devices, meshes over them, and both ways to put a mesh in force."""
 
 import os
-import warnings
 
 _COUNT = "--xla_force_host_platform_device_count"
 _LEVEL = "--xla_backend_optimization_level"
@@ -53,10 +52,7 @@ def _set_mesh(mesh):
 @pytest.fixture(params=[_with_mesh, _set_mesh], ids=["with_mesh", "set_mesh"])
 def enter_mesh(request):
     """Both ways to put a mesh in force."""
-    with warnings.catch_warnings():
-        # Newer JAX deprecates `with mesh:`, which the documentation uses.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        yield request.param
+    return request.param
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,6 @@ def test_a_staged_value_is_constrained(enter_mesh, mesh, layouts):
     np.testing.assert_array_equal(y, X)
 
 
-@pytest.mark.filterwarnings("ignore:.with mesh.*:DeprecationWarning")
 def test_the_mesh_may_be_entered_inside_of_jit(mesh, layouts):
     # JAX lets no one enter `jax.set_mesh` while tracing.
     def f(x):
@@ -99,7 +98,6 @@ def test_explicit_axes_are_resharded(set_mesh, explicit_mesh):
     np.testing.assert_array_equal(kept, X)
 
 
-@pytest.mark.filterwarnings("ignore:.with mesh.*:DeprecationWarning")
 def test_an_explicit_mesh_entered_the_old_way_is_automatic(explicit_mesh):
     with explicit_mesh:
         f = jax.jit(lambda x: constrain(x, ("data", "model"), None) + 1)
