@@ -22,7 +22,6 @@ from batiste.core.types import Array, ArrayLike, Key, Tree
 
 from ..module.module import Module
 from ..module.text import located
-from ..transforms.scan import scan
 from .cell import Carry, RNNCellBase
 
 __all__ = ["RNN", "Bidirectional", "RNNBase", "flip_sequences"]
@@ -269,6 +268,9 @@ def _scan(
     def step(cell: Any, carry: Carry, x: Tree) -> tuple[Carry, Tree]:
         carry, y = cell(carry, x)
         return carry, (carry, y) if keep_carries else y
+
+    # Here, since lifting takes as long to import as all that a cell alone needs.
+    from ..transforms.scan import scan
 
     run = scan(
         step,
