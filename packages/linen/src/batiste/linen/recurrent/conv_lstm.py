@@ -24,7 +24,7 @@ __all__ = ["ConvLSTMCell"]
 class ConvLSTMCell(RNNCellBase):
     r"""One step of a convolutional long short-term memory.
 
-    As `LSTMCell`, with convolutions (``*``) in place of matrix products:
+    As `LSTMCell`, with convolutions (`*`) in place of matrix products:
 
     .. math::
         i &= \sigma(W_{ii} * x + W_{hi} * h + b_i) \\
