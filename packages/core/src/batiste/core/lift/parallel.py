@@ -12,17 +12,16 @@ from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 
 from ..scope.filters import Filter
 from ..types import Function, Key, Tree
-from .axes import VariableAxes, axis_sizes
+from .axes import VariableAxes
 from .pack import (
     Lifted,
     Repack,
     RngGroups,
     VariableGroups,
     pack,
-    split_keys,
     tree_map_rngs,
 )
-from .vmap import the_size
+from .vmap import map_axis
 
 __all__ = ["pmap", "shard_map"]
 
@@ -71,45 +70,17 @@ def pmap(
     >>> y.shape, variables["params"]["scale"].shape
     ((1, 3), (1,))
     """
-    axes = VariableAxes(variable_axes, metadata_params)
-    splits = tuple(split_rngs.values())
-    rng_axes = tuple([0 if split else None for split in splits])
     options = {"devices": devices, "backend": backend, "axis_name": axis_name}
     options = {name: value for name, value in options.items() if value is not None}
-
-    def inner(
-        scope_fn: Lifted,
-        repack_fn: Repack,
-        variable_groups: VariableGroups,
-        rng_groups: RngGroups,
-        *args: Tree,
-    ) -> tuple[Tree, VariableGroups]:
-        arg_axes = tuple(in_axes) if isinstance(in_axes, list) else in_axes
-        sizes = [
-            *axis_sizes(arg_axes, args),
-            *axis_sizes(axes.in_axes, variable_groups),
-        ]
-        size = the_size("pmap", axis_size, sizes)
-        rng_groups = split_keys(rng_groups, splits, size)
-
-        def mapped(
-            variable_groups: VariableGroups, rng_groups: RngGroups, args: Tree
-        ) -> tuple[Tree, Tree]:
-            scope = scope_fn(variable_groups, rng_groups)
-            y = fn(scope, *args)
-            return y, repack_fn(scope)
-
-        y, out_groups = jax.pmap(
-            mapped,
-            in_axes=(axes.in_axes, rng_axes, arg_axes),
-            out_axes=(out_axes, axes.out_axes),
-            axis_size=size,
-            **options,
-        )(axes.enter(variable_groups, scope_fn.roots), rng_groups, args)
-        return y, axes.leave(out_groups, scope_fn.roots)
-
-    return pack(
-        inner, axes.in_filters, axes.out_filters, tuple(split_rngs), name="pmap"
+    return map_axis(
+        functools.partial(jax.pmap, **options),
+        "pmap",
+        fn,
+        VariableAxes(variable_axes, metadata_params),
+        split_rngs,
+        in_axes,
+        out_axes,
+        axis_size,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from ..types import Function, Tree
 from .axes import VariableAxes, axis_sizes
 from .pack import Lifted, Repack, RngGroups, VariableGroups, pack, split_keys
 
-__all__ = ["the_size", "vmap"]
+__all__ = ["map_axis", "vmap"]
 
 
 def vmap(
@@ -60,7 +61,29 @@ def vmap(
     >>> y.shape, variables["params"]["kernel"].shape
     ((3, 4), (3, 2, 4))
     """
-    axes = VariableAxes(variable_axes, metadata_params)
+    return map_axis(
+        functools.partial(jax.vmap, axis_name=axis_name, spmd_axis_name=spmd_axis_name),
+        "vmap",
+        fn,
+        VariableAxes(variable_axes, metadata_params),
+        split_rngs,
+        in_axes,
+        out_axes,
+        axis_size,
+    )
+
+
+def map_axis(
+    transform: Function,
+    name: str,
+    fn: Function,
+    axes: VariableAxes,
+    split_rngs: Mapping[Filter, bool],
+    in_axes: Tree,
+    out_axes: Tree,
+    axis_size: int | None,
+) -> Function:
+    """What `vmap` and `pmap` are: `transform` gives all that is passed an axis."""
     splits = tuple(split_rngs.values())
     rng_axes = tuple([0 if split else None for split in splits])
 
@@ -76,7 +99,7 @@ def vmap(
             *axis_sizes(arg_axes, args),
             *axis_sizes(axes.in_axes, variable_groups),
         ]
-        size = the_size("vmap", axis_size, sizes)
+        size = _the_size(name, axis_size, sizes)
         rng_groups = split_keys(rng_groups, splits, size)
 
         def mapped(
@@ -86,22 +109,18 @@ def vmap(
             y = fn(scope, *args)
             return y, repack_fn(scope)
 
-        y, out_groups = jax.vmap(
+        y, out_groups = transform(
             mapped,
             in_axes=(axes.in_axes, rng_axes, arg_axes),
             out_axes=(out_axes, axes.out_axes),
-            axis_name=axis_name,
             axis_size=size,
-            spmd_axis_name=spmd_axis_name,
         )(axes.enter(variable_groups, scope_fn.roots), rng_groups, args)
         return y, axes.leave(out_groups, scope_fn.roots)
 
-    return pack(
-        inner, axes.in_filters, axes.out_filters, tuple(split_rngs), name="vmap"
-    )
+    return pack(inner, axes.in_filters, axes.out_filters, tuple(split_rngs), name=name)
 
 
-def the_size(transform: str, given: int | None, found: list[int]) -> int:
+def _the_size(transform: str, given: int | None, found: list[int]) -> int:
     """The size of a mapped axis: what is given, or what arrays have."""
     sizes = {*found} if given is None else {given, *found}
     if not sizes:
