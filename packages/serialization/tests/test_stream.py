@@ -260,3 +260,45 @@ after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 assert len(tree) == 8 and (after - before) * 1024 < 2**23, after - before
 """
     subprocess.run([sys.executable, "-c", program, str(path)], check=True)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs the permissions of POSIX")
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o400, 0o666, 0o755])
+def test_the_mode_of_the_file_that_is_replaced_is_kept(tmp_path, mode):
+    path, link = tmp_path / "state.msgpack", tmp_path / "link"
+    path.write_bytes(b"old")
+    path.chmod(mode)
+    link.symlink_to(path)
+    for file in (path, link):
+        serialize(TREE, file)
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+        assert_same(restore(path), TREE)
+    serialize(TREE, tmp_path / "new")
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "new").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs the permissions of POSIX")
+def test_a_file_is_never_more_readable_while_it_is_written(tmp_path, monkeypatch):
+    path = tmp_path / "state.msgpack"
+    path.write_bytes(b"old")
+    path.chmod(0o600)
+    modes = []
+    real = stream._write
+
+    def look(parts, file):
+        modes.extend(stat.S_IMODE(p.stat().st_mode) for p in tmp_path.iterdir())
+        return real(parts, file)
+
+    monkeypatch.setattr(stream, "_write", look)
+    serialize(TREE, path)
+    assert modes == [0o600, 0o600]
+
+
+@pytest.mark.parametrize("name", ["n" * 255, "n" * 220, "é" * 127])
+def test_names_may_be_as_long_as_the_file_system_allows(tmp_path, name):
+    path = tmp_path / name
+    for step in range(2):
+        serialize({"step": step}, path)
+        assert restore(path) == {"step": step}
+    assert os.listdir(tmp_path) == [name]

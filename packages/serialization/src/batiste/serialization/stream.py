@@ -6,12 +6,16 @@ import contextlib
 import io
 import mmap
 import os
+import stat
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO, Final, TypeAlias
 
 from .decode import Leaves, Views, decode
 from .encode import encode
+from .errors import SerializationError
+from .integrity import CheckedFile, record, recorded
+from .integrity import verify as verify_bytes
 from .msgpack_codec import frozen_view
 from .state_dict import from_state_dict, to_state_dict
 from .types import Tree
@@ -19,9 +23,11 @@ from .types import Tree
 __all__ = [
     "File",
     "mapped",
+    "open_beside",
     "restore",
     "serialize",
     "split_path",
+    "temporary_name",
 ]
 
 
@@ -30,6 +36,7 @@ File: TypeAlias = str | os.PathLike[str] | BinaryIO | io.RawIOBase
 
 # Parts smaller than this are gathered, up to this many bytes, before they are written.
 _GATHER: Final = 2**18
+_NAME_MAX: Final = 255  # bytes, on nearly all file systems
 
 
 def serialize(
@@ -47,7 +54,9 @@ def serialize(
     A path is written under another name in the same folder, and renamed at the end:
     readers find the old file or the new one, whole, and those who have mapped the old
     one keep it. If writing fails, the old file stays as it was and nothing is left
-    behind.
+    behind. The new file has the permissions of the old one. A check of its bytes is
+    recorded with it, as an attribute of the file, where the file system has such;
+    `restore` compares with it on request.
 
     Args:
       target: an object that `to_state_dict` takes.
@@ -85,10 +94,12 @@ def serialize(
         with open(path, "wb", buffering=0) as device:  # as /dev/stdout
             return _write(parts, device)
     folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{name}.{uuid.uuid4().hex}.tmp")
+    temporary = os.path.join(folder, temporary_name(name, "tmp"))
     try:
-        with open(temporary, "xb", buffering=0) as raw:
-            written = _write(parts, raw)
+        with open_beside(temporary, path) as raw:
+            checked = CheckedFile(raw)
+            written = _write(parts, checked)
+            record(raw.fileno(), checked.check.text())
             if durable:
                 os.fsync(raw.fileno())
         os.replace(temporary, path)
@@ -107,6 +118,7 @@ def restore(
     *,
     path: str | Sequence[str] = (),
     copy: bool = False,
+    verify: bool = False,
 ) -> Tree:
     """Reads back what `serialize` or `to_bytes` wrote, from a file that it maps.
 
@@ -129,6 +141,8 @@ def restore(
         is then an object with the structure of that part.
       copy: returns arrays of their own, which can be written to, and leaves the file
         unmapped.
+      verify: first reads the whole file, and compares it with the check that
+        `serialize` recorded with it, which finds every flipped bit.
 
     Returns:
       A new object like `target`. Its arrays are NumPy arrays, which can be written to
@@ -137,6 +151,7 @@ def restore(
     Raises:
       SerializationError: the file is damaged, has nothing at `path`, or does not fit
         the target; `path` and `offset` tell where. The target has not been changed.
+        Or it is to be verified, and no check is recorded with it.
       OSError: the file cannot be read.
 
     >>> import pathlib, tempfile
@@ -153,6 +168,8 @@ def restore(
     """
     names = split_path(path)
     with mapped(file) as data:
+        if verify:
+            _verify(file, data)
         leaves: Leaves = Views(data, copy)
         state = decode(data, leaves, names)
         del leaves
@@ -169,6 +186,55 @@ def split_path(path: str | Sequence[str]) -> tuple[str, ...]:
     """
     names = path.strip("/").split("/") if isinstance(path, str) else path
     return tuple(name for name in names if name or not isinstance(path, str))
+
+
+def temporary_name(name: str, suffix: str) -> str:
+    """Makes a name for a file that is to be renamed to `name` when it is complete.
+
+    It says which one it is for, unless that would be longer than file systems allow.
+
+    >>> temporary_name("state", "tmp").split(".")[1::2]
+    ['state', 'tmp']
+    >>> len(temporary_name("long" * 60, "tmp"))
+    37
+    """
+    unique = uuid.uuid4().hex
+    named = f".{name}.{unique}.{suffix}"
+    return named if len(os.fsencode(named)) <= _NAME_MAX else f".{unique}.{suffix}"
+
+
+@contextlib.contextmanager
+def open_beside(temporary: str, path: str) -> Iterator[io.FileIO]:
+    """Opens a new file that is going to replace another, with the permissions of that.
+
+    Args:
+      temporary: the new file.
+      path: the other one, which need not be there.
+
+    Raises:
+      OSError: the file cannot be made.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "a")
+    ...     with open_beside(path, path) as file:
+    ...         file.write(b"abc")
+    3
+    """
+    try:
+        old = os.stat(path) if os.path.isfile(path) else None
+    except FileNotFoundError:
+        old = None
+    # Nobody may read what he could not read before, not even meanwhile.
+    first = 0o666 if old is None else 0o600
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(temporary, flags | getattr(os, "O_CLOEXEC", 0), first)
+    with open(descriptor, "wb", buffering=0) as raw:
+        yield raw
+        if old is not None:
+            with contextlib.suppress(OSError, AttributeError):  # for root only
+                os.chown(temporary, old.st_uid, old.st_gid)
+            os.chmod(temporary, stat.S_IMODE(old.st_mode))
 
 
 @contextlib.contextmanager
@@ -189,6 +255,22 @@ def mapped(file: File) -> Iterator[memoryview]:
             yield _map(opened)
     else:
         yield _map(file)
+
+
+def _verify(file: File, data: memoryview) -> None:
+    check = None
+    with contextlib.suppress(AttributeError, OSError):
+        if isinstance(file, (str, os.PathLike)):
+            check = recorded(file)
+        elif file.tell() == 0 or len(data) == os.fstat(file.fileno()).st_size:
+            check = recorded(file.fileno())
+    if check is None:
+        raise SerializationError(
+            "The file cannot be verified: no check is recorded with it. It was written "
+            "by another program, or copied without its attributes (as cp does without "
+            "-a), or it is not read from its start. Restore it with verify=False."
+        )
+    verify_bytes(data, check)
 
 
 def _map(file: BinaryIO | io.RawIOBase) -> memoryview:
