@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.core
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr
-from jax.extend.core.primitives import closed_call_p
 from jax.interpreters.partial_eval import dce_jaxpr
 
 from .errors import LazyInitError
+
+if TYPE_CHECKING:
+    from jax.extend.core import Jaxpr
 
 __all__ = ["Staged", "lazy_init", "partial_eval_by_shape"]
 
@@ -202,6 +204,17 @@ class Staged:
         return jax.tree.unflatten(self.treedef, outputs)
 
 
+@functools.cache
+def _jaxpr_types() -> tuple[type, type]:
+    """Returns the classes of jaxprs, without and with the arrays they close over.
+
+    The module that has them takes longer to import than this whole package.
+    """
+    from jax.extend.core import ClosedJaxpr, Jaxpr
+
+    return Jaxpr, ClosedJaxpr
+
+
 def _simplified(jaxpr: Jaxpr, keep_custom: bool) -> Jaxpr:
     """The same program in terms that show better which output needs which input.
 
@@ -215,7 +228,10 @@ def _simplified(jaxpr: Jaxpr, keep_custom: bool) -> Jaxpr:
             gone |= set(eqn.effects)
             continue
         if eqn.primitive.name in _CUSTOM_PRIMITIVES and not keep_custom:
-            (body,) = (p for p in eqn.params.values() if isinstance(p, ClosedJaxpr))
+            from jax.extend.core.primitives import closed_call_p
+
+            closed = _jaxpr_types()[1]
+            (body,) = (p for p in eqn.params.values() if isinstance(p, closed))
             eqn = eqn.replace(primitive=closed_call_p, params={"call_jaxpr": body})
         before = {effect for j in _jaxprs(eqn.params) for effect in j.effects}
         params = _map_jaxprs(eqn.params, keep_custom)
@@ -228,7 +244,7 @@ def _simplified(jaxpr: Jaxpr, keep_custom: bool) -> Jaxpr:
 
 
 def _jaxprs(param: Any) -> list[Any]:
-    if isinstance(param, (Jaxpr, ClosedJaxpr)):
+    if isinstance(param, _jaxpr_types()):
         return [param]
     if isinstance(param, dict):
         return _jaxprs(tuple(param.values()))
@@ -238,9 +254,10 @@ def _jaxprs(param: Any) -> list[Any]:
 
 
 def _map_jaxprs(param: Any, keep_custom: bool) -> Any:
-    if isinstance(param, ClosedJaxpr):
+    bare, closed = _jaxpr_types()
+    if isinstance(param, closed):
         return param.replace(jaxpr=_simplified(param.jaxpr, keep_custom))
-    if isinstance(param, Jaxpr):
+    if isinstance(param, bare):
         return _simplified(param, keep_custom)
     if type(param) is dict:
         return {name: _map_jaxprs(part, keep_custom) for name, part in param.items()}

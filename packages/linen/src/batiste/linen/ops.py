@@ -114,12 +114,16 @@ def eager_jit(
     """
     if function is None:
         return functools.partial(eager_jit, static_argnums=static_argnums)
-    # With `inline` the equations land in a surrounding jaxpr without a nested call, if
-    # JAX still does so.
-    compiled = jax.jit(function, static_argnums=static_argnums, inline=True)
+    # Made when first called: most programs need few of them, and all import all.
+    compiled: Any = None
 
     @functools.wraps(function)
     def call(*args: Any) -> Any:
+        nonlocal compiled
+        if compiled is None:
+            # With `inline` the equations land in a surrounding jaxpr without a nested
+            # call, if JAX still does so.
+            compiled = jax.jit(function, static_argnums=static_argnums, inline=True)
         called = compiled
         for arg in args:
             if isinstance(arg, Tracer):

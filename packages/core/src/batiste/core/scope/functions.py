@@ -242,7 +242,7 @@ def lazy_init(
     >>> lazy_init(model)(jax.random.key(0), x)["params"]["b"].shape
     (3,)
     """
-    from .. import partial_eval  # it takes longer to import than all of this package
+    from .. import partial_eval  # most programs need it never
 
     run = init(fn, mutable=mutable, flags=flags)
     return partial_eval.lazy_init(lambda *args, **kwargs: run(*args, **kwargs)[1])

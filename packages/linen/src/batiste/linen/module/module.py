@@ -489,7 +489,7 @@ class Module(ModuleBase, metaclass=abc.ABCMeta):
         >>> variables["params"]["kernel"].shape
         (2, 3)
         """
-        from batiste.core import partial_eval  # it takes long to import
+        from batiste.core import partial_eval  # most programs need it never
 
         fn = function_of(self, method)
 
