@@ -19,6 +19,7 @@ from jax import numpy as jnp
 from batiste import linen as ours
 from batiste.core import unfreeze
 
+from . import cases_transforms_in_programs as _programs  # noqa: F401
 from . import cases_transforms_of_classes as _classes  # noqa: F401
 from . import cases_transforms_of_functions as _functions  # noqa: F401
 from .transform_programs import CASES, block, net

@@ -226,3 +226,175 @@ def test_marks_of_transforms():
     assert is_within(module, Net)
     assert is_within(module, Holder)
     assert not is_within(module, nn.Dense)
+
+
+# Variables in fields: what a module is given, it gives on.
+
+BODY = {
+    "none": lambda body: body,
+    "jit": nn.jit,
+    "remat": nn.remat,
+    "fold_rngs": nn.fold_rngs,
+    "map_variables": lambda body: nn.map_variables(body, "params"),
+    "scan": lambda body: (
+        lambda mdl, x: nn.scan(
+            lambda mdl, x, _: (body(mdl, x), None), variable_carry="state", length=1
+        )(mdl, x, None)[0]
+    ),
+    "remat_scan": lambda body: nn.remat_scan(
+        body, lengths=(1, 1), variable_carry="state", variable_axes={}, split_rngs={}
+    ),
+    "cond": lambda body: lambda mdl, x: nn.cond(True, body, body, mdl, x),
+    "switch": lambda body: lambda mdl, x: nn.switch(1, [body, body], mdl, x),
+    "while_loop": lambda body: (
+        lambda mdl, x: nn.while_loop(
+            lambda mdl, carry: carry[0] < 1,
+            lambda mdl, carry: (carry[0] + 1, body(mdl, carry[1])),
+            mdl,
+            (0, x),
+            carry_variables="state",
+        )[1]
+    ),
+}
+
+
+def nestings():
+    pairs = {pair for t in BODY for pair in [(t, "jit"), ("jit", t), (t, t)]}
+    return [(*pair, lambda v: v) for pair in sorted(pairs)] + [
+        (t, "none", lambda v: {"a": [1, (v,)]}) for t in BODY
+    ]
+
+
+@pytest.mark.parametrize(("outer", "inner", "holder"), nestings())
+def test_variables_in_fields_of_nested_modules(outer, inner, holder):
+    def only(count):
+        return count if isinstance(count, nn.Variable) else count["a"][1][0]
+
+    class Inner(nn.Module):
+        count: Any
+
+        @nn.compact
+        def __call__(self, x):
+            def body(mdl, x):
+                only(mdl.count).value += 1
+                return x + only(mdl.count).value
+
+            return BODY[inner](body)(self, x)
+
+    class Outer(nn.Module):
+        count: Any
+
+        @nn.compact
+        def __call__(self, x):
+            def body(mdl, x):
+                return Inner(mdl.count)(x)
+
+            return BODY[outer](body)(self, x)
+
+    def program(mdl, x):
+        count = mdl.variable("state", "count", lambda: jnp.zeros(()))
+        y = Outer(holder(count))(x)
+        return Outer(holder(count))(y), count.value
+
+    (y, count), variables = Net(program).init_with_output(KEY, X)
+    assert jnp.allclose(y, X + 1 + 2)
+    assert count == variables["state"]["count"] == 2
+    (y, _), changed = Net(program).apply(variables, X, mutable="state")
+    assert jnp.allclose(y, X + 3 + 4)
+    assert changed["state"]["count"] == 4
+
+
+@pytest.mark.parametrize("transform", [nn.jit, nn.remat, nn.fold_rngs])
+def test_variables_in_fields_of_transformed_classes(transform):
+    class Inner(nn.Module):
+        count: nn.Variable
+
+        @nn.compact
+        def __call__(self, x):
+            self.count.value += 1
+            return nn.Dense(2)(x) + self.count.value
+
+    class Outer(nn.Module):
+        count: nn.Variable
+
+        def setup(self):
+            self.inner = transform(Inner)(self.count)
+
+        def __call__(self, x):
+            return self.inner(x)
+
+    class Top(nn.Module):
+        def setup(self):
+            self.count = self.variable("state", "count", lambda: jnp.zeros(()))
+            self.outer = transform(Outer)(self.count)
+
+        def __call__(self, x):
+            return self.outer(self.outer(x)), self.count.value
+
+    variables = Top().init(KEY, X)
+    assert variables["state"]["count"] == 2
+    (_, count), changed = Top().apply(variables, X, mutable="state")
+    assert count == changed["state"]["count"] == 4
+
+
+@pytest.mark.parametrize("axis", [0, None])
+def test_variables_in_fields_have_the_axes_of_their_collection(axis):
+    class Reader(nn.Module):
+        scale: nn.Variable
+
+        @nn.compact
+        def __call__(self, x):
+            assert self.scale.value.shape == (() if axis == 0 else (3,))
+            return x * self.scale.value.sum()
+
+    def program(mdl, x):
+        scale = mdl.variable("state", "scale", lambda: jnp.arange(3.0))
+        read = nn.vmap(Reader, variable_axes={"state": axis}, split_rngs={})
+        return read(scale)(x)
+
+    y, _ = Net(program).init_with_output(KEY, jnp.ones(3))
+    assert y.tolist() == ([0, 1, 2] if axis == 0 else [3, 3, 3])
+
+
+@pytest.mark.parametrize("transform", ["grad", "jvp", "vjp", "custom_vjp"])
+def test_variables_in_fields_under_derivatives(transform):
+    class Reader(nn.Module):
+        scale: nn.Variable
+
+        @nn.compact
+        def __call__(self, x):
+            return x * self.scale.value
+
+    def program(mdl, x):
+        reader = Reader(mdl.variable("state", "scale", lambda: jnp.full((), 3.0)))
+        if transform == "grad":
+            return nn.grad(lambda mdl, x: mdl(x).sum(), reader, x)[0]
+        if transform == "jvp":
+            return nn.jvp(call, reader, (x,), (jnp.ones_like(x),), {})[1]
+        if transform == "vjp":
+            y, backward = nn.vjp(call, reader, x, multi_scope=True)
+            return backward(jnp.ones_like(y))[1]
+        forward = lambda mdl, x: nn.vjp(call, mdl, x, multi_scope=True)  # noqa: E731
+        rule = nn.custom_vjp(call, forward, lambda back, y_bar: back(y_bar))
+        return rule(reader, x)
+
+    y, _ = Net(program).init_with_output(KEY, X)
+    assert y.tolist() == (3 * X).tolist()
+
+
+def test_jitted_modules_are_told_apart_by_the_variables_they_are_given():
+    class Reader(nn.Module):
+        value: nn.Variable
+
+        @nn.compact
+        def __call__(self, x):
+            return x + self.value.value
+
+    def program(mdl, x):
+        a = mdl.variable("state", "a", lambda: 1.0)
+        b = mdl.variable("state", "b", lambda: 2.0)
+        read = nn.jit(Reader)
+        return read(a)(x), read(b)(x), read(a)(x)
+
+    y, _ = Net(program).init_with_output(KEY, jnp.zeros(()))
+    assert y == (1, 2, 1)

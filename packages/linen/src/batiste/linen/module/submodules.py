@@ -61,10 +61,6 @@ _Copies = dict[int, tuple[ModuleBase, weakref.ref[ModuleBase]]]
 _adopted: weakref.WeakKeyDictionary[Scope, _Copies] = weakref.WeakKeyDictionary()
 
 
-def _is_module(value: Any) -> bool:
-    return isinstance(value, ModuleBase)
-
-
 def is_plain(value: Any) -> bool:
     """Whether a value that is no module cannot hold any, and needs no freezing.
 
@@ -82,24 +78,29 @@ def is_plain(value: Any) -> bool:
 
 
 def map_modules(
-    fn: Callable[[str, Any], Any], value: Any, name: str, freeze: bool = False
+    fn: Callable[[str, Any], Any],
+    value: Any,
+    name: str,
+    freeze: bool = False,
+    kinds: Any = ModuleBase,
 ) -> Any:
     """Replaces each module in a nested container by `fn(name, module)`.
 
     Names are `name` for the value itself and `name_key`, `name_0` and so on within
-    it. With `freeze`, dicts become `FrozenDict`s and lists tuples.
+    it. With `freeze`, dicts become `FrozenDict`s and lists tuples. What is replaced is
+    of `kinds`, a class or several, as `isinstance` takes them.
 
     >>> import batiste.linen as nn
     >>> map_modules(lambda name, module: name, {"a": [nn.Dense(3)], "b": 4}, "layers")
     {'a': ['layers_a_0'], 'b': 4}
     """
-    if isinstance(value, ModuleBase):
+    if isinstance(value, kinds):
         return fn(name, value)
     if is_plain(value):
         return value
     if isinstance(value, (dict, FrozenDict)):
         items = {
-            key: map_modules(fn, item, f"{name}_{key}", freeze)
+            key: map_modules(fn, item, f"{name}_{key}", freeze, kinds)
             for key, item in value.items()
         }
         if freeze or isinstance(value, FrozenDict):
@@ -108,7 +109,7 @@ def map_modules(
     if isinstance(value, (list, tuple)):
         keys = getattr(value, "_fields", range(len(value)))
         parts = [
-            map_modules(fn, item, f"{name}_{key}", freeze)
+            map_modules(fn, item, f"{name}_{key}", freeze, kinds)
             for key, item in zip(keys, value)
         ]
         if hasattr(value, "_fields"):
@@ -116,36 +117,46 @@ def map_modules(
         return parts if isinstance(value, list) and not freeze else tuple(parts)
     if jax.tree_util.all_leaves((value,)):
         return value
-    leaves, treedef = jax.tree_util.tree_flatten_with_path(value, is_leaf=_is_module)
-    if not any(_is_module(leaf) for _, leaf in leaves):
+
+    def is_one(value: Any) -> bool:
+        return isinstance(value, kinds)
+
+    leaves, treedef = jax.tree_util.tree_flatten_with_path(value, is_leaf=is_one)
+    if not any(is_one(leaf) for _, leaf in leaves):
         return value
     return jax.tree.unflatten(
         treedef,
         [
             fn(f"{name}_{jax.tree_util.keystr(path, simple=True, separator='_')}", leaf)
-            if _is_module(leaf)
+            if is_one(leaf)
             else leaf
             for path, leaf in leaves
         ],
     )
 
 
-def contains_module(value: Any) -> bool:
+def contains_module(value: Any, kinds: Any = ModuleBase) -> bool:
     """Whether a value is a module or a container with one somewhere in it.
+
+    With `kinds` it is about what is of these classes, as in `map_modules`.
 
     >>> import batiste.linen as nn
     >>> contains_module({"a": [nn.Dense(3)]}), contains_module({"a": [3]})
     (True, False)
     """
-    if isinstance(value, ModuleBase):
+    if isinstance(value, kinds):
         return True
     if is_plain(value):
         return False
     if isinstance(value, (dict, FrozenDict)):
-        return any(map(contains_module, value.values()))
+        return any(contains_module(item, kinds) for item in value.values())
     if isinstance(value, (list, tuple)):
-        return any(map(contains_module, value))
-    return any(map(_is_module, jax.tree.leaves(value, is_leaf=_is_module)))
+        return any(contains_module(item, kinds) for item in value)
+
+    def is_one(value: Any) -> bool:
+        return isinstance(value, kinds)
+
+    return any(map(is_one, jax.tree.leaves(value, is_leaf=is_one)))
 
 
 def clone_within(value: Any, copies: dict[int, Any], reset_names: bool) -> Any:

@@ -37,9 +37,9 @@ def vjp(
       variables: a filter that selects the other collections to pass in.
       rngs: a filter that selects the PRNG streams to pass in.
       multi_scope: whether to give the gradients as a list, one entry for each scope:
-        those of the modules among `primals`, then those of the modules among the
-        constructor arguments of `mdl`, and its own last. Needed where modules take
-        part that lie outside of `mdl`.
+        those of the modules and variables among `primals`, then those of the modules
+        and variables among the constructor arguments of `mdl`, and its own last.
+        Needed where some take part that lie outside of `mdl`.
 
     Returns:
       `(y, backward)`, or `(y, backward, aux)` with `has_aux`. `backward(y_bar)`

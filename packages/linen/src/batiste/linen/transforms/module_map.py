@@ -37,6 +37,9 @@ __all__ = [
 # it is. Most modules never are.
 _WITHIN = "_within_transforms"
 
+# What has a scope, and so is replaced by a slot.
+_SCOPED = (ModuleBase, Variable)
+
 
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +78,7 @@ class ModuleSpec:
     Attributes:
       cls: its class.
       place: index of its scope.
-      arguments: constructor arguments, submodules among them as slots.
+      arguments: constructor arguments, submodules and variables among them as slots.
       slotted: names of the arguments that hold slots.
       in_compact: whether one of its compact methods is running.
       in_setup: whether its `setup` is running.
@@ -158,9 +161,7 @@ class ModuleMap:
             return self._add_module(leaf)
         if isinstance(leaf, Variable):
             self.has_slots = True
-            return VariableSlot(
-                self._place(leaf.scope), leaf.collection, leaf.name, leaf.unbox
-            )
+            return self._add_variable(leaf)
         return leaf
 
     def _place(self, scope: Scope) -> int:
@@ -194,8 +195,8 @@ class ModuleMap:
             value = attributes[name]
             if type(value) in PLAIN_TYPES or _is_bare(value):
                 pass
-            elif contains_module(value):
-                value = map_modules(self._add_field_module, value, name)
+            elif contains_module(value, _SCOPED):
+                value = map_modules(self._add_field, value, name, kinds=_SCOPED)
                 slotted.append(name)
             arguments[name] = value
         arguments["name"] = attributes["name"]
@@ -217,8 +218,15 @@ class ModuleMap:
         self._modules.append(module)
         return slot
 
-    def _add_field_module(self, name: str, module: ModuleBase) -> Any:
-        return module if module.scope is None else self._add_module(module)
+    def _add_field(self, name: str, held: ModuleBase | Variable[Any]) -> Any:
+        if isinstance(held, Variable):
+            return self._add_variable(held)
+        return held if held.scope is None else self._add_module(held)
+
+    def _add_variable(self, handle: Variable[Any]) -> VariableSlot:
+        return VariableSlot(
+            self._place(handle.scope), handle.collection, handle.name, handle.unbox
+        )
 
 
 class Rebuilt:
@@ -278,7 +286,7 @@ def _is_slot(value: Any) -> bool:
 
 
 def _has_scope(value: Any) -> bool:
-    return isinstance(value, (ModuleBase, Variable))
+    return isinstance(value, _SCOPED)
 
 
 def _is_bare(tree: Tree) -> bool:
