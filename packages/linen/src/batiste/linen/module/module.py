@@ -175,6 +175,7 @@ class Module(ModuleBase, metaclass=abc.ABCMeta):
             vars(self).clear()
             vars(self).update(attributes)
             raise
+        state.setup_names = frozenset(scope.reservations.keys() - reserved.keys())
 
     # Attributes.
 

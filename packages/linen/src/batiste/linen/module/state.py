@@ -86,6 +86,7 @@ class ModuleState:
       shares_scope: another module has the same scope.
       cursors: for each class name, the number of the next unnamed submodule.
       children: the submodules by name.
+      setup_names: the names that `setup` gave to submodules and variables.
 
     >>> ModuleState(SetupState.NEW).attached
     False
@@ -98,6 +99,7 @@ class ModuleState:
     shares_scope: bool = False
     cursors: dict[str, int] = dataclasses.field(default_factory=dict)
     children: dict[str, ModuleBase] = dataclasses.field(default_factory=dict)
+    setup_names: frozenset[str] = frozenset()
 
 
 state_of: Callable[[ModuleBase], ModuleState] = operator.attrgetter("_state")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from types import MappingProxyType
+from typing import Any, ClassVar, Final
 
 import jax
 
@@ -12,9 +13,13 @@ from batiste.core import Scope
 from batiste.core.types import Function, Tree
 
 from ..module.state import ModuleBase, state_of
+from .inner_names import Names, commit_names, made_names
 from .module_map import ModuleMap, ModuleSlot, Rebuilt, check_output
 
 __all__ = ["LiftedBody", "LiftedCall", "commit_cursors", "continues_names"]
+
+
+_NONE: Final[Names] = MappingProxyType({})
 
 
 class LiftedBody:
@@ -30,6 +35,8 @@ class LiftedBody:
 
     Attributes:
       cursors: after a call, the numbers of the module's next unnamed submodules.
+      made: after a call, the names that the module's submodules were given in it.
+      taken: before a call, the names that are taken inside.
     """
 
     def __init__(
@@ -38,8 +45,11 @@ class LiftedBody:
         module_map: ModuleMap,
         target: Tree,
         kwargs: Mapping[str, Tree] | None = None,
+        taken: Names = _NONE,
     ):
         self.cursors: dict[str, int] = {}
+        self.made: tuple[str, ...] = ()
+        self.taken = taken
         self._fn = fn
         self._specs = module_map.specs
         self._has_slots = module_map.has_slots
@@ -53,7 +63,7 @@ class LiftedBody:
         Raises:
           TransformedMethodReturnValueError: it returns a module or variable.
         """
-        rebuilt = Rebuilt(self._specs, scopes)
+        rebuilt = Rebuilt(self._specs, scopes, self.taken)
         try:
             target = self._target
             if type(target) is ModuleSlot:
@@ -69,6 +79,7 @@ class LiftedBody:
             check_output(y, self.__name__)
             if isinstance(module, ModuleBase):
                 self.cursors = state_of(module).cursors
+                self.made = made_names(module, self.taken.get(target.index, ()))
             return y
         finally:
             rebuilt.release()
@@ -142,7 +153,8 @@ class LiftedCall:
             kwargs = module_map.add_kwargs(kwargs)
         target = module_map.add_target()
         around = None if self.transforms_kwargs else kwargs
-        body = LiftedBody(fn, module_map, target, around)
+        taken = module_map.taken_names()
+        body = LiftedBody(fn, module_map, target, around, taken)
         lifted, scopes = self._lift(body, module_map.scopes)
         if self.transforms_kwargs:
             y = lifted(scopes, *args, **kwargs)
@@ -150,6 +162,8 @@ class LiftedCall:
             y = lifted(scopes, *args)
         if continues_names(module):
             commit_cursors(module, body.cursors)
+            if body.made:
+                commit_names(module, body.made, ())
         return y
 
     def _lift(self, body: LiftedBody, scopes: list[Scope]) -> tuple[Function, Tree]:

@@ -22,7 +22,9 @@ class _DirectBody(LiftedBody):
         target: Tree,
         paths: list[Path],
     ):
-        super().__init__(fn, module_map, target)
+        # Its functions may be alternatives, or run once outside to make variables.
+        taken = module_map.taken_names(around=False)
+        super().__init__(fn, module_map, target, taken=taken)
         self._paths = paths
 
     def __call__(

@@ -19,6 +19,7 @@ from ..module.context import context, named_calls
 from ..module.state import ModuleBase
 from .call import LiftedBody, LiftedCall, commit_cursors, continues_names
 from .fingerprint import fingerprint
+from .inner_names import commit_names
 from .module_map import ModuleMap
 from .target import Methods, Target, lift_target
 
@@ -107,10 +108,11 @@ def _jit_once(target: Function, options: tuple[tuple[str, Any], ...]) -> Functio
 
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
-class _Cursors:
-    """Numbers of unnamed submodules, as static output of compiled code."""
+class _NamesInside:
+    """What submodules were named, as static output of compiled code."""
 
-    items: tuple[tuple[str, int], ...]
+    cursors: tuple[tuple[str, int], ...]
+    made: tuple[str, ...]
 
 
 class _JitBody(LiftedBody):
@@ -118,7 +120,7 @@ class _JitBody(LiftedBody):
 
     def __call__(self, scopes: list[Scope], *args: Tree, **kwargs: Tree) -> Tree:
         y = super().__call__(scopes, *args, **kwargs)
-        return y, _Cursors(tuple(self.cursors.items()))
+        return y, _NamesInside(tuple(self.cursors.items()), self.made)
 
 
 class _JitCall(LiftedCall):
@@ -129,7 +131,7 @@ class _JitCall(LiftedCall):
 
     def __init__(self, transform: Function, options: Mapping[str, Any]):
         super().__init__(transform, options)
-        self._cache: dict[Any, Function] = {}
+        self._cache: dict[Any, tuple[Function, _JitBody]] = {}
 
     def __call__(
         self,
@@ -145,20 +147,25 @@ class _JitCall(LiftedCall):
         if kwargs:
             kwargs = module_map.add_kwargs(kwargs)
         target = module_map.add_target()
-        jitted = None
+        found = None
         # Hooks see every call, so that Python must run.
         key = None if context.hooked else fingerprint(module_map, target)
         if key is not None:
             key = (fn, key, named_calls(), config.fix_rng_separator)
-            jitted = self._cache.get(key)
-        if jitted is None:
+            found = self._cache.get(key)
+        if found is None:
             body = _JitBody(fn, module_map, target)
-            jitted = self.transform(body, **self.options)
+            found = self.transform(body, **self.options), body
             if key is not None:
                 if len(self._cache) >= _CACHE_SIZE:
                     self._cache.pop(next(iter(self._cache)))
-                self._cache[key] = jitted
-        y, cursors = jitted(module_map.scopes, *args, **kwargs)
+                self._cache[key] = found
+        jitted, body = found
+        # The names around are those of this call, and no part of what is compiled.
+        body.taken = module_map.taken_names()
+        y, inside = jitted(module_map.scopes, *args, **kwargs)
         if continues_names(module):
-            commit_cursors(module, dict(cursors.items))
+            commit_cursors(module, dict(inside.cursors))
+            if inside.made:
+                commit_names(module, inside.made, body.taken.get(target.index, ()))
         return y

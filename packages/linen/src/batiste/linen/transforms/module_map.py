@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -22,6 +23,7 @@ from batiste.core.types import Tree
 from .. import errors
 from ..module.state import ModuleBase, state_of
 from ..module.submodules import PLAIN_TYPES, contains_module, map_modules
+from .inner_names import Names, taken_names
 
 __all__ = [
     "ModuleMap",
@@ -36,6 +38,9 @@ __all__ = [
 # In the dictionary of a module object: the transformed classes within whose transform
 # it is. Most modules never are.
 _WITHIN = "_within_transforms"
+
+# Who has the name of a submodule: no collection.
+_CHILD: Any = frozenset({None})
 
 # What has a scope, and so is replaced by a slot.
 _SCOPED = (ModuleBase, Variable)
@@ -145,6 +150,10 @@ class ModuleMap:
             raise errors.TransformTargetError(target)
         return slots
 
+    def taken_names(self, around: bool = True) -> Names:
+        """Returns the names that are taken inside; see `inner_names.taken_names`."""
+        return taken_names(self._modules, around)
+
     def _add(self, tree: Tree) -> Tree:
         if _is_bare(tree):
             return tree
@@ -235,12 +244,18 @@ class Rebuilt:
     Args:
       specs: the modules, each after those that are among its arguments.
       scopes: the lifted scopes.
+      names: the names that are taken below the modules.
 
     Attributes:
       modules: the modules, in the order of the specs.
     """
 
-    def __init__(self, specs: Iterable[ModuleSpec], scopes: list[Scope]):
+    def __init__(
+        self,
+        specs: Sequence[ModuleSpec],
+        scopes: list[Scope],
+        names: Names = MappingProxyType({}),
+    ):
         self._scopes = scopes
         self.modules: list[ModuleBase] = []
         for spec in specs:
@@ -256,6 +271,10 @@ class Rebuilt:
             if spec.within:
                 vars(module)[_WITHIN] = spec.within
             self.modules.append(module)
+        for number, taken in names.items():
+            reservations = scopes[specs[number].place].reservations
+            for name in taken:
+                reservations.setdefault(name, _CHILD)
 
     def fill(self, tree: Tree) -> Tree:
         """Returns the tree with modules and variables in place of the slots."""
