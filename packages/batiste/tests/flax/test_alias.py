@@ -5,6 +5,7 @@ import copy
 import importlib
 import pickle
 import sys
+from unittest import mock
 
 import pytest
 
@@ -106,3 +107,30 @@ def test_pickles_made_under_flax_load_without_it(flax):
     assert again.layers == [linen.Dropout(0.5)]
     assert frozen == FrozenDict({"a": 1})
     assert copy.deepcopy(again) == again
+
+
+def test_live_names_are_read_and_set_through(flax):
+    from batiste.serialization import encode
+
+    first = encode.MAX_CHUNK_SIZE
+    assert first == flax.serialization.MAX_CHUNK_SIZE
+    flax.serialization.MAX_CHUNK_SIZE = 16
+    assert encode.MAX_CHUNK_SIZE == flax.serialization.MAX_CHUNK_SIZE == 16
+    flax.serialization.MAX_CHUNK_SIZE = 32
+    del flax.serialization.MAX_CHUNK_SIZE
+    assert first == encode.MAX_CHUNK_SIZE
+    with mock.patch.object(flax.serialization, "MAX_CHUNK_SIZE", 8):
+        assert encode.MAX_CHUNK_SIZE == 8
+    assert first == encode.MAX_CHUNK_SIZE
+    flax.serialization.MAX_CHUNK_SIZE = 16
+    batiste.flax.uninstall()
+    assert first == encode.MAX_CHUNK_SIZE
+
+
+def test_other_names_are_set_in_the_alias_alone(flax):
+    flax.linen.Dense = 3
+    assert flax.linen.Dense == 3
+    del flax.linen.Dense
+    from batiste.linen import Dense
+
+    assert flax.linen.Dense is Dense

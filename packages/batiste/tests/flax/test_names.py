@@ -6,6 +6,7 @@ import inspect
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
 from batiste.flax import alias, names
@@ -43,11 +44,9 @@ MISSING = {
         "Config.nnx_graph_updates".split(),
         NNX,
     ),
-    "flax.errors": {"TraceContextError": NNX},
     "flax.linen.linear": {"Embed.embedding": "instances have it, from `setup` on"},
     "flax.linen.module": dict.fromkeys(
-        "Descriptor ParentDescriptor ThreadLocalStack create_descriptor_wrapper "
-        "module_field".split(),
+        "Descriptor ThreadLocalStack create_descriptor_wrapper module_field".split(),
         INSIDE,
     ),
     "flax.linen.spmd": {
@@ -168,9 +167,40 @@ def test_flag_holders(flax):
     assert configurations.flax_return_frozendict.value is False
 
 
+def test_names_that_programs_reach_for(flax):
+    import flax.linen.transforms
+
+    assert flax.core.Array == flax.typing.Array
+    assert flax.core.nn.initializers.ones_init is flax.linen.initializers.ones_init
+    assert flax.core.nn.initializers.zeros_init()(None, (1,)).tolist() == [0]
+    assert flax.linen.transforms.Target.__name__ == "Target"
+    assert flax.training.checkpoints.ORBAX_CKPT_FILENAME == "checkpoint"
+    assert flax.traverse_util._EmptyNode is type(flax.traverse_util.empty_node)
+
+
 def test_absence():
     assert names.absence("flax.nnx.Linear") == names.absence("flax.nnx")
     assert names.absence("flax.nnxyz") is None
     assert names.absence("flax.linen.NANOOFp8DotGeneralOp").startswith("fp8")
     assert "Dense" in alias.known_names("flax.linen")
     assert names.children("flax.training")[0] == "checkpoints"
+
+
+@pytest.mark.parametrize("relaxed", [True, False])
+def test_relaxed_naming(flax, relaxed):
+    nn = flax.linen
+
+    class Twice(nn.Module):
+        @nn.compact
+        def __call__(self):
+            self.param("a", nn.initializers.ones, ())
+            return self.variable("state", "a", lambda: 0).value
+
+    assert flax.config.flax_relaxed_naming
+    assert flax.configurations.flax_relaxed_naming.value
+    with flax.configurations.temp_flip_flag("relaxed_naming", relaxed):
+        if relaxed:
+            Twice().init(jax.random.key(0))
+        else:
+            with pytest.raises(flax.errors.NameInUseError, match="'?\"?a"):
+                Twice().init(jax.random.key(0))

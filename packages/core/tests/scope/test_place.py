@@ -3,7 +3,11 @@
 import gc
 import weakref
 
-from batiste.core import Scope
+import jax
+import pytest
+
+from batiste.core import Scope, init
+from batiste.core.config import config
 
 
 def test_paths_are_from_the_root():
@@ -45,3 +49,18 @@ def test_a_tree_is_freed_without_the_garbage_collector():
         assert gone() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("relaxed", [True, False])
+def test_one_name_in_two_collections(relaxed):
+    def fn(scope):
+        scope.variable("state", "a", lambda: 1)
+        return scope.param("a", lambda key: 2)
+
+    with config.temp_flip_flag("relaxed_naming", relaxed):
+        if relaxed:
+            _, variables = init(fn)(jax.random.key(0))
+            assert variables == {"state": {"a": 1}, "params": {"a": 2}}
+        else:
+            with pytest.raises(ValueError, match='Duplicate use of scope name: "a"'):
+                init(fn)(jax.random.key(0))

@@ -8,11 +8,15 @@ from types import ModuleType
 from typing import Any
 
 from .errors import hint
-from .names import MODULES, RENAMED, absence, children
+from .imports import imported
+from .names import LIVE, MODULES, RENAMED, absence, children
 
-__all__ = ["AliasModule", "known_names"]
+__all__ = ["AliasModule", "known_names", "loaded_aliases", "restore_live"]
 
 _MISSING = object()
+
+# What names had for values before a program set them, by module of Batiste and name.
+_before: dict[tuple[str, str], Any] = {}
 
 
 def known_names(module: str) -> list[str]:
@@ -21,7 +25,7 @@ def known_names(module: str) -> list[str]:
     >>> "Dense" in known_names("flax.linen")
     True
     """
-    found = {name for owner, name in RENAMED if owner == module}
+    found = {name for owner, name in (*RENAMED, *LIVE) if owner == module}
     for source in MODULES[module]:
         target = importlib.import_module(source)
         public = getattr(target, "__all__", None)
@@ -39,6 +43,9 @@ class AliasModule(ModuleType):
     """
 
     def __getattr__(self, name: str) -> Any:
+        if (self.__name__, name) in LIVE:
+            source, attribute = LIVE[self.__name__, name]
+            return getattr(importlib.import_module(source), attribute)
         value = _find(self.__name__, name)
         if value is not _MISSING:
             # The next time Python finds it without asking here.
@@ -55,6 +62,22 @@ class AliasModule(ModuleType):
         raise AttributeError(
             f"module {self.__name__!r} has no attribute {name!r}: {reason}"
         )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if (self.__name__, name) not in LIVE:
+            super().__setattr__(name, value)
+            return
+        source, attribute = LIVE[self.__name__, name]
+        target = importlib.import_module(source)
+        _before.setdefault((source, attribute), getattr(target, attribute))
+        setattr(target, attribute, value)
+
+    def __delattr__(self, name: str) -> None:
+        # What `unittest.mock` does where it finds no value in the module itself.
+        if (self.__name__, name) not in LIVE:
+            super().__delattr__(name)
+            return
+        _restore(*LIVE[self.__name__, name])
 
     def __dir__(self) -> list[str]:
         return sorted({*self.__dict__, *known_names(self.__name__)})
@@ -78,7 +101,27 @@ def _find(module: str, name: str) -> Any:
         # How Batiste splits its packages into modules is its own affair.
         if value is not _MISSING and not isinstance(value, ModuleType):
             return value
+    if (module_name := imported(module, name)) is not None:
+        try:
+            return importlib.import_module(module_name)
+        except ModuleNotFoundError:  # orbax, msgpack: who lacks them has no use for it
+            return _MISSING
     return _MISSING
+
+
+def restore_live() -> None:
+    """Gives the names that a program has set through an alias their first values.
+
+    >>> restore_live()
+    """
+    for source, attribute in list(_before):
+        _restore(source, attribute)
+
+
+def _restore(source: str, attribute: str) -> None:
+    if (source, attribute) in _before:
+        value = _before.pop((source, attribute))
+        setattr(importlib.import_module(source), attribute, value)
 
 
 def loaded_aliases() -> list[str]:

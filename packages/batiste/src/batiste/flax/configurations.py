@@ -13,6 +13,7 @@ __all__ = [
     "flax_fix_rng",
     "flax_preserve_adopted_names",
     "flax_profile",
+    "flax_relaxed_naming",
     "flax_return_frozendict",
     "flax_use_orbax_checkpointing",
 ]
@@ -27,6 +28,9 @@ flax_preserve_adopted_names = FlagHolder[bool](
     "preserve_adopted_names", "A submodule that is passed as a field keeps its name."
 )
 flax_profile = FlagHolder[bool]("profile", "Calls run under a `jax.named_scope`.")
+flax_relaxed_naming = FlagHolder[bool](
+    "relaxed_naming", "Variables of different collections may have one name."
+)
 flax_return_frozendict = FlagHolder[bool](
     "return_frozendict", "`init` and `apply` return variables as FrozenDict."
 )

@@ -6,7 +6,7 @@ import sys
 import threading
 
 from . import children, generations
-from .alias import AliasModule, loaded_aliases
+from .alias import AliasModule, loaded_aliases, restore_live
 from .errors import FlaxImportedError, GenerationError
 from .finder import AliasFinder
 
@@ -91,6 +91,7 @@ def uninstall() -> None:
             return
         if _installation.finder in sys.meta_path:
             sys.meta_path.remove(_installation.finder)
+        restore_live()
         for name in loaded_aliases():
             del sys.modules[name]
         if _installation.flags_before:

@@ -6,7 +6,7 @@ here, in their order, when it is first used.
 
 from __future__ import annotations
 
-__all__ = ["ABSENT", "MODULES", "RENAMED", "absence", "children"]
+__all__ = ["ABSENT", "LIVE", "MODULES", "RENAMED", "absence", "children"]
 
 _TYPES = "batiste.flax.typing"
 _TRANSFORMS = "batiste.linen.transforms"
@@ -16,7 +16,10 @@ MODULES: dict[str, tuple[str, ...]] = {
     "flax.configurations": ("batiste.flax.configurations", "batiste.core.config"),
     "flax.core": ("batiste.core", "batiste.core.lift"),
     "flax.core.axes_scan": ("batiste.core.axes_scan",),
-    "flax.core.frozen_dict": ("batiste.core.frozen_dict",),
+    "flax.core.frozen_dict": (
+        "batiste.core.frozen_dict",
+        "batiste.flax.inner.frozen_dict",
+    ),
     "flax.core.lift": (
         "batiste.core.lift",
         "batiste.core.scope",
@@ -29,7 +32,11 @@ MODULES: dict[str, tuple[str, ...]] = {
     "flax.core.nn": ("batiste.core.nn", "batiste.linen.pooling"),
     "flax.core.nn.activation": ("batiste.core.nn.activation",),
     "flax.core.nn.attention": ("batiste.core.nn.attention", "batiste.core.scope"),
-    "flax.core.nn.linear": ("batiste.core.nn.linear", "batiste.core.scope"),
+    "flax.core.nn.linear": (
+        "batiste.core.nn.linear",
+        "batiste.core.scope",
+        "batiste.flax.inner.linear",
+    ),
     "flax.core.nn.normalization": (
         "batiste.core.nn.normalization",
         "batiste.core.scope",
@@ -46,7 +53,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "flax.core.tracers": ("batiste.core.tracers",),
     "flax.core.variables": ("batiste.core.scope.variables",),
     "flax.cursor": ("batiste.core.cursor", "batiste.core.errors"),
-    "flax.errors": ("batiste.errors",),
+    "flax.errors": ("batiste.errors", "batiste.flax.trace_errors"),
     "flax.ids": ("batiste.flax.ids",),
     "flax.io": ("batiste.training.io",),
     "flax.jax_utils": ("batiste.training.jax_utils",),
@@ -65,6 +72,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     ),
     "flax.linen.batch_apply": ("batiste.linen.batch_apply",),
     "flax.linen.combinators": ("batiste.linen.combinators", "batiste.linen.module"),
+    "flax.linen.dotgetter": ("batiste.flax.dotgetter",),
     "flax.linen.dtypes": ("batiste.linen.dtypes", _TYPES),
     "flax.linen.initializers": ("batiste.linen.initializers",),
     "flax.linen.kw_only_dataclasses": ("dataclasses",),
@@ -79,6 +87,7 @@ MODULES: dict[str, tuple[str, ...]] = {
         "batiste.linen.dtypes",
         "batiste.linen.module",
         _TYPES,
+        "batiste.flax.inner.linear",
     ),
     "flax.linen.module": (
         "batiste.linen.module",
@@ -92,6 +101,7 @@ MODULES: dict[str, tuple[str, ...]] = {
         "batiste.core.scope.filters",
         "batiste.flax.ids",
         _TYPES,
+        "batiste.flax.inner.module",
     ),
     "flax.linen.normalization": (
         "batiste.linen.normalization",
@@ -99,6 +109,7 @@ MODULES: dict[str, tuple[str, ...]] = {
         "batiste.linen.dtypes",
         "batiste.linen.module",
         _TYPES,
+        "batiste.flax.inner.normalization",
     ),
     "flax.linen.partitioning": (
         "batiste.linen.partitioning",
@@ -138,11 +149,17 @@ MODULES: dict[str, tuple[str, ...]] = {
     ),
     "flax.metrics": (),
     "flax.metrics.tensorboard": ("batiste.training.tensorboard",),
-    "flax.serialization": ("batiste.serialization",),
+    "flax.serialization": ("batiste.serialization", "batiste.flax.inner.serialization"),
     "flax.struct": ("batiste.core.struct",),
+    "flax.testing": ("batiste.flax.testing",),
+    "flax.testing.benchmark": ("batiste.flax.testing",),
     "flax.traceback_util": ("batiste.core.traceback_util",),
     "flax.training": ("batiste.training",),
-    "flax.training.checkpoints": ("batiste.training.checkpoints", _TYPES),
+    "flax.training.checkpoints": (
+        "batiste.training.checkpoints",
+        "batiste.flax.inner.checkpoints",
+        _TYPES,
+    ),
     "flax.training.common_utils": ("batiste.training.common_utils",),
     "flax.training.dynamic_scale": ("batiste.training.dynamic_scale", _TYPES),
     "flax.training.early_stopping": ("batiste.training.early_stopping",),
@@ -159,7 +176,8 @@ MODULES: dict[str, tuple[str, ...]] = {
 RENAMED: dict[tuple[str, str], tuple[str, str | None]] = {
     ("flax", "config"): ("batiste.core.config", "config"),
     ("flax.linen", "meta"): ("batiste.linen.meta", None),
-    ("flax.core.nn", "initializers"): ("jax.nn.initializers", None),
+    ("flax.core", "Array"): (_TYPES, "Array"),
+    ("flax.core.nn", "initializers"): ("batiste.linen.initializers", None),
     ("flax.core.scope", "config"): ("batiste.core.config", "config"),
     ("flax.core.scope", "no_flag"): ("batiste.core.scope.scope", "no_flag"),
     ("flax.linen.partitioning", "ScanIn"): ("batiste.core.lift", "In"),
@@ -178,10 +196,17 @@ RENAMED: dict[tuple[str, str], tuple[str, str | None]] = {
         "with_logical_constraint",
     ),
     ("flax.struct", "TNode"): ("batiste.core.struct", "T"),
+    ("flax.traverse_util", "_EmptyNode"): ("batiste.traverse.flatten", "_EmptyNode"),
     ("flax.training.checkpoints", "process_index"): ("jax", "process_index"),
     ("flax.linen.normalization", "map_variables"): (_TRANSFORMS, "map_variables"),
     ("flax.linen.recurrent", "CarryHistory"): ("typing", "Any"),
     ("flax.linen.recurrent", "Output"): ("typing", "Any"),
+    ("flax.linen.transforms", "C"): ("batiste.flax.inner.transforms", "C"),
+    ("flax.linen.transforms", "Target"): ("batiste.flax.inner.transforms", "Target"),
+    ("flax.linen.transforms", "TransformTarget"): (
+        "batiste.flax.inner.transforms",
+        "TransformTarget",
+    ),
     ("flax.linen.transforms", "decorator_lift_transform_cached"): (
         _TRANSFORMS,
         "decorator_lift_transform",
@@ -194,6 +219,15 @@ RENAMED: dict[tuple[str, str], tuple[str, str | None]] = {
     ("flax.training.checkpoints", "MultiprocessArrayType"): ("typing", "Any"),
     ("flax.training.checkpoints", "PyTree"): ("typing", "Any"),
     ("flax.training.orbax_utils", "PyTree"): ("typing", "Any"),
+}
+
+# Names whose value can change: to read and to set one is to read and set the other.
+LIVE: dict[tuple[str, str], tuple[str, str]] = {
+    ("flax.io", "io_mode"): ("batiste.training.io", "io_mode"),
+    ("flax.serialization", "MAX_CHUNK_SIZE"): (
+        "batiste.serialization.encode",
+        "MAX_CHUNK_SIZE",
+    ),
 }
 
 _NNX = (

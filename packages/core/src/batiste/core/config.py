@@ -474,6 +474,11 @@ bool_flag(
     "('a', 'bc') and ('ab', 'c') give different keys. It changes all keys.",
 )
 bool_flag(
+    "relaxed_naming",
+    default=True,
+    help="Variables of different collections in one place may have one name.",
+)
+bool_flag(
     "filter_frames",
     default=True,
     help="Tracebacks leave out the frames of this library.",

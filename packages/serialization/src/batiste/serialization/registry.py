@@ -21,8 +21,10 @@ __all__ = [
     "check_names",
     "find_handler",
     "handler_of",
+    "is_registered",
     "is_serializable",
     "register_serialization_state",
+    "registered_types",
 ]
 
 
@@ -101,12 +103,30 @@ def register_serialization_state(
     {'seen': 7}
     """
     # What a base class has does not count: a subclass may be taken apart differently.
-    if not override and (ty in _REGISTRY or "__to_state_dict__" in ty.__dict__):
+    if not override and is_registered(ty):
         raise SerializationError(
             f"The type {ty.__name__!r} is serializable already. Pass override=True to "
             "replace how it is."
         )
     _REGISTRY[ty] = Registered(ty_to_state_dict, ty_from_state_dict)
+
+
+def is_registered(ty: type) -> bool:
+    """Tells whether a type itself, not only a base class, has a state of its own.
+
+    >>> is_registered(dict), is_registered(int)
+    (True, False)
+    """
+    return ty in _REGISTRY or "__to_state_dict__" in ty.__dict__
+
+
+def registered_types() -> tuple[type, ...]:
+    """The types that functions are registered for; those of the protocol are not here.
+
+    >>> registered_types()[:3]
+    (<class 'dict'>, <class 'list'>, <class 'tuple'>)
+    """
+    return tuple(_REGISTRY)
 
 
 def is_serializable(target: Any) -> bool:

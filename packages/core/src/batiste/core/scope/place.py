@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any, Self
 
 from .. import errors
+from ..config import config
 from ..types import Path
 from .tree import Tree
 
@@ -133,7 +134,9 @@ class Place:
         With `col` None, whether anything has the name.
         """
         taken = self.reservations.get(name)
-        return bool(taken) and (col is None or None in taken or col in taken)
+        return bool(taken) and (
+            col is None or None in taken or col in taken or not config.relaxed_naming
+        )
 
     def reserve(self, name: str, col: str | None = None) -> None:
         """Takes a name for a child scope (`col` None) or for a variable in `col`.
@@ -150,7 +153,7 @@ class Place:
                     f'"{self.path_text}" is of type {type(name).__name__}.'
                 )
             self.reservations[name] = _CHILD if col is None else {col}
-        elif col is None or None in taken or col in taken:
+        elif col is None or None in taken or col in taken or not config.relaxed_naming:
             raise ValueError(
                 f'Duplicate use of scope name: "{name}" in "{self.path_text}". Give '
                 f"the second child or variable another name, or reuse the first."
