@@ -15,8 +15,8 @@ class Client:
       program: the file in programs/ that uses it.
       suites: its own tests, as files of the installed package.
       left_out: tests of those that fail by chance with any flax, by pytest's name.
-      keep_flax: leaves the released flax in Batiste's environment, where it must not
-        be used; elsewhere it is taken out.
+      keep_flax: leaves the released flax in Batiste's environment, where nothing but
+        its `flax.nnx` may be used; elsewhere it is taken out.
     """
 
     name: str
@@ -90,7 +90,13 @@ CLIENTS = (
         keep_flax=True,
     ),
     Client("numpyro", (*NEWEST_JAX, "numpyro==0.22.0"), "numpyro_program.py"),
-    Client("netket", (*NEWEST_JAX, "netket==3.23.0"), "netket_program.py"),
+    # It imports `flax.nnx`, which comes from the released flax.
+    Client(
+        "netket",
+        (*NEWEST_JAX, "netket==3.23.0"),
+        "netket_program.py",
+        keep_flax=True,
+    ),
     Client(
         "transformers",
         (*OLDER_JAX, "transformers==4.57.6"),

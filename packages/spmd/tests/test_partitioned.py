@@ -11,6 +11,7 @@ from jax.sharding import PartitionSpec as P
 
 from batiste import spmd
 from batiste.core import meta
+from batiste.spmd.errors import PartitioningError
 
 NAME = spmd.PARTITION_NAME
 
@@ -219,3 +220,25 @@ def test_a_model_is_initialized_into_its_shards(mesh):
     np.testing.assert_allclose(
         sharded.value, make(jax.random.key(0))["w"].value, rtol=1e-6
     )
+
+
+@pytest.mark.parametrize("cls", [spmd.Partitioned, spmd.LogicallyPartitioned])
+def test_metadata_of_nnx_and_back(cls):
+    mesh = jax.sharding.AbstractMesh((1,), ("a",))
+    box = cls(1.0, ("a", None), mesh=mesh)
+    metadata = box.to_nnx_metadata()
+    assert metadata["out_sharding"] == ("a", None)
+    assert ("sharding_rules" in metadata) == (cls is spmd.LogicallyPartitioned)
+    before = dict(metadata, eager_sharding=True, hijax=False)
+    assert cls.from_nnx_metadata(before) == box
+    assert set(before) == {*metadata, "eager_sharding", "hijax"}
+    assert cls.from_nnx_metadata({"value": 1, "out_sharding": ()}) == cls(1, ())
+    with pytest.raises(
+        PartitioningError, match=r"metadata lacks value, out_sharding; it has \['mesh"
+    ):
+        cls.from_nnx_metadata({"mesh": None})
+
+
+def test_rules_go_to_nnx_and_back():
+    box = spmd.LogicallyPartitioned(1.0, ("in",), rules=(("in", "x"),))
+    assert spmd.LogicallyPartitioned.from_nnx_metadata(box.to_nnx_metadata()) == box

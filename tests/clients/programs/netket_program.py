@@ -4,17 +4,6 @@ from __future__ import annotations
 
 import sys
 import tempfile
-import types
-
-try:
-    import flax.nnx
-except ImportError:
-    # netket imports these names whatever it is used for: it asks of each model whether
-    # it is one of theirs, and derives classes that only such a model makes use of.
-    nnx = types.ModuleType("flax.nnx")
-    for name in ("Module", "Param", "Variable"):
-        setattr(nnx, name, type(name, (), {}))
-    sys.modules["flax.nnx"] = nnx
 
 import flax
 import flax.linen as nn

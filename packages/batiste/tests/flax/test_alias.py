@@ -11,6 +11,7 @@ import pytest
 
 import batiste.flax
 from batiste.core import FrozenDict
+from batiste.flax import released
 
 MISSING = "does not have it"
 
@@ -49,7 +50,8 @@ MISSING = "does not have it"
         ),
     ],
 )
-def test_what_is_missing_is_named(flax, statement, error, match):
+def test_what_is_missing_is_named(flax, statement, error, match, monkeypatch):
+    monkeypatch.setattr(released, "_folders", list)
     with pytest.raises(error, match=match):
         exec(statement, {})
 

@@ -10,6 +10,7 @@ from typing import Any
 from .errors import hint
 from .imports import imported
 from .names import LIVE, MODULES, RENAMED, absence, children
+from .released import LENT, has_nnx, is_passed_through, lent
 
 __all__ = ["AliasModule", "known_names", "loaded_aliases", "restore_live"]
 
@@ -90,7 +91,7 @@ def _find(module: str, name: str) -> Any:
     if name.startswith("__"):
         return _MISSING
     whole = f"{module}.{name}"
-    if whole in MODULES:
+    if whole in MODULES or (is_passed_through(whole) and has_nnx()):
         return importlib.import_module(whole)
     if (module, name) in RENAMED:
         source, attribute = RENAMED[module, name]
@@ -101,6 +102,8 @@ def _find(module: str, name: str) -> Any:
         # How Batiste splits its packages into modules is its own affair.
         if value is not _MISSING and not isinstance(value, ModuleType):
             return value
+    if name in LENT.get(module, ()) and has_nnx():
+        return lent(module, name)
     if (module_name := imported(module, name)) is not None:
         try:
             return importlib.import_module(module_name)
@@ -125,9 +128,13 @@ def _restore(source: str, attribute: str) -> None:
 
 
 def loaded_aliases() -> list[str]:
-    """The names under which alias modules are imported now.
+    """The names under which alias modules, and NNX's, are imported now.
 
     >>> loaded_aliases()
     []
     """
-    return [n for n, m in list(sys.modules.items()) if isinstance(m, AliasModule)]
+    return [
+        name
+        for name, module in list(sys.modules.items())
+        if isinstance(module, AliasModule) or is_passed_through(name)
+    ]

@@ -14,6 +14,7 @@ from typing import Any
 from .alias import AliasModule, known_names
 from .errors import NotInBatisteError, hint
 from .names import MODULES, absence
+from .released import is_passed_through, nnx_spec
 
 __all__ = ["AliasDistribution", "AliasFinder"]
 
@@ -22,6 +23,8 @@ _EVERYTHING = DistributionFinder.Context()
 
 class AliasFinder(DistributionFinder):
     """Finds `flax` and every module below it in Batiste, and no other module.
+
+    Only `flax.nnx` is the released one's, where that is installed.
 
     Args:
       version: the version of flax that is answered for.
@@ -55,6 +58,8 @@ class AliasFinder(DistributionFinder):
         """
         if fullname != "flax" and not fullname.startswith("flax."):
             return None
+        if is_passed_through(fullname) and (found := nnx_spec(fullname, path)):
+            return found
         if fullname in MODULES:
             # All are packages, so that `from flax.struct import nothing` asks here for
             # a module flax.struct.nothing, and gets an answer that helps.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import threading
 
@@ -9,6 +10,7 @@ from . import children, generations
 from .alias import AliasModule, loaded_aliases, restore_live
 from .errors import FlaxImportedError, GenerationError
 from .finder import AliasFinder
+from .released import has_nnx
 
 __all__ = ["install", "installed_generation", "uninstall"]
 
@@ -27,6 +29,8 @@ class _Installation:
     def apply_flags(self) -> None:
         if self.flags_before is None:
             self.flags_before = generations.apply_flags(self.generation)
+            if has_nnx():
+                importlib.import_module("batiste.flax.nnx_flags")
 
 
 _installation: _Installation | None = None

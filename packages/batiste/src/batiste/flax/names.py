@@ -13,7 +13,11 @@ _TRANSFORMS = "batiste.linen.transforms"
 
 MODULES: dict[str, tuple[str, ...]] = {
     "flax": (),
-    "flax.configurations": ("batiste.flax.configurations", "batiste.core.config"),
+    "flax.configurations": (
+        "batiste.flax.configurations",
+        "batiste.core.config",
+        "batiste.flax.nnx_flags",
+    ),
     "flax.core": ("batiste.core", "batiste.core.lift"),
     "flax.core.axes_scan": ("batiste.core.axes_scan",),
     "flax.core.frozen_dict": (
@@ -232,7 +236,7 @@ LIVE: dict[tuple[str, str], tuple[str, str]] = {
 
 _NNX = (
     "NNX is not part of this system, which is Flax Linen. Code that needs it needs the "
-    "released flax: run it without batiste.flax."
+    "released flax: install that beside Batiste, and `flax.nnx` comes from it."
 )
 _FP8 = "fp8 operations are not part of this system."
 

@@ -172,7 +172,7 @@ def has_shape_dtype(x: Any) -> TypeGuard[ShapeDtype]:
     return hasattr(x, "shape") and hasattr(x, "dtype")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class SizeBytes:
     """A number of elements, and of the bytes that they take.
 
@@ -181,9 +181,9 @@ class SizeBytes:
       bytes: number of bytes.
 
     >>> SizeBytes.from_array(np.ones((2, 3), np.float32))
-    SizeBytes(size=6, bytes=24)
+    6 (24 B)
     >>> SizeBytes(6, 24) + SizeBytes(1, 4)
-    SizeBytes(size=7, bytes=28)
+    7 (28 B)
     """
 
     size: int
@@ -193,14 +193,16 @@ class SizeBytes:
     def from_array(cls, x: ShapeDtype) -> SizeBytes:
         """Measures an array, or a description of one."""
         size = int(np.prod(x.shape))
-        return cls(size, size * np.dtype(x.dtype).itemsize)
+        # Keys have a dtype that NumPy does not know.
+        dtype = x.dtype if hasattr(x.dtype, "itemsize") else np.dtype(x.dtype)
+        return cls(size, size * dtype.itemsize)
 
     @classmethod
     def from_any(cls, x: Any) -> SizeBytes:
         """Measures all arrays of a tree together.
 
         >>> SizeBytes.from_any({'a': np.ones(3, np.int8), 'b': 'text'})
-        SizeBytes(size=3, bytes=3)
+        3 (3 B)
         """
         arrays = filter(has_shape_dtype, jax.tree.leaves(x))
         return sum(map(cls.from_array, arrays), cls(0, 0))
@@ -210,6 +212,12 @@ class SizeBytes:
 
     def __bool__(self) -> bool:
         return bool(self.size)
+
+    def __repr__(self) -> str:
+        for unit, scale in (("GB", 10**9), ("MB", 10**6), ("KB", 10**3)):
+            if self.bytes > scale:
+                return f"{self.size:,} ({self.bytes / scale:,.1f} {unit})"
+        return f"{self.size:,} ({self.bytes:,} B)"
 
 
 class Missing:

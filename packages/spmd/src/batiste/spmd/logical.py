@@ -2,7 +2,7 @@
 
 import enum
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -242,6 +242,20 @@ class LogicallyPartitioned(Partitioned):
         if self.rules is not None:
             # The rules are static, so they have to be hashable.
             object.__setattr__(self, "rules", as_rules(self.rules))
+
+    def to_nnx_metadata(self) -> dict[str, Any]:
+        """Returns the box as NNX has it; see `Partitioned.to_nnx_metadata`.
+
+        >>> from batiste import spmd
+        >>> spmd.LogicallyPartitioned(1.0, ("embed",)).to_nnx_metadata()
+        {'value': 1.0, 'mesh': None, 'out_sharding': ('embed',), 'sharding_rules': None}
+        """
+        return {**super().to_nnx_metadata(), "sharding_rules": self.rules}
+
+    @classmethod
+    def _fields_from_nnx(cls, metadata: Mapping[str, Any]) -> dict[str, Any]:
+        rules = metadata.get("sharding_rules")
+        return {**super()._fields_from_nnx(metadata), "rules": rules}
 
     def unbox(self, apply_constraint: bool = True) -> Any:
         """Returns the value, constrained to its layout where a mesh is in force.

@@ -111,6 +111,46 @@ class Partitioned(struct.PyTreeNode, meta.AxisMetadata[A]):
         """
         return self.replace(value=val)
 
+    def to_nnx_metadata(self) -> dict[str, Any]:
+        """Returns the box as NNX has it: the value and what is known about it.
+
+        >>> from batiste import spmd
+        >>> spmd.Partitioned(1.0, ("data",)).to_nnx_metadata()
+        {'value': 1.0, 'mesh': None, 'out_sharding': ('data',)}
+        """
+        return {"value": self.value, "mesh": self.mesh, "out_sharding": self.names}
+
+    @classmethod
+    def from_nnx_metadata(cls, metadata: Mapping[str, Any]) -> "Partitioned[A]":
+        """Makes a box of what NNX knows about a value.
+
+        Args:
+          metadata: `value` and `out_sharding`, the names; `mesh` and, for logical
+            names, `sharding_rules` may be there. The rest is ignored.
+
+        Raises:
+          PartitioningError: one of the two is missing.
+
+        >>> from batiste import spmd
+        >>> spmd.Partitioned.from_nnx_metadata({"value": 1.0, "out_sharding": ("a",)})
+        Partitioned(value=1.0, names=('a',), mesh=None)
+        """
+        missing = [key for key in ("value", "out_sharding") if key not in metadata]
+        if missing:
+            raise PartitioningError(
+                f"A {cls.__name__} is made of `value` and `out_sharding`, and the "
+                f"metadata lacks {', '.join(missing)}; it has {sorted(metadata)}."
+            )
+        return cls(**cls._fields_from_nnx(metadata))
+
+    @classmethod
+    def _fields_from_nnx(cls, metadata: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "value": metadata["value"],
+            "names": metadata["out_sharding"],
+            "mesh": metadata.get("mesh"),
+        }
+
     def add_axis(self, index: int, params: Mapping[Any, Any]) -> "Partitioned[A]":
         """Returns the box with a name for a dimension that a transform has added.
 
