@@ -7,16 +7,19 @@ import importlib.util
 import pytest
 
 import batiste.flax
+from batiste.flax import released
 from batiste.flax.finder import AliasDistribution, AliasFinder
 
 
-def test_errors_of_imports_are_of_one_type(flax):
+def test_errors_of_imports_are_of_one_type(flax, monkeypatch):
+    monkeypatch.setattr(released, "_folders", list)
     with pytest.raises(batiste.flax.NotInBatisteError) as caught:
         importlib.import_module("flax.nnx")
     assert caught.value.module == "flax.nnx"
 
 
-def test_probes(flax):
+def test_probes(flax, monkeypatch):
+    monkeypatch.setattr(released, "_folders", list)
     assert not hasattr(flax, "nnx")
     assert hasattr(flax, "linen")
     assert importlib.util.find_spec("flax").name == "flax"

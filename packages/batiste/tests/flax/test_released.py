@@ -104,6 +104,7 @@ def test_a_lent_file_that_fails_leaves_nothing_behind(beside):
 def test_what_is_lent_is_named(beside):
     with pytest.raises(AttributeError, match="lends no 'apply_rules' of flax.core"):
         released.lent("flax.core.spmd", "apply_rules")
+    del sys.modules["batiste.flax.released_flax_core_spmd"]
     (beside / "core" / "spmd.py").unlink()
     with pytest.raises(AttributeError, match=r"has no module flax\.core\.spmd"):
         released.lent("flax.core.spmd", "get_pspec")

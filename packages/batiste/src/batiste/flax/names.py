@@ -15,8 +15,8 @@ MODULES: dict[str, tuple[str, ...]] = {
     "flax": (),
     "flax.configurations": (
         "batiste.flax.configurations",
-        "batiste.core.config",
         "batiste.flax.nnx_flags",
+        "batiste.core.config",
     ),
     "flax.core": ("batiste.core", "batiste.core.lift"),
     "flax.core.axes_scan": ("batiste.core.axes_scan",),
