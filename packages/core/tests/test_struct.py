@@ -236,3 +236,15 @@ def test_each_struct_dataclass_has_the_protocol_itself():
     assert "__to_state_dict__" in vars(Last)
     assert "__from_state_dict__" in vars(Last)
     assert Last(1).__to_state_dict__() == {"a": 1, "c": 3}  # type: ignore
+
+
+def test_programs_know_such_classes_by_an_attribute():
+    @struct.dataclass
+    class Point:
+        x: float
+
+    class Node(struct.PyTreeNode):
+        x: float
+
+    assert all(hasattr(cls, "_flax_dataclass") for cls in (Point, Node, Point(1.0)))
+    assert not hasattr(struct.PyTreeNode, "_flax_dataclass")

@@ -38,6 +38,10 @@ CASES = {
         (),
         ["`__post_init__`", "`super().__post_init__()`"],
     ),
+    "InvalidConstructorError": (
+        ("does not set 'parent'",),
+        ["does not set 'parent'", "Declare the arguments as fields"],
+    ),
     "DescriptorAttributeError": ((), ["property", "does not exist"]),
     "TransformedMethodReturnValueError": (
         ("encode",),

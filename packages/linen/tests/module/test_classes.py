@@ -2,8 +2,10 @@
 
 import abc
 import dataclasses
+import inspect
 import pickle
 import sys
+import typing
 from typing import Any, Generic, TypeVar
 
 import jax
@@ -164,3 +166,131 @@ def test_unused_things_are_freed():
     before = sys.getrefcount(X)
     Affine(1, tags=X)
     assert sys.getrefcount(X) == before
+
+
+def test_methods_before_the_module_is_made():
+    seen = []
+
+    class Model(nn.Module):
+        width: int
+
+        def __post_init__(self):
+            assert self.scope is None
+            assert self.double() == self.twice == 2 * self.width
+            self.width2 = self.double()
+            with pytest.raises(errors.CallCompactUnboundModuleError):
+                self(X)
+            with pytest.raises(AttributeError, match="missing"):
+                _ = self.missing
+            super().__post_init__()
+            seen.append(self.scope is None)
+            assert self.double() == self.twice == self.width2
+
+        def double(self):
+            return 2 * self.width
+
+        @property
+        def twice(self):
+            return 2 * self.width
+
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dense(self.width2)(x)
+
+    class Sub(Model):
+        depth: int = 1
+
+        def __post_init__(self):
+            assert self.double() == 2 * self.width
+            super().__post_init__()
+
+    class Outer(nn.Module):
+        def setup(self):
+            self.inner = Sub(4)
+
+        def __call__(self, x):
+            return Model(3, parent=None).double() + self.inner(x)
+
+    for cls in (Model, Sub):
+        assert cls(3).init(KEY, X)["params"]["Dense_0"]["kernel"].shape[-1] == 6
+    assert Outer().init(KEY, X)["params"]["inner"]["Dense_0"]["kernel"].shape[-1] == 8
+    assert False in seen
+    assert True in seen
+
+
+def test_what_is_preliminary_does_not_stay():
+    class Forgets(nn.Module):
+        def __post_init__(self):
+            self.helper()
+
+        def helper(self):
+            return 3
+
+    with pytest.raises(errors.IncorrectPostInitOverrideError):
+        Forgets().helper()
+
+    class Fails(nn.Module):
+        def __post_init__(self):
+            raise ValueError("Not like this.")
+
+    with pytest.raises(ValueError, match="Not like this"):
+        Fails()
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3])
+def test_keyword_only_fields_stay_keyword_only(levels):
+    class Base(nn.Module):
+        first: int
+        option: int = dataclasses.field(default=1, kw_only=True)
+        needed: str = dataclasses.field(kw_only=True)
+
+    made: Any = Base
+    for level in range(levels):
+
+        class Sub(made):
+            option: int = 10 + level
+            needed: str
+            last: int = level
+
+        made = Sub
+    module = made(3, 4, needed="a")
+    assert (module.first, module.last, module.option) == (3, 4, 9 + levels)
+    assert made(3, needed="a", option=5).option == 5
+    kinds = {p.kind.name for n, p in inspect.signature(made).parameters.items()
+             if n in ("option", "needed")}  # fmt: skip
+    assert kinds == {"KEYWORD_ONLY"}
+    with pytest.raises(TypeError):
+        made(3, 4, 5, 6, needed="a")
+
+    class Positional(Base):
+        option: int = dataclasses.field(default=7, kw_only=False)
+
+    assert Positional(3, 8, needed="a").option == 8
+
+    class Factory(Base):
+        option: Any = dataclasses.field(default_factory=list)
+
+    assert Factory(3, needed="a").option == []
+
+    class Retyped(Base):
+        option: float
+
+    assert Retyped(3, needed="a").option == 1
+
+
+@pytest.mark.parametrize(
+    "cls",
+    [c for _, c in inspect.getmembers(nn, inspect.isclass) if issubclass(c, nn.Module)],
+)
+def test_type_hints_of_all_layers_and_their_subclasses(cls):
+    class Sub(cls):
+        extra: int = 1
+
+        def __call__(self, x: int = 1) -> int:
+            return x
+
+    for target in (cls, Sub):
+        hints = typing.get_type_hints(target)
+        assert {"name", "parent", "scope"} <= set(hints)
+        assert {"name", "parent"} <= set(typing.get_type_hints(target.__init__))
+    assert typing.get_type_hints(Sub)["extra"] is int

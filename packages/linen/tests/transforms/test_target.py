@@ -10,6 +10,7 @@ import pytest
 from jax import numpy as jnp
 
 import batiste.linen as nn
+from batiste.core import lift
 from batiste.linen import errors
 
 KEY = jax.random.key(0)
@@ -285,3 +286,116 @@ def test_intermediates_and_tables():
     assert state["intermediates"]["JitCheckpointDense_0"]["__call__"][0].shape == (3, 2)
     table = net.tabulate(KEY, X, console_kwargs={"width": 120, "color_system": None})
     assert "JitCheckpointDense_0 │ Dense" in table
+
+
+PARTIALS = {
+    "vmap": (functools.partial(nn.vmap, **STACKED), (3, 2, 2)),
+    "scan": (functools.partial(nn.scan, **STACKED, length=4), None),
+    "jit": (nn.jit, (2, 2)),
+    "remat": (nn.remat, (2, 2)),
+    "remat_scan": (functools.partial(nn.remat_scan, lengths=(5, 2)), (5, 2, 2, 2)),
+    "fold_rngs": (nn.fold_rngs, (2, 2)),
+    "map_variables": (
+        lambda target: nn.map_variables(target, "params", init=True),
+        (2, 2),
+    ),
+    "add_metadata_axis": (
+        lambda t: nn.add_metadata_axis(t, {"params": 0}, {nn.PARTITION_NAME: "l"}),
+        (2, 2),
+    ),
+    "partitioning.remat": (nn.partitioning.remat, (2, 2)),
+    "lift_transform": (
+        lambda target: nn.transforms.lift_transform(lift.remat, target),
+        (2, 2),
+    ),
+}
+
+
+class Stepper(nn.Module):
+    features: int
+    use_bias: bool = True
+
+    @nn.compact
+    def __call__(self, x, _):
+        return nn.Dense(self.features, self.use_bias, name="d")(x), None
+
+
+@pytest.mark.parametrize("twice", [False, True])
+@pytest.mark.parametrize("name", PARTIALS)
+def test_partials_of_classes(name, twice):
+    transform, shape = PARTIALS[name]
+    target: Any = functools.partial(nn.Dense, use_bias=False)
+    if name == "scan":
+        target = functools.partial(Stepper, use_bias=False)
+    if twice:
+        target = functools.partial(target, features=2)
+    arguments = () if twice else (2,)
+
+    def program(mdl, x):
+        layer = transform(target)(*arguments)
+        return layer(x, None)[0] if name == "scan" else layer(x)
+
+    found = shapes(run(program)[1])
+    (layer,) = found.values()
+    if name == "scan":
+        assert layer == {"d": {"kernel": (4, 2, 2)}}
+    else:
+        assert layer == {"kernel": shape}
+
+
+def test_partials_of_classes_are_partials_of_transformed_ones():
+    made = nn.jit(functools.partial(nn.Dense, 3, use_bias=False))
+    assert isinstance(made, functools.partial)
+    assert made.func is nn.jit(nn.Dense)
+    assert (made.args, made.keywords) == ((3,), {"use_bias": False})
+
+
+@pytest.mark.parametrize("transform", [nn.jit, nn.remat, nn.fold_rngs])
+@pytest.mark.parametrize("method", ["init_with_output", "init", "apply", "lazy_init"])
+def test_methods_that_run_a_module_can_be_transformed(transform, method):
+    def overriding(self, *args, **kwargs):
+        return getattr(super(Fast, self), method)(*args, **kwargs)
+
+    overriding.__name__ = method
+
+    class Fast(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            traces.append(isinstance(x, jax.core.Tracer))
+            return nn.Dense(2)(x)
+
+    traces: list[bool] = []
+    expected = Fast().init(KEY, X)
+    plain = getattr(Fast(), method)
+    first = expected if method == "apply" else KEY
+    y = plain(first, X)
+    traces.clear()
+    setattr(Fast, method, transform(overriding))
+    found = getattr(Fast(), method)(first, X)
+    assert jax.tree.structure(found) == jax.tree.structure(y)
+    assert all(map(jnp.allclose, jax.tree.leaves(found), jax.tree.leaves(y)))
+    if transform is not nn.fold_rngs:
+        assert traces == [True]
+    getattr(Fast(), method)(first, X)
+    if transform is nn.jit:
+        assert traces == [True]  # compiled once
+
+
+def test_keyword_arguments_of_transformed_init_with_output():
+    class Fast(nn.Module):
+        @nn.remat
+        def init_with_output(self, rngs, *args, **kwargs):
+            return super().init_with_output(rngs, *args, **kwargs)
+
+        @nn.fold_rngs
+        def init(self, rngs, *args, **kwargs):
+            return super().init(rngs, *args, **kwargs)
+
+        @nn.compact
+        def __call__(self, x, scale):
+            return nn.Dense(2)(x) * scale
+
+    y, variables = Fast().init_with_output(KEY, X, scale=2.0)
+    assert jnp.allclose(y, 2 * X @ variables["params"]["Dense_0"]["kernel"])
+    again = Fast().init(KEY, X, scale=2.0)
+    assert shapes(again) == shapes(variables)

@@ -119,6 +119,7 @@ def dataclass(clz: type[Any] | None = None, **kwargs: Any) -> Any:
         if getattr(cls, name, method) is method:
             setattr(cls, name, method)
     setattr(cls, _CHILDREN, tuple(children))
+    cls._flax_dataclass = True  # by which programs know such a class
     return cls
 
 

@@ -14,6 +14,7 @@ __all__ = [
     "CallUnbindOnUnboundModuleError",
     "DescriptorAttributeError",
     "IncorrectPostInitOverrideError",
+    "InvalidConstructorError",
     "InvalidInstanceModuleError",
     "MultipleMethodsCompactError",
     "NameInUseError",
@@ -304,6 +305,26 @@ class IncorrectPostInitOverrideError(FlaxError):
             f"`__post_init__`{_of(module_cls)} does not call "
             "`super().__post_init__()`, so the module was not set up. Call it, as the "
             "last line."
+        )
+
+
+class InvalidConstructorError(FlaxError, TypeError):
+    """A module class has an `__init__` of its own that cannot make copies.
+
+    Args:
+      problem: what it does or does not do.
+      module_cls: the class, or its name, where known.
+
+    >>> print(InvalidConstructorError("does not set 'parent'", module_cls="Foo"))
+    ... # doctest: +ELLIPSIS
+    The `__init__` of Foo does not set 'parent'. Declare the arguments as fields ...
+    """
+
+    def __init__(self, problem: str, *, module_cls: Any = None):
+        super().__init__(
+            f"The `__init__`{_of(module_cls)} {problem}. Declare the arguments as "
+            "fields instead (`features: int` in the class body), which gives the class "
+            "a constructor, and compute what follows from them in `setup`."
         )
 
 

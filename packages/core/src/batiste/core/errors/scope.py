@@ -308,13 +308,33 @@ class JaxTransformError(FlaxError):
 
     Args:
       scope_path: path of the scope that was used, where known.
+      closed_over: whether a lifted function used it that should have used its like
+        within the transform.
 
     >>> print(JaxTransformError(scope_path='/encoder'))
     JAX transforms and modules cannot be mixed: scope "/encoder" was made at ...
+    >>> print(JaxTransformError(scope_path='/encoder', closed_over=True))
+    ... # doctest: +ELLIPSIS
+    In a lifted transform the function uses `encoder` of the enclosing module; use ...
     """
 
-    def __init__(self, *, scope_path: ScopePath | None = None) -> None:
+    def __init__(
+        self, *, scope_path: ScopePath | None = None, closed_over: bool = False
+    ) -> None:
         self.scope_path = None if scope_path is None else path_text(scope_path)
+        if closed_over:
+            name = (self.scope_path or "").rpartition("/")[2]
+            what = (
+                f"`{name}` of the enclosing module" if name else "the enclosing module"
+            )
+            where = "" if self.scope_path is None else f' (scope "{self.scope_path}")'
+            super().__init__(
+                f"In a lifted transform the function uses {what}; use the module that "
+                f"it gets as its first argument{where}: only that has the variables as "
+                "they are within the transform, and a value would leak out of the "
+                "other. Pass further modules as arguments."
+            )
+            return
         who = "a scope" if self.scope_path is None else f'scope "{self.scope_path}"'
         super().__init__(
             f"JAX transforms and modules cannot be mixed: {who} was made at another "

@@ -480,7 +480,9 @@ class Scope(Place):
         if self.tree.invalid:
             raise errors.InvalidScopeError(self.path_text)
         if current_trace() != self.trace_level and config.documented_checks:
-            raise errors.JaxTransformError(scope_path=self.path_text)
+            raise errors.JaxTransformError(
+                scope_path=self.path_text, closed_over=self.tree.lifted > 0
+            )
 
     def below(self, name: str) -> Scope:
         """Returns the scope at `name` below, whether the name is reserved or not."""

@@ -12,7 +12,7 @@ from batiste.core.config import config
 
 from .. import errors
 from .constructor import direct_init, num_arguments
-from .methods import wrap_descriptor_once, wrap_method_once
+from .methods import construction_method, wrap_descriptor_once, wrap_method_once
 from .state import ModuleBase
 
 __all__ = ["make_dataclass", "make_module_class"]
@@ -88,6 +88,7 @@ def make_dataclass(cls: Any, kw_only: bool = False, guarded: bool = True) -> Non
     """
     own_init = "__init__" in cls.__dict__
     own_hash = cls.__dict__.get("__hash__")
+    _keep_keyword_only(cls)
     dataclasses.dataclass(
         eq=True, repr=False, unsafe_hash=own_hash is None, kw_only=kw_only
     )(cls)
@@ -101,11 +102,25 @@ def make_dataclass(cls: Any, kw_only: bool = False, guarded: bool = True) -> Non
     cls._init_fields = names
     cls._init_field_set = frozenset(names)
     cls._own_fields = tuple(n for n in names if n not in ("parent", "name"))
+    cls._own_init = own_init
     if own_init or not guarded or not _fills_dictionary(cls):
         return
     # An `InitVar` is an argument of the constructor that is no field.
     if len(names) == num_arguments(cls.__init__) - 1:
-        cls.__init__ = direct_init(cls.__init__, fields)
+        cls.__init__ = direct_init(cls.__init__, fields, cls)
+
+
+def _keep_keyword_only(cls: Any) -> None:
+    """Lets fields that override keyword-only ones be that, unless they say no."""
+    inherited = getattr(cls, "__dataclass_fields__", {})
+    for name in inspect.get_annotations(cls):
+        if name in inherited and inherited[name].kw_only:
+            value = getattr(cls, name, dataclasses.MISSING)
+            if not isinstance(value, dataclasses.Field):
+                value = dataclasses.field(default=value)
+                setattr(cls, name, value)
+            if value.kw_only is dataclasses.MISSING:
+                value.kw_only = True
 
 
 def _fills_dictionary(cls: type) -> bool:
@@ -136,7 +151,7 @@ def _module_hash(hash_fields: Callable[[Any], int]) -> Callable[[Any], int]:
     return __hash__
 
 
-def _wrap_methods(cls: type) -> None:
+def _wrap_methods(cls: Any) -> None:
     fields = cls.__dict__["__dataclass_fields__"]
     compact_methods = []
     for name, value in tuple(cls.__dict__.items()):
@@ -148,6 +163,11 @@ def _wrap_methods(cls: type) -> None:
             setattr(cls, name, wrap_method_once(value))
         elif _is_value_descriptor(name, value):
             setattr(cls, name, wrap_descriptor_once(value, name))
+    for name in ("__init__", "__post_init__"):
+        value = cls.__dict__.get(name)
+        own = name == "__post_init__" or cls._own_init
+        if own and isinstance(value, types.FunctionType):
+            setattr(cls, name, construction_method(value))
     if len(compact_methods) > 1 and config.documented_checks:
         raise errors.MultipleMethodsCompactError(
             module_cls=cls, methods=compact_methods

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ForwardRef
 
 __all__ = ["direct_init", "num_arguments"]
 
@@ -18,7 +20,11 @@ def num_arguments(init: Any) -> int:
     return init.__code__.co_argcount + init.__code__.co_kwonlyargcount
 
 
-def direct_init(init: Any, fields: Mapping[str, dataclasses.Field[Any]]) -> Any:
+def direct_init(
+    init: Any,
+    fields: Mapping[str, dataclasses.Field[Any]],
+    cls: type | None = None,
+) -> Any:
     """A constructor like `init` that does not go through `__setattr__`.
 
     That one guards modules against assignment later; to pass each argument through
@@ -32,6 +38,7 @@ def direct_init(init: Any, fields: Mapping[str, dataclasses.Field[Any]]) -> Any:
       init: the constructor that `dataclasses` has generated for a class, of which each
         argument is a field.
       fields: the fields of the class by name.
+      cls: the class, in whose file the names of its annotations are looked up.
 
     >>> @dataclasses.dataclass
     ... class Point:
@@ -73,10 +80,27 @@ def direct_init(init: Any, fields: Mapping[str, dataclasses.Field[Any]]) -> Any:
         f"  {this}.__post_init__()\n"
         f" return __init__\n"
     )
+    file = sys.modules.get(getattr(cls, "__module__", None) or "")
     namespace: dict[str, Any] = {}
-    exec(text, namespace)
+    exec(text, {} if file is None else vars(file), namespace)
     direct = namespace["make"](**variables)
     for attribute in ("__defaults__", "__kwdefaults__", "__annotations__"):
         setattr(direct, attribute, getattr(init, attribute))
+    if cls is not None:
+        direct.__annotations__ = _with_modules(direct.__annotations__, cls)
     direct.__qualname__, direct.__module__ = init.__qualname__, init.__module__
     return direct
+
+
+def _with_modules(annotations: Mapping[str, Any], cls: type) -> dict[str, Any]:
+    """Annotations in which texts that come from other files say from which."""
+    found = dict(annotations)
+    for name, annotation in annotations.items():
+        owner = next(
+            (b for b in cls.__mro__ if name in inspect.get_annotations(b)), cls
+        )
+        if isinstance(annotation, str) and owner.__module__ != cls.__module__:
+            found[name] = ForwardRef(
+                annotation, is_argument=False, module=owner.__module__
+            )
+    return found

@@ -14,7 +14,7 @@ from batiste.core.types import Function
 from .. import errors
 from ..flags import config
 from .context import context, named_calls, run_interceptors
-from .state import ModuleBase, SetupState, state_of, try_setup
+from .state import ModuleBase, ModuleState, SetupState, state_of, try_setup
 
 __all__ = [
     "DataDescriptorWrapper",
@@ -22,6 +22,7 @@ __all__ = [
     "call_hooked",
     "compact",
     "compact_name_scope",
+    "construction_method",
     "nowrap",
     "wrap_descriptor_once",
     "wrap_method_once",
@@ -249,6 +250,43 @@ def _setup_method(fun: Function) -> Function:
             if not was_setup:
                 state.in_setup = False
                 state.cursors = {}
+
+    return wrapped
+
+
+def construction_method(fun: Function) -> Function:
+    """Lets a constructor of the user's own use the module before it is one.
+
+    Until the module has its state, methods and properties find a preliminary one, of a
+    module without a scope.
+
+    Args:
+      fun: an `__init__` or `__post_init__`.
+
+    >>> import batiste.linen as nn
+    >>> class Net(nn.Module):
+    ...     width: int
+    ...     def __post_init__(self):
+    ...         assert self.scope is None and self.double() == 2 * self.width
+    ...         super().__post_init__()
+    ...     def double(self):
+    ...         return 2 * self.width
+    >>> Net(3).double()
+    6
+    """
+
+    @functools.wraps(fun)
+    def wrapped(self: Any, *args: Any, **kwargs: Any) -> None:
+        attributes = vars(self)
+        if "_state" in attributes:
+            return fun(self, *args, **kwargs)
+        preliminary = attributes["_state"] = ModuleState(SetupState.DONE)
+        try:
+            fun(self, *args, **kwargs)
+        finally:
+            if attributes["_state"] is preliminary:
+                # Who uses it is told that it was not set up.
+                del attributes["_state"]
 
     return wrapped
 

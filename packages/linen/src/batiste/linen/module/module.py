@@ -19,6 +19,7 @@ from batiste.core.traceback_util import api_boundary, hide_frames, register_excl
 from batiste.core.types import Function, Path, Tree, Variables
 
 from .. import errors
+from . import own_constructors
 from . import variables as of_variables
 from .classes import make_dataclass, make_module_class
 from .context import context
@@ -252,7 +253,10 @@ class Module(ModuleBase, metaclass=abc.ABCMeta):
         """
         attributes = vars(self)
         names = self._init_fields
-        arguments = dict(zip(names, map(attributes.__getitem__, names)))
+        try:
+            arguments = dict(zip(names, map(attributes.__getitem__, names)))
+        except KeyError as error:
+            raise own_constructors.not_set(self, error.args[0]) from None
         if _deep_clone is not False:
             # A module that is given in two places stays one module.
             copies = {} if _deep_clone is True else _deep_clone
@@ -261,6 +265,8 @@ class Module(ModuleBase, metaclass=abc.ABCMeta):
                 if type(value) not in PLAIN_TYPES and contains_module(value):
                     arguments[name] = clone_within(value, copies, _reset_names)
         arguments.update(updates, parent=parent)
+        if self._own_init:
+            return own_constructors.construct(type(self), arguments)
         return type(self)(**arguments)
 
     def copy(

@@ -40,12 +40,13 @@ class ModuleBase:
 
     preserve_adopted_names: ClassVar[bool] = False
 
-    scope: Scope | None
+    scope: Scope | None = None
     _state: ModuleState
     _init_fields: ClassVar[tuple[str, ...]]
     _init_field_set: ClassVar[frozenset[str]]
     _own_fields: ClassVar[tuple[str, ...]]
     _has_setup: ClassVar[bool] = False
+    _own_init: ClassVar[bool] = False
 
     if TYPE_CHECKING:
         # What files that Module is made of use of it.

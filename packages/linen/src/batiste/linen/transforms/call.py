@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, Final
@@ -16,8 +17,17 @@ from ..module.state import ModuleBase, state_of
 from .inner_names import Names, commit_names, made_names
 from .module_map import ModuleMap, ModuleSlot, Rebuilt, check_output
 
-__all__ = ["LiftedBody", "LiftedCall", "commit_cursors", "continues_names"]
+__all__ = [
+    "LiftedBody",
+    "LiftedCall",
+    "commit_cursors",
+    "continues_names",
+    "runs_unbound",
+]
 
+
+# Methods of Module that make or take variables, and so are called on unbound modules.
+_RUNNERS: Final = frozenset({"apply", "init", "init_with_output", "lazy_init"})
 
 _NONE: Final[Names] = MappingProxyType({})
 
@@ -147,6 +157,8 @@ class LiftedCall:
           TransformTargetError: it is no module.
           TransformedMethodReturnValueError: `fn` returns a module or variable.
         """
+        if runs_unbound(fn, module):
+            return self._run_unbound(fn, module, args, kwargs)
         module_map = ModuleMap(module, cls)
         args = module_map.add_args(args)
         if kwargs:
@@ -166,6 +178,27 @@ class LiftedCall:
                 commit_names(module, body.made, ())
         return y
 
+    def _run_unbound(
+        self,
+        fn: Function,
+        module: ModuleBase,
+        args: tuple[Tree, ...],
+        kwargs: Mapping[str, Tree],
+    ) -> Tree:
+        """Runs `init` or the like through the transform: there is no variable yet."""
+        if self.transforms_kwargs:
+            return self.without_scopes(fn, module)(Scope({}), *args, **kwargs)
+        fn = functools.partial(fn, **kwargs)
+        return self.without_scopes(fn, module)(Scope({}), *args)
+
+    def without_scopes(self, fn: Function, module: ModuleBase) -> Function:
+        """Returns the transform of `fn` of an unbound module, a function of a scope."""
+
+        def body(scope: Scope, *args: Tree, **kwargs: Tree) -> Tree:
+            return fn(module, *args, **kwargs)
+
+        return self.transform(body, **self.options)
+
     def _lift(self, body: LiftedBody, scopes: list[Scope]) -> tuple[Function, Tree]:
         """The lifted function of a body, and the tree of scopes to give to it."""
         lifted = self._lifted
@@ -183,6 +216,15 @@ def _without_module(argnums: int | Iterable[int]) -> tuple[int, ...]:
             f"after it is number 1, but static_argnums or donate_argnums is {argnums}."
         )
     return tuple([n - 1 if n > 0 else n for n in argnums])
+
+
+def runs_unbound(fn: Function, module: Tree) -> bool:
+    """Whether `fn` is a method that makes the variables of an unbound module itself."""
+    return (
+        getattr(fn, "__name__", None) in _RUNNERS
+        and isinstance(module, ModuleBase)
+        and module.scope is None
+    )
 
 
 def continues_names(module: Tree) -> bool:

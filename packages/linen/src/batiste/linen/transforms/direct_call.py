@@ -6,6 +6,7 @@ from batiste.core import Scope
 from batiste.core.types import Function, Path, Tree
 
 from ..module.methods import wrap_method_once
+from .bound_methods import check_owner, without_module
 from .call import LiftedBody, commit_cursors, continues_names
 from .module_map import ModuleMap, ModuleSlot
 
@@ -58,7 +59,14 @@ class DirectCall:
         self._bodies: list[LiftedBody] = []
 
     def body(self, fn: Function) -> LiftedBody:
-        """Returns a function of modules as a function of scopes."""
+        """Returns a function of modules as a function of scopes.
+
+        Raises:
+          JaxTransformError: it is a method of another module.
+        """
+        fn, owner = without_module(fn)
+        if owner is not None:
+            check_owner(owner, self.module)
         body = _DirectBody(
             wrap_method_once(fn), self.module_map, self.target, self._paths_in_own
         )

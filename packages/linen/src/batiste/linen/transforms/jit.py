@@ -17,7 +17,7 @@ from batiste.core.types import Function, Tree
 
 from ..module.context import context, named_calls
 from ..module.state import ModuleBase
-from .call import LiftedBody, LiftedCall, commit_cursors, continues_names
+from .call import LiftedBody, LiftedCall, commit_cursors, continues_names, runs_unbound
 from .fingerprint import fingerprint
 from .inner_names import commit_names
 from .module_map import ModuleMap
@@ -132,6 +132,7 @@ class _JitCall(LiftedCall):
     def __init__(self, transform: Function, options: Mapping[str, Any]):
         super().__init__(transform, options)
         self._cache: dict[Any, tuple[Function, _JitBody]] = {}
+        self._unbound: dict[Any, Function] = {}
 
     def __call__(
         self,
@@ -142,6 +143,8 @@ class _JitCall(LiftedCall):
         cls: type[ModuleBase] | None = None,
     ) -> Tree:
         """Returns `fn(module, *args, **kwargs)`, compiled; as `LiftedCall`."""
+        if runs_unbound(fn, module):
+            return self._run_unbound(fn, cast(ModuleBase, module), args, kwargs)
         module_map = ModuleMap(module, cls)
         args = module_map.add_args(args)
         if kwargs:
@@ -169,3 +172,16 @@ class _JitCall(LiftedCall):
             if inside.made:
                 commit_names(module, inside.made, body.taken.get(target.index, ()))
         return y
+
+    def without_scopes(self, fn: Function, module: ModuleBase) -> Function:
+        """As `LiftedCall`, kept for all equal modules that can be hashed."""
+        try:
+            key = (fn, module, named_calls(), config.fix_rng_separator)
+            found = self._unbound.get(key)
+        except TypeError:
+            return super().without_scopes(fn, module)
+        if found is None:
+            if len(self._unbound) >= _CACHE_SIZE:
+                self._unbound.pop(next(iter(self._unbound)))
+            found = self._unbound[key] = super().without_scopes(fn, module)
+        return found

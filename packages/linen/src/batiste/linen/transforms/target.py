@@ -15,6 +15,7 @@ from batiste.core.types import Axis, Function
 from .. import errors
 from ..module.methods import wrap_method_once
 from ..module.state import ModuleBase
+from .bound_methods import check_owner, without_module
 from .call import LiftedCall
 from .module_map import is_within, mark_within
 
@@ -54,6 +55,9 @@ def lift_target(
 ) -> Target:
     """Transforms a module class, or a function whose first argument is a module.
 
+    A `functools.partial` of a class becomes one of the transformed class. A method of
+    a bound module stands for its function, which is given the module inside.
+
     Args:
       transform: the transform of functions of scopes, one of `batiste.core.lift`.
       remake: the public transform, which names the class and makes it again when it
@@ -70,16 +74,22 @@ def lift_target(
       TransformTargetError: the target can not be transformed.
       ValueError: `methods` is neither a list, a tuple, a set nor a dict.
     """
+    if isinstance(target, functools.partial) and isinstance(target.func, type):
+        new = lift_target(
+            transform, remake, target.func, options, methods, prefix, call_type
+        )
+        return cast(Target, functools.partial(new, *target.args, **target.keywords))
     if isinstance(target, type) and issubclass(target, ModuleBase):
         prefix = prefix or remake.__name__.capitalize()
         new = _lift_class(
             transform, remake, target, options, methods, prefix, call_type
         )
         return cast(Target, new)
+    owner = getattr(target, "__self__", None)
     if (
         not callable(target)
         or isinstance(target, ModuleBase)
-        or isinstance(getattr(target, "__self__", None), ModuleBase)
+        or (isinstance(owner, ModuleBase) and owner.scope is None)
     ):
         raise errors.TransformTargetError(target)
     return cast(Target, _lift_function(call_type(transform, options), target))
@@ -89,11 +99,14 @@ def lift_target(
 
 
 def _lift_function(call: LiftedCall, fn: Function) -> Function:
+    fn, owner = without_module(fn)
     method = wrap_method_once(fn)
 
     @functools.wraps(fn)
     def wrapper(module: Any, *args: Any, **kwargs: Any) -> Any:
         nonlocal method
+        if owner is not None:
+            check_owner(owner, module)
         if not getattr(method, "compact", False) and _is_compact(wrapper):
             # Decorated with `compact` after it was transformed.
             method = _as_compact(fn, wrapper)
