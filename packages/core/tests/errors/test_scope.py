@@ -86,6 +86,13 @@ def test_optional_facts_are_in_the_text():
     assert 'did you mean "mean"?' in found
     assert 'variables "a", "b"' in text("LazyInitError", 3, names=["a", "b"])
     assert "Got a list." in text("ApplyScopeInvalidVariablesTypeError", found=[])
+    closed = text("JaxTransformError", scope_path=("a", "net"), closed_over=True)
+    assert (
+        "the function uses `net` of the enclosing module; use the module that it gets "
+        'as its first argument (scope "/a/net")'
+    ) in closed
+    root = text("JaxTransformError", scope_path=(), closed_over=True)
+    assert "the function uses the enclosing module; use the module" in root
     assert 'scope "/a/b"' in text("JaxTransformError", scope_path=("a", "b"))
 
 

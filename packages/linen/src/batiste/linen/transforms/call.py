@@ -89,7 +89,9 @@ class LiftedBody:
             check_output(y, self.__name__)
             if isinstance(module, ModuleBase):
                 self.cursors = state_of(module).cursors
-                self.made = made_names(module, self.taken.get(target.index, ()))
+                self.made = ()
+                if module.scope is not None and module.scope.reservations:
+                    self.made = made_names(module, self.taken.get(target.index, ()))
             return y
         finally:
             rebuilt.release()
@@ -157,7 +159,7 @@ class LiftedCall:
           TransformTargetError: it is no module.
           TransformedMethodReturnValueError: `fn` returns a module or variable.
         """
-        if runs_unbound(fn, module):
+        if getattr(module, "scope", _NONE) is None and runs_unbound(fn, module):
             return self._run_unbound(fn, module, args, kwargs)
         module_map = ModuleMap(module, cls)
         args = module_map.add_args(args)

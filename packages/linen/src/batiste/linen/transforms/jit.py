@@ -143,7 +143,7 @@ class _JitCall(LiftedCall):
         cls: type[ModuleBase] | None = None,
     ) -> Tree:
         """Returns `fn(module, *args, **kwargs)`, compiled; as `LiftedCall`."""
-        if runs_unbound(fn, module):
+        if getattr(module, "scope", 0) is None and runs_unbound(fn, module):
             return self._run_unbound(fn, cast(ModuleBase, module), args, kwargs)
         module_map = ModuleMap(module, cls)
         args = module_map.add_args(args)
