@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 import struct
-import sys
 from collections.abc import Sequence
 from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
 
-from .dtypes import dtype_from_name
+from .dtypes import dtype_from_name, unprintable
 from .encode import CHUNKED, EXT_ARRAY, EXT_COMPLEX, EXT_SCALAR, MAX_DEPTH
 from .errors import SerializationError, join_path, listed, nearest
+from .keys import KeyCost, check_key
+from .pages import Pages
 from .types import Leaf, Shape, Tree
 
 __all__ = [
@@ -133,7 +134,7 @@ class Leaves(Protocol):
 
 
 class Views:
-    r"""Leaves that are views of the input.
+    r"""Leaves that are views of the input, where it is in memory.
 
     Args:
       data: the input.
@@ -144,9 +145,9 @@ class Views:
     array([1, 2], dtype=int16)
     """
 
-    def __init__(self, data: memoryview, copy: bool = False) -> None:
+    def __init__(self, data: memoryview | Pages, copy: bool = False) -> None:
         self.data = data
-        self.copy = copy
+        self.copy = copy or isinstance(data, Pages)
 
     def array(self, shape: Shape, dtype: str, start: int, size: int) -> np.ndarray:
         """Makes an array whose elements are where they lie in the input.
@@ -171,19 +172,23 @@ class Views:
                 "data is damaged."
             )
         try:
-            found = np.ndarray(shape, element, self.data, start)
+            if isinstance(self.data, Pages):
+                found = np.empty(shape, element)
+                self.data.fill(found, start)
+            else:
+                found = np.ndarray(shape, element, self.data, start)
+        except SerializationError:
+            raise
         except (ValueError, OverflowError) as error:
             raise SerializationError(
                 f"No array can have the shape {list(shape)}: {error}."
             ) from None
-        if element.kind == "U" and size:
-            # NumPy trusts these, and fails in odd ways once a string is taken out.
-            codes = np.ndarray(size // 4, np.uint32, self.data, start)
-            if codes.max() > sys.maxunicode:
-                raise SerializationError(
-                    "A text array holds what are no characters: the data is damaged."
-                )
-        return found.copy() if self.copy else found
+        if why := unprintable(found):
+            raise SerializationError(
+                f"NumPy could not show the elements of an array {dtype}, since {why}: "
+                "the data is damaged."
+            )
+        return found if found.base is None or not self.copy else found.copy()
 
     def joined(self, chunks: Sequence[np.ndarray], shape: Shape) -> np.ndarray:
         """Copies flat arrays into one.
@@ -223,7 +228,7 @@ class Views:
 class _Open:
     """A container that still lacks items."""
 
-    __slots__ = ("value", "left", "key", "has_key", "is_map", "start")
+    __slots__ = ("value", "left", "key", "has_key", "is_map", "start", "cost")
 
     def __init__(self, is_map: bool, left: int, start: int) -> None:
         self.value: Any = {} if is_map else []
@@ -232,10 +237,11 @@ class _Open:
         self.key: Any = None
         self.has_key = False
         self.start = start
+        self.cost: KeyCost | None = None
 
 
 def decode(
-    data: memoryview, leaves: Leaves | None = None, path: Sequence[str] = ()
+    data: memoryview | Pages, leaves: Leaves | None = None, path: Sequence[str] = ()
 ) -> Tree:
     r"""Reads the tree in the bytes of one message, or the part of it at a path.
 
@@ -273,7 +279,7 @@ def decode(
 
 
 class _Reader:
-    def __init__(self, data: memoryview, leaves: Leaves) -> None:
+    def __init__(self, data: memoryview | Pages, leaves: Leaves) -> None:
         self.data = data
         self.leaves = leaves
 
@@ -309,7 +315,7 @@ class _Reader:
                         )
                     is_map = kind == MAP
                     if is_map and stack and stack[-1].is_map and not stack[-1].has_key:
-                        raise _not_a_key(dict)
+                        check_key({}, {}, None)
                     stack.append(_Open(is_map, found * (1 + is_map), item))
                     continue
                 while stack:
@@ -380,13 +386,7 @@ class _Reader:
             entry.value[entry.key] = value
             entry.has_key = False
         else:
-            if not _is_key(value):
-                raise _not_a_key(type(value))
-            if value in entry.value:
-                raise SerializationError(
-                    f"The key {join_path((value,))!r} appears twice in one dict: the "
-                    "data is damaged."
-                )
+            entry.cost = check_key(value, entry.value, entry.cost)
             entry.key, entry.has_key = value, True
         entry.left -= 1
         return not entry.left
@@ -406,7 +406,8 @@ class _Reader:
             shape, dtype, begin, length = self._array_fields(start, size)
             if shape:
                 raise SerializationError("A NumPy scalar here has a shape.")
-            return Views(self.data).array(shape, dtype, begin, length).copy()[()]
+            data = memoryview(self.data[begin : begin + length])
+            return Views(data, copy=True).array(shape, dtype, 0, length)[()]
         if code == EXT_COMPLEX:
             parts = self._fields(start, size, 2, "complex number")
             numbers = [found for kind, found, _ in parts if kind == SCALAR]
@@ -478,14 +479,7 @@ class _Reader:
         return self.leaves.joined(arrays, tuple(lengths))
 
 
-def _not_a_key(kind: type) -> SerializationError:
-    return SerializationError(
-        f"A key of a dict here is of type {kind.__name__!r}, which no key can be: the "
-        "data is damaged."
-    )
-
-
-def read_token(data: memoryview, start: int, end: int) -> Token:
+def read_token(data: memoryview | Pages, start: int, end: int) -> Token:
     r"""Reads the head of an item.
 
     The length of text, binary and extension data has been compared with `end`. A count
@@ -526,7 +520,8 @@ def read_token(data: memoryview, start: int, end: int) -> Token:
         if position + fixed.size > end:
             missing = position + fixed.size - end
             raise _cut_short(missing, start)
-        return SCALAR, fixed.unpack_from(data, position)[0], position + fixed.size
+        behind = position + fixed.size
+        return SCALAR, fixed.unpack(data[position:behind])[0], behind
     elif 0xD4 <= byte <= 0xD8:
         kind, length = EXT, 1 << (byte - 0xD4)
     elif (sized := _SIZED.get(byte)) is not None:
@@ -553,12 +548,6 @@ def _cut_short(missing: int, start: int) -> SerializationError:
         "cut short, or is still being written.",
         None,
         start,
-    )
-
-
-def _is_key(value: Any) -> bool:
-    return type(value) in (str, int, float, bool, bytes, complex, type(None)) or (
-        isinstance(value, np.generic) and not isinstance(value, np.void)
     )
 
 

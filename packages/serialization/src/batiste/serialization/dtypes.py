@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import sys
 
 import numpy as np
 
@@ -12,17 +13,19 @@ from .errors import SerializationError
 __all__ = [
     "dtype_from_name",
     "dtype_name",
+    "unprintable",
 ]
 
 
 # NumPy understands far more in a dtype string (fields, subarrays, objects) than a file
-# of plain arrays has any use for, so that only these names ever reach it.
+# of plain arrays has any use for, so that only these names ever reach it. It divides by
+# the number before a unit without a look at it.
 _NUMPY_NAME = re.compile(
     r"bool|u?int(8|16|32|64)|float(16|32|64|80|96|128)|complex(64|128|160|192|256)"
-    r"|(datetime64|timedelta64)(\[\d{0,9}([YMWDhms]|[munpfa]s)\])?"
+    r"|(datetime64|timedelta64)(\[([1-9]\d{0,8})?([YMWDhms]|[munpfa]s)\])?"
     r"|[<>=|]?([?bBhHiIlLqQefdFD]|[biufcmM]\d{1,2})"
 )
-_ML_DTYPES_NAME = re.compile(r"bfloat16|float[468]_[a-z0-9]+|u?int[124]")
+_ML_DTYPES_NAME = re.compile(r"b?complex32|bfloat16|float[468]_[a-z0-9]+|u?int[124]")
 # `dtype.name` of fixed-width text and raw bytes counts bits.
 _SIZED_NAME = re.compile(r"(str|bytes|void)([1-9]\d{0,9})")
 _SIZED_CODES = {"str": ("U", 32), "bytes": ("S", 8), "void": ("V", 8)}
@@ -98,3 +101,29 @@ def _ml_dtype(name: str) -> np.dtype:
             f"element type {name!r}; a newer one may."
         )
     return np.dtype(scalar)
+
+
+def unprintable(array: np.ndarray) -> str:
+    """Tells why NumPy could not print, compare or convert the elements of an array.
+
+    Args:
+      array: of a dtype that has a name.
+
+    Returns:
+      A clause; an empty string if it can.
+
+    >>> unprintable(np.array(["2020"], "datetime64[D]"))
+    ''
+    >>> unprintable(np.array([5]).view("datetime64"))
+    'its dates have no unit, such as the [s] of datetime64[s]'
+    """
+    kind = array.dtype.kind
+    # Without a unit there is no date but NaT, and NumPy trusts text to be text.
+    if kind == "M" and np.datetime_data(array.dtype)[0] == "generic":
+        if not np.isnat(array).all():
+            return "its dates have no unit, such as the [s] of datetime64[s]"
+    elif kind == "U" and array.size and array.dtype.itemsize:
+        codes = np.ascontiguousarray(array).view(np.uint32)
+        if codes.max() > sys.maxunicode:
+            return "its text holds what are no characters"
+    return ""

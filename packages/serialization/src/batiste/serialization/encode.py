@@ -13,16 +13,17 @@ msgpack has 32 bits.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 import msgpack
 import numpy as np
 
-from .dtypes import dtype_name
+from .dtypes import dtype_name, unprintable
 from .errors import SerializationError, UnserializableTypeError, join_path
 from .jax_leaves import host_blocks, is_jax_array, local_array
+from .registry import is_serializable
 from .types import Leaf, Tree
 
 if TYPE_CHECKING:  # Who has no JAX has none of its arrays.
@@ -59,7 +60,11 @@ _SCALARS: Final = (str, int, float, bool, type(None), bytes)
 
 
 def encode(
-    tree: Tree, *, sort_keys: bool = False, max_chunk_size: int | None = None
+    tree: Tree,
+    *,
+    sort_keys: bool = False,
+    max_chunk_size: int | None = None,
+    plain: bool = False,
 ) -> Iterator[bytes | memoryview]:
     r"""Writes the msgpack message of a tree, part by part.
 
@@ -70,6 +75,8 @@ def encode(
       tree: dicts, lists and tuples with array and scalar leaves. It is not changed.
       sort_keys: writes the items of dicts in the order of their keys.
       max_chunk_size: bytes; `MAX_CHUNK_SIZE` if None.
+      plain: the tree is not the state of an object, but what a user gave: it may have
+        mappings of other types, which are written as dicts.
 
     Yields:
       The parts.
@@ -93,6 +100,8 @@ def encode(
     try:
         while True:
             kind = type(value)
+            if plain and kind is not dict and isinstance(value, Mapping):
+                kind, value = dict, _as_dict(value)
             if kind in (dict, list, tuple):
                 if len(stack) == MAX_DEPTH:
                     raise SerializationError(
@@ -108,7 +117,9 @@ def encode(
                     stack.append((iter(enumerate(value)), False, in_list))
                 path.append(None)
             else:
-                yield from _leaf(packer, value, _MAX_ARRAY if in_list else limit)
+                yield from _leaf(
+                    packer, value, _MAX_ARRAY if in_list else limit, plain
+                )
             while stack:
                 pairs, is_map, in_list = stack[-1]
                 pair = next(pairs, None)
@@ -137,7 +148,7 @@ def _items(tree: dict[Any, Any], sort_keys: bool) -> Iterator[tuple[Any, Any]]:
         return iter(tree.items())
     try:
         keys = sorted(tree)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise SerializationError(
             "The keys of this dict have no order among them. Use keys of one type, or "
             "in_place=True, which keeps the order they have."
@@ -155,7 +166,7 @@ def _key(packer: msgpack.Packer, key: Any) -> bytes:
 
 
 def _leaf(
-    packer: msgpack.Packer, value: Leaf, limit: int
+    packer: msgpack.Packer, value: Leaf, limit: int, plain: bool = False
 ) -> Iterator[bytes | memoryview]:
     kind = type(value)
     if kind in (bytes, bytearray, memoryview):
@@ -189,10 +200,31 @@ def _leaf(
         yield from _array(packer, array, parts, limit)
     else:
         raise UnserializableTypeError(
-            f"A value of type {kind.__name__!r} cannot be serialized. Convert it "
-            "first, register the type with register_serialization_state, or give it "
-            "the methods __to_state_dict__ and __from_state_dict__."
+            f"A value of type {kind.__name__!r} cannot be serialized. {_way(value, plain)}"
         )
+
+
+def _way(value: Leaf, plain: bool) -> str:
+    if not plain:
+        return (
+            "Convert it first, register the type with register_serialization_state, or "
+            "give it the methods __to_state_dict__ and __from_state_dict__."
+        )
+    if is_serializable(value) or isinstance(value, tuple) and hasattr(value, "_fields"):
+        return "It has a state of its own: save it with to_bytes, which asks for that."
+    return (
+        "msgpack_serialize takes mappings, lists, tuples, arrays, numbers, strings, "
+        "bytes and None: convert it to one of these."
+    )
+
+
+def _as_dict(value: Mapping[Any, Any]) -> dict[Any, Any]:
+    try:
+        return dict(value)
+    except Exception as error:
+        raise SerializationError(
+            f"A mapping of type {type(value).__name__!r} cannot be read: {error!r}."
+        ) from error
 
 
 def _array(
@@ -228,7 +260,16 @@ def _array(
 
 def _native(array: np.ndarray) -> np.ndarray:
     # The name of a dtype does not tell the byte order, so there is only one in a file.
-    order = array.dtype.newbyteorder("<")
+    try:
+        order = array.dtype.newbyteorder("<")
+    except TypeError:
+        order = array.dtype  # strings of any width have none
+    dtype_name(order)
+    if why := unprintable(array):
+        raise SerializationError(
+            f"An array {array.dtype} cannot be serialized, since {why}: nobody could "
+            "show its elements. Convert it first, as with astype('datetime64[s]')."
+        )
     return array if array.dtype == order else array.astype(order)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Iterable
 
 __all__ = [
@@ -13,11 +14,16 @@ __all__ = [
     "join_path",
     "listed",
     "nearest",
+    "printable",
+    "shortened",
 ]
 
 
 NEAREST: int = 3  # names offered for one that is not found
 LISTED: int = 20  # names of one kind in a message; a hostile map may hold millions
+_NAME: int = 200  # characters of one name
+_PATH: int = 400  # characters of a path
+_REASON: int = 8000  # characters of what happened: twice as many names as are listed
 
 
 class SerializationError(ValueError):
@@ -57,10 +63,12 @@ class SerializationError(ValueError):
     def __str__(self) -> str:
         place = []
         if self.path is not None:
-            place.append(f"at {self.path}" if self.path else "at the root")
+            path = shortened(printable(self.path), _PATH)
+            place.append(f"at {path}" if path else "at the root")
         if self.offset is not None:
             place.append(f"byte {self.offset}")
-        return f"{self.reason} ({', '.join(place)})" if place else self.reason
+        reason = shortened(printable(self.reason), _REASON)
+        return f"{reason} ({', '.join(place)})" if place else reason
 
     def __reduce__(
         self,
@@ -86,12 +94,40 @@ class UnserializableTypeError(SerializationError, TypeError):
 
 
 def join_path(keys: Iterable[object]) -> str:
-    """Writes branch names as one path.
+    r"""Writes branch names as one path, for a message.
+
+    What does not print as itself is escaped, and what is long is cut: the names may be
+    those of a hostile file.
 
     >>> join_path(("params", "Dense_0", 1))
     'params/Dense_0/1'
+    >>> join_path(("\x1b[2J",)) == r"\x1b[2J"
+    True
     """
-    return "/".join(_cut(k if isinstance(k, str) else repr(k)) for k in keys)
+    names = (k if isinstance(k, str) else repr(k) for k in keys)
+    return shortened("/".join(printable(shortened(n)) for n in names), _PATH)
+
+
+def printable(text: str) -> str:
+    r"""Escapes what does not print as itself, as the sequences that steer a terminal.
+
+    >>> printable("a\x1b[31m") == r"a\x1b[31m"
+    True
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def shortened(text: str, length: int = _NAME) -> str:
+    """Cuts the middle out of what is longer than a message should be.
+
+    >>> shortened("kernel"), shortened("abcdefghij", 5)
+    ('kernel', 'abc…ij')
+    """
+    if len(text) <= length:
+        return text
+    return f"{text[: length - length // 2]}…{text[-(length // 2) :]}"
 
 
 def listed(names: Iterable[object]) -> str:
@@ -100,9 +136,10 @@ def listed(names: Iterable[object]) -> str:
     >>> listed(["kernel", "bias", 1])
     "'kernel', 'bias', 1"
     """
-    shown = [_cut(repr(name)) for name in names]
-    rest = len(shown) - LISTED
-    return ", ".join(shown[:LISTED]) + (f" and {rest} more" if rest > 0 else "")
+    found = list(names)
+    shown = ", ".join(_quoted(name) for name in found[:LISTED])
+    rest = len(found) - LISTED
+    return shown + (f" and {rest} more" if rest > 0 else "")
 
 
 def nearest(name: str, names: Iterable[object]) -> str:
@@ -118,10 +155,13 @@ def nearest(name: str, names: Iterable[object]) -> str:
     >>> nearest("kernal", ["kernel", "bias"])
     "; the nearest to 'kernal': 'kernel'"
     """
-    candidates = [n for n in names if isinstance(n, str) and n != name][:1000]
+    others = (n for n in names if isinstance(n, str) and n != name and len(n) <= _NAME)
+    candidates = list(itertools.islice(others, 1000))
     close = difflib.get_close_matches(name[:200], candidates, NEAREST, cutoff=0.6)
-    return f"; the nearest to {name!r}: {listed(close)}" if close else ""
+    return f"; the nearest to {_quoted(name)}: {listed(close)}" if close else ""
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= 200 else f"{text[:200]}…"
+def _quoted(name: object) -> str:
+    # The text is cut first: what is quoted may be four times as long.
+    name = shortened(name) if isinstance(name, str) else name
+    return printable(shortened(repr(name)))

@@ -24,6 +24,7 @@ from typing import BinaryIO, Final
 import numpy as np
 
 from .errors import SerializationError
+from .pages import Pages
 
 __all__ = [
     "Check",
@@ -108,14 +109,18 @@ def _sums(
     return crc, columns
 
 
-def check_of(data: bytes | bytearray | memoryview) -> str:
+def check_of(data: bytes | bytearray | memoryview | Pages) -> str:
     """Returns the check of some bytes, in the form that is recorded.
 
     >>> check_of(b"kernel") == check_of(b"kernek")
     False
     """
     check = Check()
-    check.update(data)
+    if isinstance(data, Pages):
+        for start in range(0, len(data), _ROW * _ROWS):
+            check.update(data[start : start + _ROW * _ROWS])
+    else:
+        check.update(data)
     return check.text()
 
 
@@ -201,7 +206,7 @@ def recorded(file: int | str | os.PathLike[str]) -> str | None:
         return None
 
 
-def verify(data: bytes | memoryview, check: str) -> None:
+def verify(data: bytes | memoryview | Pages, check: str) -> None:
     """Compares the bytes of a file with the check that was recorded of it.
 
     A check of a format that is not known, of a later version, is taken for none.

@@ -22,11 +22,12 @@ def msgpack_serialize(
     r"""Writes a tree of plain containers as msgpack bytes.
 
     Low-level: custom objects need `to_bytes`. Lists stay lists and keys that are not
-    strings stay what they are; tuples are read back as lists. Arrays of more than
+    strings stay what they are; mappings of all types, such as `FrozenDict`, are read
+    back as dicts, and tuples as lists. Arrays of more than
     `MAX_CHUNK_SIZE` bytes (2**30) are written in pieces, except inside lists.
 
     Args:
-      pytree: a tree of dicts, lists and tuples whose leaves are arrays, NumPy scalars,
+      pytree: a tree of mappings, lists and tuples whose leaves are arrays, NumPy scalars,
         or Python's numbers, complex numbers, strings, bytes and None.
       in_place: the items of dicts are written in the order they have. Otherwise they
         are sorted by key. The tree is not changed in either case.
@@ -43,7 +44,9 @@ def msgpack_serialize(
     >>> msgpack_serialize({"b": [1, 2], "a": 0.5})
     b'\x82\xa1a\xcb?\xe0\x00\x00\x00\x00\x00\x00\xa1b\x92\x01\x02'
     """
-    parts = encode(pytree, sort_keys=not in_place, max_chunk_size=max_chunk_size)
+    parts = encode(
+        pytree, sort_keys=not in_place, max_chunk_size=max_chunk_size, plain=True
+    )
     return b"".join(parts)
 
 

@@ -238,7 +238,11 @@ def _match_fields(target: Any, children: State, state: Any) -> State:
         # The first releases of Flax wrote named tuples as a list of names beside a list
         # of values.
         fields, values = state["fields"], state["values"]
-        if isinstance(fields, Mapping) and isinstance(values, Mapping):
+        if (
+            isinstance(fields, Mapping)
+            and isinstance(values, Mapping)
+            and all(isinstance(name, str) for name in fields.values())
+        ):
             state = {fields[i]: values[i] for i in fields if i in values}
     return _match_all(target, children, state)
 

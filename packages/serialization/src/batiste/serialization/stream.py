@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import mmap
 import os
@@ -17,6 +18,7 @@ from .errors import SerializationError
 from .integrity import CheckedFile, record, recorded
 from .integrity import verify as verify_bytes
 from .msgpack_codec import frozen_view
+from .pages import Pages, lives_on, remember
 from .state_dict import from_state_dict, to_state_dict
 from .types import Tree
 
@@ -71,7 +73,9 @@ def serialize(
       The number of bytes written.
 
     Raises:
-      SerializationError: a value has no place in the format; its `path` names it.
+      SerializationError: a value has no place in the format; its `path` names it. Or an
+        open file would be overwritten of which `restore` returned views that live:
+        pass its path.
       OSError: the file cannot be written, as when the disk is full.
 
     >>> import io
@@ -84,6 +88,7 @@ def serialize(
     """
     parts = encode(to_state_dict(target), max_chunk_size=max_chunk_size)
     if not isinstance(file, (str, os.PathLike)):
+        _check_not_mapped(file)
         written = _write(parts, file)
         if durable:
             file.flush()
@@ -122,14 +127,16 @@ def restore(
 ) -> Tree:
     """Reads back what `serialize` or `to_bytes` wrote, from a file that it maps.
 
+    The file must not be cut short or overwritten in place while arrays from it live:
+    the system ends processes that then touch them (SIGBUS), and no error can be raised.
+    `serialize` never does that to a path. Pass `copy=True` where others might, as on a
+    network drive: the file is then read instead of mapped, and what happens to it is an
+    error at worst.
+
     Arrays are views of the mapped file: what they hold is read from the disk when it is
     used, and memory that is short goes back to the file. They keep the file mapped for
     as long as one of them lives. Arrays that were written in pieces are put together in
     memory.
-
-    The file must not be cut short or overwritten in place while views of it live: the
-    system ends processes that then touch them. `serialize` never does that. Pass
-    `copy=True` where others might, as on a network drive.
 
     Args:
       file: a path, or a file open for reading bytes, which is read from where it stands
@@ -139,8 +146,8 @@ def restore(
       path: reads only what lies under these names from the root, such as
         `"params/Dense_0"` or `("params", "Dense_0")`, skipping over the rest; `target`
         is then an object with the structure of that part.
-      copy: returns arrays of their own, which can be written to, and leaves the file
-        unmapped.
+      copy: returns arrays of their own, which can be written to, and never maps the
+        file.
       verify: first reads the whole file, and compares it with the check that
         `serialize` recorded with it, which finds every flipped bit.
 
@@ -167,7 +174,7 @@ def restore(
     (array([0., 0., 0.]), ['bias', 'kernel'])
     """
     names = split_path(path)
-    with mapped(file) as data:
+    with (_paged if copy else mapped)(file) as data:
         if verify:
             _verify(file, data)
         leaves: Leaves = Views(data, copy)
@@ -257,7 +264,7 @@ def mapped(file: File) -> Iterator[memoryview]:
         yield _map(file)
 
 
-def _verify(file: File, data: memoryview) -> None:
+def _verify(file: File, data: memoryview | Pages) -> None:
     check = None
     with contextlib.suppress(AttributeError, OSError):
         if isinstance(file, (str, os.PathLike)):
@@ -273,17 +280,41 @@ def _verify(file: File, data: memoryview) -> None:
     verify_bytes(data, check)
 
 
+@contextlib.contextmanager
+def _paged(file: File) -> Iterator[memoryview | Pages]:
+    """The bytes of a file without mapping it: what cannot be paged is in memory."""
+    if isinstance(file, (str, os.PathLike)):
+        with open(file, "rb", buffering=0) as opened:
+            yield Pages.of(opened) or frozen_view(opened.read())
+    else:
+        yield Pages.of(file) or frozen_view(file.read())
+
+
+def _check_not_mapped(file: BinaryIO | io.RawIOBase) -> None:
+    """Refuses to write where views of the file are."""
+    if not lives_on(file):
+        return
+    gc.collect()  # those that nobody has any more may be in cycles
+    if lives_on(file):
+        raise SerializationError(
+            "The open file would be overwritten, and arrays that restore returned as "
+            "views of it still live: they would change, or end the process. Pass its "
+            "path, which writes another file and renames it, or restore with copy=True."
+        )
+
+
 def _map(file: BinaryIO | io.RawIOBase) -> memoryview:
     try:
         descriptor = file.fileno()
         start = file.tell()
-        size = os.fstat(descriptor).st_size
+        status = os.fstat(descriptor)
     except (AttributeError, OSError):  # io.UnsupportedOperation is an OSError
         return frozen_view(file.read())
-    if size <= start:
+    if status.st_size <= start:
         return memoryview(file.read())  # empty, or a device that knows no size
     try:
         whole = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+        remember(whole, status)
     except (OSError, ValueError):
         return memoryview(file.read())
     return memoryview(whole)[start:]
