@@ -1,10 +1,17 @@
+import io
 import sys
 
 import numpy as np
 import pytest
 
-from batiste.serialization import SerializationError
-from batiste.serialization.dtypes import dtype_from_name, dtype_name
+from batiste.serialization import (
+    SerializationError,
+    msgpack_restore,
+    msgpack_serialize,
+    restore,
+    to_bytes,
+)
+from batiste.serialization.dtypes import dtype_from_name, dtype_name, unprintable
 
 
 @pytest.mark.parametrize(
@@ -72,3 +79,58 @@ def test_ml_dtypes_that_is_too_old_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ml_dtypes", Old())
     with pytest.raises(SerializationError, match=r"ml_dtypes 0.1 .* 'float4_e9m9'"):
         dtype_from_name("float4_e9m9")
+
+
+@pytest.mark.parametrize("unit", ["Y", "D", "h", "s", "ns", "as"])
+@pytest.mark.parametrize("kind", ["datetime64", "timedelta64"])
+@pytest.mark.parametrize("multiple", ["0", "00", "07", "-1", "+1"])
+def test_units_that_numpy_would_divide_by_are_refused(kind, unit, multiple):
+    with pytest.raises(SerializationError, match="not one that can be restored here"):
+        dtype_from_name(f"{kind}[{multiple}{unit}]")
+
+
+def test_dates_in_units_of_nothing_are_not_written():
+    with pytest.raises(SerializationError, match="cannot be serialized"):
+        msgpack_serialize({"a": np.zeros(2, "M8[0s]")})
+
+
+def test_dates_without_a_unit():
+    array = np.array(["NaT"] * 2, "M8")
+    assert unprintable(array) == ""
+    assert np.isnat(msgpack_restore(msgpack_serialize({"a": array}))["a"]).all()
+    array = np.array([5, 6], "i8").view("M8")
+    with pytest.raises(SerializationError, match=r"dates have no unit, .*astype"):
+        msgpack_serialize({"a": array})
+    data = msgpack_serialize({"a": np.array([5], "M8[s]")})
+    data = data.replace(b"datetime64[s]", b"<M8").replace(b"\xad<M8", b"\xa3<M8")
+    data = data.replace(bytes([0x18]), bytes([0x0E]), 1)
+    for function in (msgpack_restore, lambda d: restore(io.BytesIO(d), copy=True)):
+        with pytest.raises(SerializationError):
+            function(data)
+
+
+def test_text_that_is_none_is_not_written():
+    array = np.array([0x110000], "u4").view("U1")
+    with pytest.raises(SerializationError, match="what are no characters"):
+        msgpack_serialize({"a": array})
+
+
+@pytest.mark.skipif(not hasattr(np.dtypes, "StringDType"), reason="needs NumPy 2")
+def test_strings_of_any_width_are_refused():
+    array = np.array(["a", "bc"], np.dtypes.StringDType())
+    for tree in ({"a": array}, [array], {"a": array[:0]}):
+        with pytest.raises(SerializationError, match="cannot be serialized: only") as e:
+            to_bytes(tree)
+        assert e.value.path in ("a", "0")
+
+
+@pytest.mark.parametrize("name", ["complex32", "bcomplex32", "bfloat16", "float8_e5m2"])
+def test_types_of_ml_dtypes(name):
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    if not hasattr(ml_dtypes, name):
+        pytest.skip(f"this ml_dtypes has no {name}")
+    array = np.array([1, 2, 0]).astype(getattr(ml_dtypes, name))
+    found = msgpack_restore(msgpack_serialize({"a": array, "s": array[0]}))
+    assert found["a"].dtype == array.dtype
+    assert found["a"].tobytes() == array.tobytes()
+    assert found["s"] == array[0]

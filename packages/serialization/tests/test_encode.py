@@ -1,9 +1,18 @@
+import collections
+import types
+import typing
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batiste.serialization import SerializationError, UnserializableTypeError
+from batiste.serialization import (
+    SerializationError,
+    UnserializableTypeError,
+    msgpack_serialize,
+    to_bytes,
+)
 from batiste.serialization import encode as module
 from batiste.serialization.decode import Views, decode
 from batiste.serialization.encode import CHUNKED, MAX_DEPTH, encode
@@ -203,3 +212,62 @@ def test_arrays_are_read_back(code, shape, limit):
     array = array.astype(code)
     found = unpacked(packed({"a": array}, max_chunk_size=limit))["a"]
     np.testing.assert_array_equal(found, array, strict=True)
+
+
+class Words(collections.UserDict):
+    pass
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [collections.OrderedDict, types.MappingProxyType, Words, collections.ChainMap]
+    + [lambda items: collections.defaultdict(int, items)],
+)
+@pytest.mark.parametrize("in_place", [False, True])
+def test_plain_trees_take_mappings_of_all_types(kind, in_place):
+    items = {"b": 1, "a": {"c": 2}}
+    for wrap in (lambda x: x, lambda x: {"x": x}, lambda x: [x]):
+        expected = msgpack_serialize(wrap(items), in_place)
+        assert msgpack_serialize(wrap(kind(items)), in_place) == expected
+
+
+def test_a_mapping_that_cannot_be_read_is_named():
+    class Broken(collections.UserDict):
+        def __getitem__(self, key):
+            raise OSError("gone")
+
+    with pytest.raises(SerializationError, match="'Broken' cannot be read: OSE") as e:
+        msgpack_serialize({"x": Broken(a=1)})
+    assert e.value.path == "x"
+
+
+class Point(typing.NamedTuple):
+    x: int
+
+
+class Listed(list):
+    pass
+
+
+@pytest.mark.parametrize("value", [Point(1), Listed([1])])
+def test_what_has_a_state_is_sent_to_to_bytes(value):
+    assert to_bytes({"a": value})
+    with pytest.raises(UnserializableTypeError, match="save it with to_bytes") as e:
+        msgpack_serialize({"a": value})
+    assert "register" not in str(e.value)
+    assert e.value.path == "a"
+
+
+@pytest.mark.parametrize("value", [{1}, object(), range(3), Words])
+def test_only_to_bytes_speaks_of_registering(value):
+    with pytest.raises(UnserializableTypeError, match="takes mappings, lists") as e:
+        msgpack_serialize({"a": value})
+    assert "register" not in str(e.value)
+    with pytest.raises(UnserializableTypeError, match="register the type"):
+        to_bytes({"a": value})
+
+
+def test_keys_that_cannot_be_sorted():
+    tree = {np.timedelta64(1, "as"): 1, np.timedelta64(1, "Y"): 2}
+    with pytest.raises(SerializationError, match="no order among them"):
+        msgpack_serialize(tree)

@@ -3,7 +3,13 @@ import pickle
 import pytest
 
 from batiste.serialization import SerializationError, UnserializableTypeError
-from batiste.serialization.errors import join_path, listed, nearest
+from batiste.serialization.errors import (
+    join_path,
+    listed,
+    nearest,
+    printable,
+    shortened,
+)
 
 
 def test_message_ends_with_the_place():
@@ -40,3 +46,26 @@ def test_nearest_names():
         "; the nearest to 'kernel': 'kernal'"
     )
     assert nearest("kernel", ["kernel", "bias"]) == ""
+
+
+def test_what_steers_a_terminal_is_escaped():
+    names = ["\x1b[2J", "a\nb", "right\N{RIGHT-TO-LEFT OVERRIDE}", "\x9b", "\ud800"]
+    for name in names:
+        for text in (
+            join_path([name]),
+            listed([name]),
+            nearest(name, [name + "x"]),
+            str(SerializationError(f"Bad {name}.", name)),
+        ):
+            assert text.isprintable()
+    assert printable("größe") == "größe"
+    assert printable("\x1b") == "\\x1b"
+
+
+def test_messages_stay_short():
+    long = "\x1b" * 100_000
+    assert len(join_path([long] * 1000)) < 500
+    assert len(listed([long] * 1000)) < 20_000
+    assert len(nearest(long, [long])) < 3000
+    assert len(str(SerializationError(long, long))) < 10_000
+    assert shortened("a" * 10 + "b" * 10, 6) == "aaa…bbb"

@@ -43,7 +43,7 @@ SEEDS = [
 # First bytes of every kind, and lengths at the edges.
 HEADS = bytes([0x00, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, *range(0xC0, 0xE1)])
 EDGES = [b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\x80\0\0\0"]
-NAMES = b"bfloat16 float128 object void8 str64 int4 M8 float8_e5m2 O V".split()
+NAMES = b"bfloat16 float128 object void8 str64 int4 M8 float8_e5m2 O V m8".split()
 
 
 def mutated(rng, data):
@@ -95,7 +95,7 @@ def examine(data):
         assert error.path is not None
         assert error.offset is not None
         assert 0 <= error.offset <= len(data)
-        assert len(str(error)) < 250_000
+        assert len(str(error)) < 10_000
         return False
     again = msgpack_serialize(tree, in_place=True)
     assert msgpack_serialize(msgpack_restore(again), in_place=True) == again

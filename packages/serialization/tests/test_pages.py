@@ -121,13 +121,13 @@ assert tree["large"][-1, -1] == 199_999
 @pytest.mark.parametrize("buffering", [-1, 0])
 def test_a_file_is_not_written_over_its_own_views(path, mode, buffering):
     view = restore(path)
-    program = "" if mode == "wb" else to_bytes(TREE)
+    left = b"" if mode == "wb" else to_bytes(TREE)
     with open(path, mode, buffering) as file:
         assert lives_on(file)
         for tree in (view, {"other": 1}):
             with pytest.raises(SerializationError, match="Pass its path"):
                 serialize(tree, file)
-    assert path.read_bytes() == (program or b"")
+    assert path.read_bytes() == left
 
 
 def test_a_part_of_a_view_keeps_its_file(path):

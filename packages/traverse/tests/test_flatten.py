@@ -334,6 +334,54 @@ def test_round_trip_with_sep(xs, sep):
     assert unflatten_dict(flatten_dict(xs, True, sep=sep), sep) == xs
 
 
+tricky = st.text("a/\\.-_", max_size=4)
+tricky_nested = st.dictionaries(
+    tricky,
+    st.recursive(
+        st.integers(0, 9),
+        lambda inner: st.dictionaries(tricky, inner, min_size=1, max_size=3),
+        max_leaves=6,
+    ),
+    max_size=3,
+)
+
+
+@given(tricky_nested, st.sampled_from(["/", ".", "--", "_-", "\\", "/\\"]))
+@settings(max_examples=300)
+def test_keys_with_sep_come_back_or_are_refused(xs, sep):
+    try:
+        flat = flatten_dict(xs, True, sep=sep)
+    except (PathConflictError, PathKeyError):
+        plain = [sep.join(path) for path in flatten_dict(xs)]
+        assert len(set(plain)) < len(plain) or len(sep) > 1 or sep == "\\"
+        return
+    assert unflatten_dict(flat, sep=sep) == xs
+
+
+@pytest.mark.parametrize(
+    ("xs", "joined"),
+    [
+        ({"a/b": 1}, r"a\/b"),
+        ({"a": {"b/c": {"d": 1}}}, r"a/b\/c/d"),
+        ({"SpectralNorm_0": {"layer/kernel/u": 1}}, r"SpectralNorm_0/layer\/kernel\/u"),
+        ({"a\\": {"b": 1}}, r"a\\/b"),
+        ({r"a\/b": 1}, r"a\\\/b"),
+        ({"a\\": 1}, "a\\"),
+        ({r"a\b": {"c": 1}}, r"a\b/c"),
+        ({"/": {"/": 1}}, r"\//\/"),
+    ],
+)
+def test_a_sep_within_a_key_is_escaped(xs, joined):
+    assert flatten_dict(xs, sep="/") == {joined: 1}
+    assert unflatten_dict({joined: 1}, sep="/") == xs
+
+
+@pytest.mark.parametrize(("xs", "sep"), [({"a-": {"b": 1}}, "--"), ({"a\\b": 1}, "\\")])
+def test_keys_that_no_escape_tells_apart_are_refused(xs, sep):
+    with pytest.raises(PathKeyError, match="would be split in other places; choose"):
+        flatten_dict(xs, sep=sep)
+
+
 @given(nested)
 @settings(max_examples=50)
 def test_paths_lead_to_the_leaves(xs):

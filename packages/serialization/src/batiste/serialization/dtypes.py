@@ -31,7 +31,6 @@ _SIZED_NAME = re.compile(r"(str|bytes|void)([1-9]\d{0,9})")
 _SIZED_CODES = {"str": ("U", 32), "bytes": ("S", 8), "void": ("V", 8)}
 
 
-@functools.lru_cache(maxsize=256)
 def dtype_name(dtype: np.dtype) -> str:
     """Gives the name under which arrays of a dtype are written.
 
@@ -42,6 +41,17 @@ def dtype_name(dtype: np.dtype) -> str:
     >>> dtype_name(np.dtype("<f4"))
     'float32'
     """
+    # NumPy divides by the number of units when it compares such a dtype, or hashes it.
+    if dtype.kind in "mM" and np.datetime_data(dtype)[1] == 0:
+        raise SerializationError(
+            f"Arrays of dtype {dtype} cannot be serialized: no date is a multiple of 0 "
+            "units. Make them with a unit such as datetime64[s]."
+        )
+    return _name(dtype)
+
+
+@functools.lru_cache(maxsize=256)
+def _name(dtype: np.dtype) -> str:
     name = dtype.name
     try:
         same = not dtype.hasobject and dtype_from_name(name) == dtype

@@ -117,9 +117,7 @@ def encode(
                     stack.append((iter(enumerate(value)), False, in_list))
                 path.append(None)
             else:
-                yield from _leaf(
-                    packer, value, _MAX_ARRAY if in_list else limit, plain
-                )
+                yield from _leaf(packer, value, _MAX_ARRAY if in_list else limit, plain)
             while stack:
                 pairs, is_map, in_list = stack[-1]
                 pair = next(pairs, None)
@@ -200,7 +198,8 @@ def _leaf(
         yield from _array(packer, array, parts, limit)
     else:
         raise UnserializableTypeError(
-            f"A value of type {kind.__name__!r} cannot be serialized. {_way(value, plain)}"
+            f"A value of type {kind.__name__!r} cannot be serialized. "
+            f"{_way(value, plain)}"
         )
 
 

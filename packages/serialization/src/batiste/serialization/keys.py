@@ -82,7 +82,7 @@ def _check_scalar(value: Any) -> None:
             "can be: the data is damaged."
         )
     try:
-        hash(value), repr(value), str(value)
+        _ = hash(value), repr(value), str(value)
     except Exception as error:
         raise SerializationError(
             f"A key of a dict here is a {value.dtype} that NumPy cannot use as a key "

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from .decode import decode
 from .dtypes import dtype_from_name
-from .errors import SerializationError
+from .errors import SerializationError, shortened
 from .stream import File, mapped, split_path
 from .types import Leaf, Shape, Tree
 
@@ -228,9 +228,11 @@ def _add(found: list[Row], opened: list[int], row: Row) -> None:
 
 def _printable(text: str) -> str:
     """Only what prints as itself: text from a file must not steer a terminal."""
+    text = shortened(text)
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _columns(name: str, kind: str, elements: str, size: str) -> str:
     name = name if len(name) <= _NAME_WIDTH else f"{name[: _NAME_WIDTH - 1]}…"
+    kind = shortened(kind, _NAME_WIDTH)
     return f"{name:<{_NAME_WIDTH}} {kind:<28} {elements:>15} {size:>10}".rstrip()

@@ -27,8 +27,8 @@ def msgpack_serialize(
     `MAX_CHUNK_SIZE` bytes (2**30) are written in pieces, except inside lists.
 
     Args:
-      pytree: a tree of mappings, lists and tuples whose leaves are arrays, NumPy scalars,
-        or Python's numbers, complex numbers, strings, bytes and None.
+      pytree: a tree of mappings, lists and tuples whose leaves are arrays, NumPy
+        scalars, or Python's numbers, complex numbers, strings, bytes and None.
       in_place: the items of dicts are written in the order they have. Otherwise they
         are sorted by key. The tree is not changed in either case.
       max_chunk_size: bytes; overrides `MAX_CHUNK_SIZE`.

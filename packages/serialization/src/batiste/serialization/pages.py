@@ -96,7 +96,7 @@ class Pages:
           SerializationError: the file has become shorter.
           OSError: it cannot be read.
         """
-        rest = memoryview(array.reshape(-1).view(np.uint8)) if array.nbytes else b""
+        rest = array.reshape(-1).view(np.uint8).data if array.nbytes else memoryview(b"")
         at = self._start + start
         while rest:
             count = os.preadv(self._descriptor, [rest[: 2**30]], at)

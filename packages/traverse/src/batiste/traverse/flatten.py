@@ -100,9 +100,12 @@ def _require_separator(caller: str, sep: object) -> None:
         )
 
 
+_ESCAPE = "\\"
+
+
 def _join(path: Path, sep: str) -> str:
     try:
-        return sep.join(path)
+        joined = sep.join(path)
     except TypeError:
         bad = next(key for key in path if not isinstance(key, str))
         raise PathKeyError(
@@ -110,6 +113,31 @@ def _join(path: Path, sep: str) -> str:
             f"{path!r} has the key {bad!r} ({type_name(bad)}); leave sep out to get "
             "paths as tuples."
         ) from None
+    # An empty sep joins for display: nothing could split that.
+    if not sep or not path or _split(joined, sep) == list(path):
+        return joined
+    if _ESCAPE not in sep:
+        escaped = sep.join(_escaped(key, sep) for key in path[:-1])
+        escaped += sep * (len(path) > 1) + _escaped(path[-1], sep, last=True)
+        if _split(escaped, sep) == list(path):
+            return escaped
+    raise PathKeyError(
+        f"flatten_dict: the path {path!r}, joined with sep={sep!r}, would be split in "
+        "other places; choose another sep, or leave it out to get paths as tuples."
+    )
+
+
+def _escaped(key: str, sep: str, last: bool = False) -> str:
+    """A key in which no separator is one: a backslash stands before each.
+
+    Backslashes before it, or at the end of a key that others follow, are doubled.
+    """
+    parts = key.split(sep)
+    ends = [part[len(part.rstrip(_ESCAPE)) :] for part in parts]
+    doubled = [part + end for part, end in zip(parts, ends, strict=True)]
+    if last:
+        doubled[-1] = parts[-1]
+    return f"{_ESCAPE}{sep}".join(doubled)
 
 
 def flatten_dict(
@@ -118,7 +146,7 @@ def flatten_dict(
     is_leaf: Callable[[Path, Any], bool] | None = None,
     sep: str | None = None,
 ) -> dict[Any, Any]:
-    """Turns a nested dictionary into a flat one whose keys are paths.
+    r"""Turns a nested dictionary into a flat one whose keys are paths.
 
     Every mapping is gone into, whatever its type; everything else is a leaf, lists
     and tuples too. The order of the leaves is that of the input. The work is linear
@@ -133,16 +161,18 @@ def flatten_dict(
         itself (with the path `()`) included. Where it returns true, the mapping
         is kept whole, as a leaf. The path is a tuple, also when `sep` is given.
       sep: join the keys of a path to one string, with this between them. Without
-        it paths are tuples. A key that itself contains `sep` is not escaped,
-        so that `unflatten_dict` would split it.
+        it paths are tuples. Where a key itself contains `sep`, a backslash is put
+        before it, so that `unflatten_dict` gives the same keys back.
 
     Returns:
       A new `dict` from paths to leaves. The leaves are the same objects.
 
     Raises:
       NotAMappingError: `xs` is not a mapping.
-      PathKeyError: `sep` is not a string, or a key is not while `sep` is given.
-      PathConflictError: joined with `sep`, two paths are the same string.
+      PathKeyError: `sep` is not a string, or a key is not while `sep` is given, or the
+        keys could not be told apart once joined.
+      PathConflictError: joined with `sep`, two paths are the same string but for the
+        backslashes, which other readers take for parts of keys.
       NotTraversableError: a dictionary contains itself.
 
     >>> from batiste.traverse import flatten_dict
@@ -153,20 +183,25 @@ def flatten_dict(
     {'scale': 3, 'dense/bias': 2, 'dense/extra': empty_node}
     >>> flatten_dict(xs, is_leaf=lambda path, subtree: path == ('dense',))
     {('scale',): 3, ('dense',): {'bias': 2, 'extra': {}}}
+    >>> print(*flatten_dict({'stats': {'kernel/u': 1}}, sep='/'))
+    stats/kernel\/u
     """
     require_mapping("flatten_dict", xs)
     _require_separator("flatten_dict", sep)
     flat: dict[Any, Any] = {}
+    plain: set[str] = set()
     for path, value in _leaves(xs, keep_empty_nodes, is_leaf):
         if sep is None:
             flat[path] = value
             continue
         joined = _join(path, sep)
-        if joined in flat:
+        unescaped = sep.join(path)
+        if unescaped in plain:
             raise PathConflictError(
                 f"flatten_dict: with sep={sep!r}, the path {path!r} and an earlier one "
-                f"both become {joined!r}; choose another sep, or leave it out."
+                f"both become {unescaped!r}; choose another sep, or leave it out."
             )
+        plain.add(unescaped)
         flat[joined] = value
     return flat
 
@@ -222,7 +257,8 @@ def unflatten_dict(xs: Mapping[Any, Any], sep: str | None = None) -> dict[Any, A
     Args:
       xs: a mapping from paths to leaves. Paths are tuples of keys or, with `sep`,
         strings.
-      sep: the separator that `flatten_dict` was given.
+      sep: the separator that `flatten_dict` was given. Where a backslash stands before
+        it, it is a part of the key, as `flatten_dict` writes it.
 
     Returns:
       A new `dict` of `dict`s, whatever mappings were flattened.
@@ -270,11 +306,29 @@ def _split(key: Any, sep: str | None) -> Path | list[str]:
             f"({type_name(key)}){hint}."
         )
     if isinstance(key, str):
-        return key.split(sep)
+        if f"{_ESCAPE}{sep}" not in key or _ESCAPE in sep:
+            return key.split(sep)
+        return _split_escaped(key, sep)
     raise PathKeyError(
         f"unflatten_dict with sep={sep!r} needs keys that are strings, but got {key!r} "
         f"({type_name(key)}); leave sep out if the keys are tuples."
     )
+
+
+def _split_escaped(key: str, sep: str) -> list[str]:
+    """Splits where no backslash, or an even number of them, stands before `sep`."""
+    parts: list[str] = []
+    pending = ""
+    pieces = key.split(sep)
+    for piece in pieces[:-1]:
+        count = len(piece) - len(piece.rstrip(_ESCAPE))
+        text = piece[: len(piece) - (count + 1) // 2]
+        if count % 2:
+            pending += text + sep
+        else:
+            parts.append(pending + text)
+            pending = ""
+    return [*parts, pending + pieces[-1]]
 
 
 def _branch(
