@@ -96,7 +96,9 @@ class Pages:
           SerializationError: the file has become shorter.
           OSError: it cannot be read.
         """
-        rest = array.reshape(-1).view(np.uint8).data if array.nbytes else memoryview(b"")
+        if not array.nbytes:
+            return
+        rest = array.reshape(-1).view(np.uint8).data
         at = self._start + start
         while rest:
             count = os.preadv(self._descriptor, [rest[: 2**30]], at)
