@@ -315,3 +315,21 @@ def test_each_reads_the_checkpoints_of_the_other(tmp_path, orbax):
         want = theirs["checkpoints"].restore_checkpoint(str(tmp_path / "theirs"), None)
         assert raw["s"] == want["s"] == "text"
         same(raw["m"], want["m"])
+
+
+def test_the_released_package_reads_and_prunes_folders_with_checks(tmp_path):
+    tree = {"w": np.arange(1000.0), "s": "text"}
+    for step in (1, 2, 3):
+        checkpoints.save_checkpoint(tmp_path, tree, step, keep=9)
+    released = theirs["checkpoints"]
+    assert released.latest_checkpoint(str(tmp_path)) == str(tmp_path / "checkpoint_3")
+    assert released.available_steps(str(tmp_path)) == [1, 2, 3]
+    same(released.restore_checkpoint(str(tmp_path), tree)["w"], tree["w"])
+    released.save_checkpoint(str(tmp_path), {"w": 1}, 4, keep=2)
+    assert sorted(os.listdir(tmp_path)) == ["checkpoint_3", "checkpoint_4"]
+    # What it overwrites has no check that would be of the one before.
+    released.save_checkpoint(str(tmp_path), {"w": 2}, 3, keep=2, overwrite=True)
+    assert os.listdir(tmp_path) == ["checkpoint_3"]
+    assert checkpoints.restore_checkpoint(tmp_path, None) == {"w": 2}
+    checkpoints.save_checkpoint(tmp_path, tree, 4)
+    assert os.listdir(tmp_path) == ["checkpoint_4"]

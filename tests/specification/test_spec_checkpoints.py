@@ -320,7 +320,6 @@ def test_sharded_arrays_with_the_legacy_functions(tmp_path, eight_devices):
         orbax_checkpointer=async_checkpointer,
     )
     assert path == str(tmp_path / "checkpoint_3")
-    async_checkpointer.wait_until_finished()
     restored = checkpoints.restore_checkpoint(
         tmp_path, target=ref_ckpt, step=3, orbax_checkpointer=async_checkpointer
     )

@@ -302,3 +302,11 @@ def test_names_may_be_as_long_as_the_file_system_allows(tmp_path, name):
         serialize({"step": step}, path)
         assert restore(path) == {"step": step}
     assert os.listdir(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("file", [None, 3, b"state", {"w": 1}])
+def test_what_is_no_file_is_an_error_that_says_so(file):
+    with pytest.raises(TypeError, match="has to be a path, or a file"):
+        restore(file)
+    with pytest.raises(TypeError, match="has to be a path, or a file"):
+        serialize(TREE, file)

@@ -33,6 +33,18 @@ CASES = {
         ["step 1", '"dir/ckpt_1"', "jax.Array"],
     ),
     "AlreadyExistsError": (("dir/ckpt_1",), ['"dir/ckpt_1"', "overwrite=True"]),
+    "NotACheckpointError": (
+        ("dir/ckpt_1",),
+        ['"dir/ckpt_1"', "no checkpoint", "Move it away", "`prefix`"],
+    ),
+    "DamagedCheckpointError": (
+        ("dir/ckpt_1", "no metadata"),
+        ['"dir/ckpt_1"', "damaged", "no metadata", "another step"],
+    ),
+    "TracedCheckpointError": (
+        ("params/w", "JitTracer(float32[2])"),
+        ['"params/w"', "JitTracer(float32[2])", "traces", "io_callback"],
+    ),
 }
 
 

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from batiste import serialization
+from batiste.core.config import config
+from batiste.training import checkpoints
 from batiste.training.checkpoints import msgpack
 
 TREE = {"a": np.arange(3), "b": {"name": "dense"}}
@@ -71,3 +73,66 @@ def test_damaged_and_misfit_files_are_errors_that_name_the_file(tmp_path):
     with pytest.raises(ValueError, match="bytes|data|end") as caught:
         msgpack.restore_file(str(path), None)
     assert str(path) in caught.value.__notes__[0]
+
+
+needs_attributes = pytest.mark.skipif(
+    not hasattr(os, "setxattr"), reason="needs attributes of files"
+)
+
+
+@needs_attributes
+@pytest.mark.parametrize("manager", [False, True])
+def test_each_flip_of_a_bit_is_found(tmp_path, manager):
+    tree = {"w": np.arange(300.0), "name": "dense", "n": 3}
+    keywords = {"async_manager": checkpoints.AsyncManager()} if manager else {}
+    checkpoints.save_checkpoint(tmp_path, tree, 1, **keywords)
+    checkpoints.latest_checkpoint(tmp_path)
+    path = tmp_path / "checkpoint_1"
+    good = path.read_bytes()
+    assert good == serialization.to_bytes(tree)
+    for place in np.random.default_rng(0).integers(0, 8 * len(good), 300):
+        bad = bytearray(good)
+        bad[place // 8] ^= 1 << place % 8
+        path.write_bytes(bad)
+        for target in (None, tree):
+            with pytest.raises(ValueError, match="damaged") as caught:
+                checkpoints.restore_checkpoint(tmp_path, target)
+            assert str(path) in caught.value.__notes__[0]
+    path.write_bytes(good)
+    assert checkpoints.restore_checkpoint(tmp_path, None)["name"] == "dense"
+
+
+@needs_attributes
+def test_a_flag_turns_the_verification_off(tmp_path):
+    path = tmp_path / "checkpoint_1"
+    write({"w": np.zeros(100)}, path)
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with config.temp_flip_flag("verify_checkpoints", False):
+        assert msgpack.restore_file(str(path), None)["w"][-1] != 0
+    with pytest.raises(ValueError, match="damaged"):
+        msgpack.restore_file(str(path), None)
+
+
+@needs_attributes
+def test_the_check_belongs_to_the_checkpoint_that_is_there(tmp_path):
+    for value in (1, 2):
+        checkpoints.save_checkpoint(tmp_path, {"w": value}, 1, overwrite=True)
+        assert checkpoints.restore_checkpoint(tmp_path, None) == {"w": value}
+    moved = (tmp_path / "checkpoint_1").rename(tmp_path / "checkpoint_7")
+    assert checkpoints.restore_checkpoint(tmp_path, None) == {"w": 2}
+    moved.write_bytes(serialization.to_bytes({"w": 3}))
+    with pytest.raises(ValueError, match="damaged"):
+        checkpoints.restore_checkpoint(moved, None)
+    os.replace(tmp_path / "checkpoint_7", tmp_path / "old")
+    (tmp_path / "checkpoint_7").write_bytes(serialization.to_bytes({"w": 3}))
+    assert checkpoints.restore_checkpoint(tmp_path, None) == {"w": 3}
+
+
+def test_an_overwritten_checkpoint_keeps_its_permissions(tmp_path):
+    path = tmp_path / "checkpoint_1"
+    write({"w": 1}, path)
+    path.chmod(0o600)
+    write({"w": 2}, path)
+    assert path.stat().st_mode & 0o777 == 0o600

@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from batiste.core.config import config
 from batiste.training import checkpoints, train_state
-from batiste.training.errors import InvalidCheckpointError
+from batiste.training.errors import DamagedCheckpointError, InvalidCheckpointError
 
 ocp = pytest.importorskip("orbax.checkpoint", reason="needs the extra 'orbax'")
 
@@ -284,3 +284,56 @@ heavy = {{'orbax', 'optax', 'etils', 'tensorstore', 'yaml', 'tensorflow'}}
 assert not (set(sys.modules) - before) & heavy
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("empty", [{}, [], ()])
+def test_an_empty_tree_is_an_error_that_says_what_to_do(tmp_path, empty):
+    saver = ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler())
+    for checkpointer in (ocp.PyTreeCheckpointer(), saver):
+        with pytest.raises(ValueError, match="no tree that is empty"):
+            checkpoints.save_checkpoint(
+                tmp_path, empty, 1, orbax_checkpointer=checkpointer
+            )
+    assert os.listdir(tmp_path) == []
+    saver.close()
+
+
+def test_trees_with_empty_branches_are_saved(tmp_path, orbax_by_default):
+    for step, tree in enumerate(({"a": {}}, {"a": None}, {"a": {}, "w": 1})):
+        checkpoints.save_checkpoint(tmp_path, tree, step)
+        assert checkpoints.restore_checkpoint(tmp_path, None) == tree
+
+
+def corrupt_json(path):
+    path.write_bytes(path.read_bytes().replace(b"key_type", b"kez_type"))
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+@pytest.mark.parametrize("with_target", [False, True])
+@pytest.mark.parametrize(
+    ("pattern", "damage"),
+    [
+        ("_METADATA", corrupt_json),
+        ("_METADATA", cut),
+        ("_METADATA", os.remove),
+        ("manifest.ocdbt", cut),
+        ("manifest.ocdbt", os.remove),
+        ("d/*", cut),
+        ("ocdbt.process_0/d/*", os.remove),
+    ],
+)
+def test_damage_is_reported_as_damage(
+    tmp_path, orbax_by_default, pattern, damage, with_target
+):
+    tree = {"params": {"w": np.random.default_rng(0).random(5000)}, "n": 1}
+    path = Path(checkpoints.save_checkpoint(tmp_path, tree, 1))
+    found = list(path.glob(pattern))
+    assert found
+    for file in found:
+        damage(file)
+    with pytest.raises(DamagedCheckpointError, match="checkpoint_1") as caught:
+        checkpoints.restore_checkpoint(tmp_path, tree if with_target else None)
+    assert "orbax_transforms" not in str(caught.value).replace(caught.value.reason, "")

@@ -19,7 +19,7 @@ from __future__ import annotations
 import io
 import os
 import zlib
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 
@@ -159,7 +159,7 @@ class CheckedFile(io.RawIOBase):
         """
         return self._file.fileno()
 
-    def write(self, data: bytes | bytearray | memoryview, /) -> int | None:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def write(self, data: Any, /) -> int | None:
         """Writes bytes, or as many of them as the file takes at once.
 
         Returns:

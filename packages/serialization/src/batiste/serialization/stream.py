@@ -76,6 +76,7 @@ def serialize(
       SerializationError: a value has no place in the format; its `path` names it. Or an
         open file would be overwritten of which `restore` returned views that live:
         pass its path.
+      TypeError: `file` is neither a path nor an open file.
       OSError: the file cannot be written, as when the disk is full.
 
     >>> import io
@@ -86,6 +87,7 @@ def serialize(
     >>> file.getvalue() == to_bytes({"step": 7})
     True
     """
+    _check_file(file, "write")
     parts = encode(to_state_dict(target), max_chunk_size=max_chunk_size)
     if not isinstance(file, (str, os.PathLike)):
         _check_not_mapped(file)
@@ -159,6 +161,7 @@ def restore(
       SerializationError: the file is damaged, has nothing at `path`, or does not fit
         the target; `path` and `offset` tell where. The target has not been changed.
         Or it is to be verified, and no check is recorded with it.
+      TypeError: `file` is neither a path nor an open file.
       OSError: the file cannot be read.
 
     >>> import pathlib, tempfile
@@ -174,6 +177,7 @@ def restore(
     (array([0., 0., 0.]), ['bias', 'kernel'])
     """
     names = split_path(path)
+    _check_file(file, "read")
     with (_paged if copy else mapped)(file) as data:
         if verify:
             _verify(file, data)
@@ -262,6 +266,14 @@ def mapped(file: File) -> Iterator[memoryview]:
             yield _map(opened)
     else:
         yield _map(file)
+
+
+def _check_file(file: object, needed: str) -> None:
+    if not isinstance(file, (str, os.PathLike)) and not hasattr(file, needed):
+        raise TypeError(
+            f"file is {file!r:.100}; it has to be a path, or a file that is open for "
+            f"bytes and has the method {needed}."
+        )
 
 
 def _verify(file: File, data: memoryview | Pages) -> None:

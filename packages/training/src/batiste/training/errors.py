@@ -6,11 +6,14 @@ from batiste.core.errors import FlaxError
 
 __all__ = [
     "AlreadyExistsError",
+    "DamagedCheckpointError",
     "InvalidCheckpointError",
     "MPACheckpointingRequiredError",
     "MPARestoreDataCorruptedError",
     "MPARestoreTargetRequiredError",
     "MPARestoreTypeNotMatchError",
+    "NotACheckpointError",
+    "TracedCheckpointError",
 ]
 
 
@@ -141,4 +144,67 @@ class AlreadyExistsError(FlaxError):
         self.path = str(path)
         super().__init__(
             f'"{path}" already exists. Pass `overwrite=True` to replace it.'
+        )
+
+
+class NotACheckpointError(FlaxError):
+    """Where a checkpoint would be saved, there is something else.
+
+    Args:
+      path: the checkpoint that would be written.
+
+    >>> print(NotACheckpointError('ckpts/checkpoint_1'))
+    ... # doctest: +ELLIPSIS
+    Cannot save a checkpoint at "ckpts/checkpoint_1": what is there is no checkpoint ...
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = str(path)
+        super().__init__(
+            f'Cannot save a checkpoint at "{path}": what is there is no checkpoint and '
+            "is left as it is. Move it away, or save with another `prefix`, another "
+            "step or to another folder."
+        )
+
+
+class DamagedCheckpointError(FlaxError, ValueError):
+    """A checkpoint is there and cannot be read.
+
+    Args:
+      path: the checkpoint.
+      reason: what reading it ran into.
+
+    >>> print(DamagedCheckpointError('ckpts/checkpoint_1', 'no metadata'))
+    ... # doctest: +ELLIPSIS
+    The checkpoint "ckpts/checkpoint_1" is damaged, and cannot be read: no metadata...
+    """
+
+    def __init__(self, path: str | os.PathLike[str], reason: object):
+        self.path, self.reason = str(path), str(reason)
+        shown = self.reason if len(self.reason) < 500 else self.reason[:500] + "…"
+        super().__init__(
+            f'The checkpoint "{path}" is damaged, and cannot be read: {shown}. '
+            "Restore another step, or another copy of it."
+        )
+
+
+class TracedCheckpointError(FlaxError, TypeError):
+    """A checkpoint was to be saved while JAX traces a function.
+
+    Args:
+      name: the place in the target, or the argument, of the traced value.
+      value: the traced value.
+
+    >>> print(TracedCheckpointError('params/w', 'JitTracer(float32[2])'))
+    ... # doctest: +ELLIPSIS
+    Cannot save a checkpoint while JAX traces a function: "params/w" is ...
+    """
+
+    def __init__(self, name: str, value: object):
+        self.name = name
+        super().__init__(
+            f'Cannot save a checkpoint while JAX traces a function: "{name}" is '
+            f"{value}, which has no value yet. Call it outside of functions that "
+            "jax.jit, grad, vmap or scan transform, or through "
+            "jax.experimental.io_callback."
         )

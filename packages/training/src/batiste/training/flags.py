@@ -5,6 +5,8 @@ They are defined when this module is imported, which each module that reads them
 
 >>> config.early_stopping_pair, config.use_orbax_checkpointing
 (True, False)
+>>> config.verify_checkpoints
+True
 """
 
 from batiste.core.config import bool_flag, config
@@ -21,4 +23,10 @@ bool_flag(
     default=True,
     help="`EarlyStopping.update` returns the pair (has_improved, early_stop), and not "
     "early_stop alone.",
+)
+bool_flag(
+    "verify_checkpoints",
+    default=True,
+    help="`training.checkpoints` compares a checkpoint file that it restores with the "
+    "check that was recorded with it.",
 )

@@ -24,8 +24,9 @@ from ..errors import (
 )
 from ..orbax_utils import is_multiprocess_array
 from . import msgpack as checkpoint_msgpack
-from .paths import ARRAYS_SUFFIX, NEW_SUFFIX, remove_entry
+from .paths import ARRAYS_SUFFIX, NEW_SUFFIX
 from .processes import meet
+from .removal import remove_entry
 
 if TYPE_CHECKING:
     from jax.experimental.array_serialization.serialization import (

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+
+from . import at_exit
 
 __all__ = [
     "AsyncManager",
 ]
+
+# Of all managers: what is under way, and what has failed without anyone knowing.
+_unseen: set[Future[object]] = set()
 
 
 class AsyncManager:
@@ -17,7 +24,8 @@ class AsyncManager:
     Give the same manager to every `save_checkpoint` of a program. A save waits for the
     one before it, so that `keep` and `overwrite` see finished checkpoints. An error in
     a background save is raised, once, by the next `save_async`, `save_checkpoint` or
-    `wait_previous_save`. A program that ends waits for the last save.
+    `wait_previous_save`, in whatever thread. A program that ends waits for the last
+    save; if that has failed, the error is logged and the exit status is 120.
 
     Args:
       max_workers: number of threads; more than one has no use, since saves wait for
@@ -29,7 +37,6 @@ class AsyncManager:
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     _ = checkpoints.save_checkpoint(
     ...         folder, {'w': 1}, step=0, async_manager=manager)
-    ...     manager.wait_previous_save()
     ...     checkpoints.restore_checkpoint(folder, target=None)
     {'w': 1}
     """
@@ -39,7 +46,8 @@ class AsyncManager:
             max_workers=max_workers, thread_name_prefix="batiste-checkpoint"
         )
         self.save_future: Future[object] | None = None
-        self._lock = threading.Lock()
+        self._turn = threading.RLock()
+        self._working = threading.local()
 
     def wait_previous_save(self) -> None:
         """Waits until the last save is done.
@@ -49,9 +57,17 @@ class AsyncManager:
 
         >>> AsyncManager().wait_previous_save()
         """
-        with self._lock:
-            future, self.save_future = self.save_future, None
-        if future is not None:
+        if self._is_called_by_a_save():
+            return
+        with self._turn:
+            future = self.save_future
+            if future is None:
+                return
+            # An interrupt while waiting leaves the save to be waited for.
+            concurrent.futures.wait([future])
+            if self.save_future is future:
+                self.save_future = None
+            _unseen.discard(future)
             future.result()
 
     def save_async(self, task: Callable[[], object]) -> None:
@@ -70,6 +86,50 @@ class AsyncManager:
         >>> saved
         [1]
         """
-        self.wait_previous_save()
-        with self._lock:
-            self.save_future = self.executor.submit(task)
+        if self._is_called_by_a_save():
+            self._start(task)
+            return
+        # No other thread may start a save between the two, or that one's outcome
+        # would be forgotten.
+        with self._turn:
+            self.wait_previous_save()
+            self._start(task)
+
+    def _is_called_by_a_save(self) -> bool:
+        """A save that waited for itself, or for its turn, would wait for ever."""
+        return getattr(self._working, "now", False)
+
+    def _start(self, task: Callable[[], object]) -> None:
+        future: Future[object] = self.executor.submit(self._work, task)
+        _unseen.add(future)
+        self.save_future = future
+        future.add_done_callback(_forget_success)
+
+    def _work(self, task: Callable[[], object]) -> object:
+        self._working.now = True
+        try:
+            return task()
+        finally:
+            self._working.now = False
+
+
+def _forget_success(future: Future[object]) -> None:
+    if not future.cancelled() and future.exception() is None:
+        _unseen.discard(future)
+
+
+@at_exit.watch
+def _all_at_exit() -> Iterator[tuple[str, BaseException]]:
+    concurrent.futures.wait(list(_unseen))
+    for future in list(_unseen):
+        _unseen.discard(future)
+        try:
+            error = future.exception()
+        except concurrent.futures.CancelledError as cancelled:
+            error = cancelled
+        if error is not None:
+            yield "A save of an AsyncManager", error
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unseen.clear)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import io as io_module
 import os
-import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import BinaryIO, cast
 
 from batiste import serialization
 from batiste.core.types import Tree
+from batiste.serialization import integrity, stream
 
 from .. import io
-from .paths import NEW_SUFFIX, TMP_SUFFIX, finish_replacing, remove_entry, sync_folder
+from ..flags import config
+from .paths import NEW_SUFFIX
+from .removal import finish_replacing, remove_entry, sync_folder, temporary_path
 
 __all__ = [
     "restore_file",
@@ -23,7 +27,9 @@ def write_file(write: Callable[[BinaryIO], object], path: str) -> None:
     """Writes a checkpoint so that it is there whole or not at all.
 
     The bytes go to a temporary file beside it, which is synced to the disk and renamed.
-    If anything fails, the temporary file is deleted and what was at `path` stays.
+    If anything fails, the temporary file is deleted and what was at `path` stays. A
+    check of the bytes is recorded with the file, and the permissions are those of the
+    file that it replaces.
 
     Args:
       write: writes the bytes to the file that it is given.
@@ -40,22 +46,35 @@ def write_file(write: Callable[[BinaryIO], object], path: str) -> None:
     ...     os.listdir(folder)
     ['checkpoint_1']
     """
-    folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{name}.{uuid.uuid4().hex}{TMP_SUFFIX}")
+    temporary = temporary_path(path)
     try:
-        with io.GFile(temporary, "wb") as file:
-            write(cast(BinaryIO, file))
-            file.flush()
+        with _open_new(temporary, path) as file:
+            checked = integrity.CheckedFile(file)
+            whole = io_module.BufferedWriter(checked)  # writes until all is written
+            write(cast(BinaryIO, whole))
+            whole.flush()
             if not io.is_remote(temporary):
+                integrity.record(file.fileno(), checked.check.text())
                 os.fsync(file.fileno())
         # A file cannot be renamed onto a folder, which is what Orbax writes.
-        replaces_folder = io.isdir(path)
+        replaces_folder = io.isdir(path) and not os.path.islink(path)
         io.rename(temporary, path + NEW_SUFFIX * replaces_folder, overwrite=True)
     except BaseException:
-        remove_entry(temporary)
+        with contextlib.suppress(OSError):
+            remove_entry(temporary)
         raise
-    sync_folder(folder or ".")
+    sync_folder(os.path.dirname(path) or ".")
     finish_replacing(path)
+
+
+@contextlib.contextmanager
+def _open_new(temporary: str, path: str) -> Iterator[BinaryIO]:
+    if io.is_remote(temporary):
+        with io.GFile(temporary, "wb") as file:
+            yield cast(BinaryIO, file)
+    else:
+        with stream.open_beside(temporary, path) as file:
+            yield cast(BinaryIO, file)
 
 
 def restore_file(path: str, target: Tree) -> Tree:
@@ -67,6 +86,9 @@ def restore_file(path: str, target: Tree) -> Tree:
 
     Returns:
       The target with the restored values.
+
+    If a check was recorded with the file, its bytes are compared with it, unless the
+    flag `verify_checkpoints` of `batiste.core.config` is off.
 
     Raises:
       ValueError: the file is damaged, or does not fit `target`. A note on the error
@@ -82,7 +104,11 @@ def restore_file(path: str, target: Tree) -> Tree:
     """
     try:
         with io.GFile(path, "rb") as file:
-            state = serialization.msgpack_restore(file.read())
+            data = file.read()
+            check = None if io.is_remote(path) else integrity.recorded(file.fileno())
+        if check is not None and config.verify_checkpoints:
+            integrity.verify(data, check)
+        state = serialization.msgpack_restore(data)
         if target is None:
             return state
         return serialization.from_state_dict(target, state)

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
-import logging
 import os
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeGuard
 
 import jax
@@ -17,23 +12,20 @@ from batiste import serialization
 from batiste.core.types import Tree
 
 from .. import io, orbax_utils
-from .paths import NEW_SUFFIX, SaveLock, data_path, finish_replacing, locked_folder
+from ..errors import DamagedCheckpointError
+from .paths import NEW_SUFFIX, data_path
 
 if TYPE_CHECKING:
     import orbax.checkpoint as ocp
 
 __all__ = [
-    "PendingSave",
-    "add_pending",
     "check_savable",
     "default_checkpointer",
     "destination",
     "is_async",
     "restore",
     "save",
-    "settle",
     "snapshot",
-    "wait",
 ]
 
 
@@ -45,10 +37,16 @@ def check_savable(target: Tree) -> None:
     """Checks that Orbax can save a target.
 
     Raises:
-      ValueError: `target` is a single leaf.
+      ValueError: `target` is a single leaf, or an empty container.
 
     >>> check_savable({'w': 1})
     """
+    if not jax.tree_util.tree_leaves(target, is_leaf=lambda x: x is not target):
+        raise ValueError(
+            f"Orbax saves no tree that is empty, and the target is {target!r}. Put it "
+            f"into a dictionary, as in {{'state': {target!r}}}, or save it without "
+            f"Orbax."
+        )
     if jax.tree_util.all_leaves([target]):
         raise ValueError(
             f"Orbax saves pytrees, and the target is a single {type(target).__name__}. "
@@ -137,7 +135,10 @@ def _stored_tree(checkpointer: ocp.AbstractCheckpointer, path: str) -> Tree:
     """The tree in a checkpoint, with a description of the array at each leaf."""
     metadata = checkpointer.metadata(path)
     metadata = getattr(metadata, "item_metadata", metadata)
-    return getattr(metadata, "tree", metadata)
+    tree = getattr(metadata, "tree", metadata)
+    if tree is None:
+        raise DamagedCheckpointError(path, "its description, _METADATA, is not there")
+    return tree
 
 
 def restore(
@@ -158,6 +159,7 @@ def restore(
       The target with the restored values.
 
     Raises:
+      DamagedCheckpointError: the checkpoint cannot be read, with any target.
       ValueError: the target has leaves that the checkpoint has not, and there are no
         transformations.
 
@@ -171,6 +173,20 @@ def restore(
     path = _absolute(path)
     if checkpointer is None:
         checkpointer = default_checkpointer()
+    try:
+        return _restore(checkpointer, path, target, transforms)
+    except (DamagedCheckpointError, MemoryError):
+        raise
+    except Exception as error:
+        damage = _damage(checkpointer, path)
+        if damage is None:
+            raise
+        raise DamagedCheckpointError(path, damage) from error
+
+
+def _restore(
+    checkpointer: ocp.AbstractCheckpointer, path: str, target: Tree, transforms: Tree
+) -> Tree:
     if not _handles_pytrees(checkpointer):
         if target is None:
             return checkpointer.restore(path)
@@ -188,6 +204,24 @@ def restore(
     )
     # Orbax sorts dictionaries; this gives them the order of the target again.
     return serialization.from_state_dict(target, serialization.to_state_dict(restored))
+
+
+def _damage(checkpointer: ocp.AbstractCheckpointer, path: str) -> str | None:
+    """Why a checkpoint cannot be read with no target at all; None if it can."""
+    if not os.path.isdir(path) and not io.is_remote(path):
+        return None  # it has been deleted, which is no damage
+    try:
+        if not _handles_pytrees(checkpointer):
+            checkpointer.restore(path)
+        elif jax.process_count() == 1:
+            _restore_raw(checkpointer, path)
+        else:  # the processes would have to read it together
+            _stored_tree(checkpointer, path)
+    except ImportError:
+        return None
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return None
 
 
 def _restore_raw(checkpointer: ocp.AbstractCheckpointer, path: str) -> Tree:
@@ -225,108 +259,3 @@ def _check_structure(
             f"keep the target's own values there, or restore with target=None to see "
             f"what is in the checkpoint."
         )
-
-
-@dataclass
-class PendingSave:
-    """A save that an `AsyncCheckpointer` is doing in the background.
-
-    Attributes:
-      checkpointer: what does it.
-      path: the checkpoint.
-      written: the folder that will be there when it is done.
-      lock: held until then.
-      prune: deletes the checkpoints that are then surplus.
-    """
-
-    checkpointer: ocp.AsyncCheckpointer
-    path: str
-    written: str
-    lock: SaveLock
-    prune: Callable[[], None]
-
-    def commit(self) -> bool:
-        """Does what follows the save, if it is done.
-
-        Returns:
-          Whether it is.
-
-        >>> pending = PendingSave(None, 'a', 'no such folder', None, lambda: None)
-        >>> pending.commit()
-        False
-        """
-        if not io.exists(self.written):
-            return False
-        with locked_folder(os.path.dirname(self.path) or "."):
-            finish_replacing(self.path)
-            self.prune()
-        self.lock.release()
-        return True
-
-
-_pending: list[PendingSave] = []
-_pending_guard = threading.Lock()
-
-
-def add_pending(pending: PendingSave) -> None:
-    """Remembers a background save, to follow it up with `settle` or at exit.
-
-    >>> add_pending(PendingSave(None, 'a/b', 'no such folder', SaveLock('gs://'), None))
-    >>> settle('a')
-    """
-    with _pending_guard:
-        _pending.append(pending)
-
-
-def _pending_in(folder: str) -> Iterator[PendingSave]:
-    with _pending_guard:
-        current = list(_pending)
-    for pending in current:
-        if os.path.dirname(pending.path) == folder:
-            yield pending
-
-
-def _forget(pending: PendingSave) -> None:
-    with _pending_guard:
-        if pending in _pending:
-            _pending.remove(pending)
-
-
-def settle(folder: str) -> None:
-    """Follows up the background saves to a folder that are done.
-
-    >>> settle('no such folder')
-    """
-    for pending in _pending_in(folder):
-        if pending.commit():
-            _forget(pending)
-
-
-def wait(folder: str) -> None:
-    """Waits for the background saves to a folder, and follows them up.
-
-    Raises:
-      Exception: whatever made one of them fail.
-
-    >>> wait('no such folder')
-    """
-    for pending in _pending_in(folder):
-        _forget(pending)
-        try:
-            pending.checkpointer.wait_until_finished()
-            pending.commit()
-        finally:
-            pending.lock.release()
-
-
-@atexit.register
-def _settle_all() -> None:
-    for pending in _pending:
-        try:
-            pending.commit()
-        except OSError:
-            logging.getLogger(__name__).warning(
-                "Could not delete the checkpoints that %s makes surplus.",
-                pending.path,
-                exc_info=True,
-            )

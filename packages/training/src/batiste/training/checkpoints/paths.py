@@ -1,9 +1,11 @@
-"""The names of checkpoints in a folder: steps, order, locks and leftovers.
+"""The names of checkpoints in a folder: steps, order and locks.
 
 A checkpoint of step `s` is the entry `<prefix><s>` of its folder: a file (msgpack) or
-a folder (Orbax). Besides, a folder can hold, of saves that are running or were killed:
+a folder (Orbax). A folder of that name with anything else in it is the user's own, and
+no checkpoint. Besides, a folder can hold, of saves that are running or were killed:
 
-- `.<name>.<unique>.batiste-tmp`: a file that is being written;
+- `.<name>.<unique>.batiste-tmp`: a file that is being written, or a checkpoint that is
+  being deleted;
 - `<name>.orbax-checkpoint-tmp...`: a folder that Orbax is writing;
 - `<name>.batiste-new`: a complete checkpoint that is about to take the place of
   `<name>`. It counts as the checkpoint `<name>` from the moment that it exists.
@@ -12,12 +14,12 @@ a folder (Orbax). Besides, a folder can hold, of saves that are running or were 
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import math
 import os
 import re
-import tempfile
 import threading
 from collections.abc import Iterable, Iterator
+from pathlib import PurePath
 from typing import NamedTuple
 
 from .. import io
@@ -25,23 +27,24 @@ from .. import io
 __all__ = [
     "ARRAYS_SUFFIX",
     "NEW_SUFFIX",
+    "ORBAX_TMP",
+    "STEP",
     "TMP_SUFFIX",
     "Entry",
     "SaveLock",
+    "check_folder",
+    "check_prefix",
     "check_step",
     "checkpoint_path",
-    "clean_leftovers",
     "data_path",
     "entries",
-    "finish_replacing",
     "is_being_saved",
+    "is_message",
+    "is_orbax",
     "locked_folder",
     "natural_sort",
-    "remove_checkpoints",
-    "remove_entry",
     "safe_normpath",
-    "surplus",
-    "sync_folder",
+    "split_prefix",
 ]
 
 
@@ -55,11 +58,25 @@ NEW_SUFFIX = ".batiste-new"
 # What the multiprocess arrays of a msgpack checkpoint are stored under.
 ARRAYS_SUFFIX = "_gda"
 
-_ORBAX_TMP = ".orbax-checkpoint-tmp"
-_STEP = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
-_STEP_RE = re.compile(_STEP)
-_SIGNED = re.compile(rf"({_STEP})")
-_UNSIGNED = re.compile(rf"[-+]?({_STEP.removeprefix('[-+]?')})")
+ORBAX_TMP = ".orbax-checkpoint-tmp"
+# ASCII digits only: a name in others is not one that a save has given.
+STEP = r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
+_STEP_RE = re.compile(STEP)
+_SIGNED = re.compile(rf"({STEP})")
+_UNSIGNED = re.compile(rf"[-+]?({STEP.removeprefix('[-+]?')})")
+# Of these Orbax writes at least one into each checkpoint; all its versions, together.
+_ORBAX_NAMES = {
+    "_CHECKPOINT_METADATA",
+    "_METADATA",
+    "_sharding",
+    "_strings.json",
+    "array_metadatas",
+    "commit_success.txt",
+    "manifest.ocdbt",
+    "ocdbt.process_0",
+}
+# While a folder changes, listings of it may lack what it has; they are made again.
+_LISTINGS = 20
 
 
 class Entry(NamedTuple):
@@ -138,7 +155,7 @@ def check_step(step: object) -> int | float:
     >>> check_step(3), check_step(0.5)
     (3, 0.5)
     """
-    if _STEP_RE.fullmatch(str(step)):
+    if _STEP_RE.fullmatch(str(step)) and math.isfinite(_number(str(step))):
         return _number(str(step))
     raise ValueError(
         f"step is {step!r}; a checkpoint needs a finite number, such as 100 or 0.5."
@@ -156,61 +173,151 @@ def data_path(path: str) -> str | None:
     return path if io.exists(path) else None
 
 
+def split_prefix(ckpt_dir: str, prefix: str) -> tuple[str, str]:
+    """Returns the folder of checkpoints, and what their names in it begin with.
+
+    A prefix may itself name a folder, as in `run_1/checkpoint_`.
+
+    >>> split_prefix('ckpts', 'run_1/checkpoint_')
+    ('ckpts/run_1', 'checkpoint_')
+    """
+    return os.path.split(os.path.join(ckpt_dir, prefix))
+
+
+def check_folder(ckpt_dir: str | os.PathLike[str]) -> str:
+    """Returns a folder of checkpoints, normalized.
+
+    Raises:
+      TypeError: `ckpt_dir` is no path.
+
+    >>> check_folder('ckpts/')
+    'ckpts'
+    """
+    if isinstance(ckpt_dir, str | os.PathLike):
+        path = os.fspath(ckpt_dir)
+        if isinstance(path, str):
+            return safe_normpath(path)
+    raise TypeError(
+        f"ckpt_dir is {ckpt_dir!r}; the folder of the checkpoints has to be given, as "
+        f"text or as a pathlib.Path."
+    )
+
+
+def check_prefix(prefix: str) -> str:
+    """Returns a prefix that stays in the folder of the checkpoints.
+
+    Raises:
+      ValueError: it is absolute, or leads out of the folder.
+      TypeError: it is no text.
+
+    >>> check_prefix('run_1/checkpoint_')
+    'run_1/checkpoint_'
+    """
+    if not isinstance(prefix, str):
+        raise TypeError(
+            f"prefix is {prefix!r}; it has to be a text, such as 'checkpoint_'."
+        )
+    leaves = os.path.isabs(prefix) or ".." in PurePath(prefix).parts
+    if leaves or io.is_remote(prefix) or "\0" in prefix:
+        raise ValueError(
+            f"prefix is {prefix!r}, which leads out of the folder of the checkpoints. "
+            f"Name the folder as ckpt_dir, and in prefix only what the names in it "
+            f"begin with."
+        )
+    return prefix
+
+
+def is_orbax(path: str) -> bool:
+    """Tells whether a folder has what Orbax writes into a checkpoint.
+
+    >>> is_orbax('no such folder')
+    False
+    """
+    try:
+        names = io.listdir(path)
+    except OSError:
+        return False
+    if not _ORBAX_NAMES.isdisjoint(names):
+        return True
+    # The first versions wrote one file for all but large arrays. TensorFlow has a text
+    # of this name in its folders.
+    return "checkpoint" in names and is_message(os.path.join(path, "checkpoint"))
+
+
+def is_message(path: str) -> bool:
+    """Tells whether a file begins like a checkpoint of `batiste.serialization`.
+
+    What a tree begins with is not a character of ASCII, which texts begin with.
+
+    >>> is_message('no such file')
+    False
+    """
+    try:
+        with io.GFile(path, "rb") as file:
+            start = file.read(2)
+    except OSError:
+        return False
+    return len(start) == 1 or start[:1] >= b"\x80"
+
+
 def entries(ckpt_dir: str, prefix: str) -> list[Entry]:
     """Lists the complete checkpoints in a folder, by step.
 
     >>> entries('no such folder', 'checkpoint_')
     []
     """
-    # A prefix may itself name a folder, as in `run_1/checkpoint_`.
-    folder, base = os.path.split(os.path.join(ckpt_dir, prefix))
+    folder, base = split_prefix(ckpt_dir, prefix)
     inside = prefix[: len(prefix) - len(base)]
+    found: list[Entry] = []
+    for _ in range(_LISTINGS):
+        before = _changed(folder)
+        found, vanished = _list_once(folder, base, inside)
+        if not vanished and _changed(folder) == before:
+            break
+    return found
+
+
+def _list_once(folder: str, base: str, inside: str) -> tuple[list[Entry], bool]:
+    """Lists checkpoints; with whether one of them was gone when it was looked at."""
     try:
         names = set(io.listdir(folder))
     except (FileNotFoundError, NotADirectoryError):
-        return []
-    found = {}
+        return [], False
+    found: dict[str, Entry] = {}
+    vanished = False
     for listed in names:
         name = listed.removesuffix(NEW_SUFFIX)
         step = name.removeprefix(base)
         if not name.startswith(base) or not _STEP_RE.fullmatch(step):
             continue
+        number = _number(step)
+        if not math.isfinite(number):
+            continue
         present = name + NEW_SUFFIX if name + NEW_SUFFIX in names else name
         path = os.path.join(folder, present)
+        if _is_checkpoint(path):
+            found[name] = Entry(number, inside + name, path)
+        elif not os.path.lexists(path) and not io.is_remote(path):
+            vanished = True
+    return sorted(found.values()), vanished
+
+
+def _is_checkpoint(path: str) -> bool:
+    """Whether there is a file or a folder that has the shape of a checkpoint."""
+    if io.is_remote(path):
         # Cloud stores cannot rename a folder; Orbax adds this file when it is done.
-        marked = os.path.join(path, "commit_success.txt")
-        if io.is_remote(path) and io.isdir(path) and not io.exists(marked):
-            continue
-        found[name] = Entry(_number(step), inside + name, path)
-    return sorted(found.values())
+        return not io.isdir(path) or io.exists(os.path.join(path, "commit_success.txt"))
+    return is_orbax(path) if os.path.isdir(path) else os.path.isfile(path)
 
 
-def remove_entry(path: str) -> None:
-    """Deletes a file or folder that may not be there.
-
-    >>> remove_entry('no such file')
-    """
-    with contextlib.suppress(FileNotFoundError):
-        if io.isdir(path):
-            io.rmtree(path)
-        else:
-            io.remove(path)
-
-
-def sync_folder(folder: str) -> None:
-    """Makes renames in a local folder last through a power failure.
-
-    >>> sync_folder('.')
-    """
-    if io.is_remote(folder) or os.name == "nt":
-        return
-    fd = os.open(folder, os.O_RDONLY)
+def _changed(folder: str) -> int | None:
+    """When names in a local folder have last changed."""
+    if io.is_remote(folder):
+        return None
     try:
-        # Some network file systems cannot sync a folder; they need not.
-        with contextlib.suppress(OSError):
-            os.fsync(fd)
-    finally:
-        os.close(fd)
+        return os.stat(folder or ".").st_mtime_ns
+    except OSError:
+        return None
 
 
 _folder_locks: dict[str, threading.Lock] = {}
@@ -228,7 +335,7 @@ def locked_folder(folder: str) -> Iterator[None]:
     ...     pass
     """
     with _folder_locks_guard:
-        lock = _folder_locks.setdefault(os.path.abspath(folder), threading.Lock())
+        lock = _folder_locks.setdefault(os.path.realpath(folder), threading.Lock())
     with lock:
         fd = None
         if fcntl is not None and not io.is_remote(folder):
@@ -240,169 +347,107 @@ def locked_folder(folder: str) -> Iterator[None]:
             yield
         finally:
             if fd is not None:
-                os.close(fd)
+                _unlock(fd)
+
+
+def _unlock(descriptor: int) -> None:
+    if fcntl is not None:
+        # Closing would not do where a child process has the descriptor, too.
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)
 
 
 class SaveLock:
-    """A file that is locked for as long as a background save is running.
+    """Marks a checkpoint that a background save of Orbax is writing.
 
-    >>> import os, tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = os.path.join(folder, 'checkpoint_1')
-    ...     lock = SaveLock(path)
-    ...     held = is_being_saved(path)
-    ...     lock.release()
-    ...     held, is_being_saved(path)
+    Other threads see the mark itself. Other processes see that the folders are locked
+    which Orbax writes the checkpoint into, once `hold` has locked them. There is no
+    lock file. The locks end with the process, however that happens.
+
+    >>> lock = SaveLock('ckpts/checkpoint_1')
+    >>> held = is_being_saved('ckpts/checkpoint_1')
+    >>> lock.release()
+    >>> held, is_being_saved('ckpts/checkpoint_1')
     (True, False)
     """
 
     def __init__(self, path: str):
-        self._fd: int | None = None
-        if fcntl is None or io.is_remote(path):
-            return
-        self._file = _lock_file(path)
-        self._fd = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o644)
-        with contextlib.suppress(OSError):
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._path = path
+        self._key = os.path.realpath(path)
+        self._descriptors: list[int] = []
+        self._held = fcntl is not None and not io.is_remote(path)
+        if self._held:
+            with _folder_locks_guard:
+                _saving.append(self._key)
+
+    def hold(self) -> None:
+        """Locks the folders that Orbax is writing. Call it with their folder locked.
+
+        >>> SaveLock('gs://bucket/checkpoint_1').hold()
+        """
+        for folder in _written_by_orbax(self._path):
+            with contextlib.suppress(OSError):
+                descriptor = os.open(folder, _FOLDER)
+                self._descriptors.append(descriptor)
+                if fcntl is not None:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def release(self) -> None:
-        """Deletes the file and gives up the lock.
+        """Gives up the locks.
 
         >>> SaveLock('gs://bucket/checkpoint_1').release()
         """
-        if self._fd is not None:
-            remove_entry(self._file)
-            os.close(self._fd)
-            self._fd = None
+        with _folder_locks_guard:
+            if self._held:
+                self._held = False
+                _saving.remove(self._key)
+        while self._descriptors:
+            _unlock(self._descriptors.pop())
 
 
-def _lock_file(path: str) -> str:
-    # Not in the folder itself, where users list their checkpoints.
-    digest = hashlib.sha256(os.path.realpath(path).encode()).hexdigest()[:32]
-    return os.path.join(tempfile.gettempdir(), f"batiste-save-{digest}.lock")
+_saving: list[str] = []
+_FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
+
+
+def _written_by_orbax(path: str) -> list[str]:
+    """The folders that Orbax is writing, or has left behind, of a checkpoint."""
+    if fcntl is None or io.is_remote(path):
+        return []
+    folder, name = os.path.split(path)
+    starts = (name + ORBAX_TMP, name + NEW_SUFFIX + ORBAX_TMP)
+    try:
+        listed = os.listdir(folder or ".")
+    except OSError:
+        return []
+    return [os.path.join(folder, n) for n in listed if n.startswith(starts)]
 
 
 def is_being_saved(path: str) -> bool:
     """Tells whether a live process holds the `SaveLock` of a checkpoint.
 
-    Call it with the folder locked: the lock of a process that is gone is deleted.
+    Call it with the folder locked.
 
     >>> is_being_saved('no such checkpoint')
     False
     """
     if fcntl is None or io.is_remote(path):
         return False
-    try:
-        fd = os.open(_lock_file(path), os.O_RDWR)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        remove_entry(_lock_file(path))
-    except OSError:
-        return True
-    finally:
-        os.close(fd)
-    return False
-
-
-def finish_replacing(path: str) -> None:
-    """Lets `<path>.batiste-new` take the place of `path`.
-
-    If the process dies on the way, the new one counts, and the next call goes on.
-
-    >>> finish_replacing('no such checkpoint')
-    """
-    if io.exists(path + NEW_SUFFIX):
-        remove_entry(path)
-        io.rename(path + NEW_SUFFIX, path)
-        sync_folder(os.path.dirname(path) or ".")
-
-
-def clean_leftovers(ckpt_dir: str, prefix: str) -> None:
-    """Finishes or deletes what killed saves have left. Call it with the folder locked.
-
-    >>> clean_leftovers('no such folder', 'checkpoint_')
-    """
-    folder, base = os.path.split(os.path.join(ckpt_dir, prefix))
-    try:
-        names = io.listdir(folder)
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    ours = re.compile(
-        rf"(?P<hidden>\.)?(?P<name>{re.escape(base)}{_STEP})(?P<rest>\..*)?"
-    )
-    for listed in names:
-        match = ours.fullmatch(listed)
-        if match is None or not match["rest"]:
+    with _folder_locks_guard:
+        if os.path.realpath(path) in _saving:
+            return True
+    for folder in _written_by_orbax(path):
+        try:
+            descriptor = os.open(folder, _FOLDER)
+        except OSError:
             continue
-        path, rest = os.path.join(folder, listed), match["rest"]
-        checkpoint = os.path.join(folder, match["name"])
-        of_orbax = rest.removeprefix(NEW_SUFFIX).startswith(_ORBAX_TMP)
-        if match["hidden"]:
-            # Files are only written with the folder locked, which we hold.
-            if rest.endswith(TMP_SUFFIX):
-                _remove_leftover(path)
-        elif rest == NEW_SUFFIX:
-            finish_replacing(checkpoint)
-        elif of_orbax and not is_being_saved(checkpoint):
-            _remove_leftover(path)
-
-
-def _remove_leftover(path: str) -> None:
-    # After a failed background save, threads of Orbax may go on writing for a while.
-    # What cannot be deleted now is deleted by the next save.
-    with contextlib.suppress(OSError):
-        remove_entry(path)
-
-
-def surplus(
-    ckpt_dir: str,
-    prefix: str,
-    saved: Entry,
-    keep: int,
-    overwrite: bool,
-    keep_every_n_steps: int | float | None,
-) -> list[str]:
-    """Lists the checkpoints to delete, now that `saved` is complete.
-
-    Args:
-      ckpt_dir: the folder.
-      prefix: what the names of checkpoints begin with.
-      saved: the newest one.
-      keep: number of newest checkpoints to keep.
-      overwrite: whether those of later steps are outdated.
-      keep_every_n_steps: keep, beside the newest, those that are so far apart.
-
-    Returns:
-      The paths.
-
-    >>> saved = Entry(3, 'checkpoint_3', 'ckpts/checkpoint_3')
-    >>> surplus('no such folder', 'checkpoint_', saved, 1, False, None)
-    []
-    """
-    existing = entries(ckpt_dir, prefix)
-    outdated = []
-    if overwrite:
-        outdated = [
-            e for e in existing if e.step >= saved.step and e.name != saved.name
-        ]
-        existing = [e for e in existing if e not in outdated]
-    last_kept = -float("inf")
-    for entry in existing[:-keep]:
-        if keep_every_n_steps and entry.step - last_kept >= keep_every_n_steps:
-            last_kept = entry.step
-        else:
-            outdated.append(entry)
-    return [os.path.join(ckpt_dir, entry.name) for entry in outdated]
-
-
-def remove_checkpoints(paths: Iterable[str]) -> None:
-    """Deletes checkpoints, with the arrays that are stored beside them.
-
-    >>> remove_checkpoints([])
-    """
-    for path in paths:
-        remove_entry(path)
-        remove_entry(path + NEW_SUFFIX)
-        remove_entry(path + ARRAYS_SUFFIX)
+        try:
+            if fcntl is not None:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:  # a file system without locks
+            continue
+        finally:
+            os.close(descriptor)
+    return False

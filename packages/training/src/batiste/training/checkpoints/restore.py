@@ -12,7 +12,7 @@ from . import arrays as checkpoint_arrays
 from . import msgpack as checkpoint_msgpack
 from . import orbax as checkpoint_orbax
 from . import paths as checkpoint_paths
-from .paths import safe_normpath
+from . import pending
 
 if TYPE_CHECKING:
     import orbax.checkpoint as ocp
@@ -28,12 +28,16 @@ __all__ = [
 
 # Files that tell a folder written by Orbax from a folder of checkpoints.
 _ORBAX_FILES = ("_CHECKPOINT_METADATA", "_METADATA", "manifest.ocdbt", "checkpoint")
+# How often a reader gives way to a writer that is faster.
+_TRIES = 100
 
 
 def latest_checkpoint(
     ckpt_dir: str | os.PathLike[str], prefix: str = "checkpoint_"
 ) -> str | None:
     """Returns the path of the complete checkpoint with the highest step.
+
+    Saves to the folder that this program has started in the background are waited for.
 
     Args:
       ckpt_dir: the folder.
@@ -47,7 +51,7 @@ def latest_checkpoint(
     >>> checkpoints.latest_checkpoint('no such folder') is None
     True
     """
-    existing = _settled_entries(safe_normpath(ckpt_dir), prefix)
+    existing = _settled_entries(ckpt_dir, prefix)
     return existing[-1].path if existing else None
 
 
@@ -57,6 +61,8 @@ def available_steps(
     step_type: type[int] | type[float] = int,
 ) -> list[int | float]:
     """Returns the steps of the complete checkpoints in a folder, in order.
+
+    Saves to the folder that this program has started in the background are waited for.
 
     Args:
       ckpt_dir: the folder.
@@ -73,7 +79,7 @@ def available_steps(
     ...     checkpoints.available_steps(folder, step_type=float)
     [0.5]
     """
-    existing = _settled_entries(safe_normpath(ckpt_dir), prefix)
+    existing = _settled_entries(ckpt_dir, prefix)
     if step_type is int:
         for entry in existing:
             if entry.step != int(entry.step):
@@ -96,6 +102,11 @@ def restore_checkpoint(
     orbax_transforms: Tree | None = None,
 ) -> Tree:
     """Restores the checkpoint of a step, or the newest.
+
+    Saves to the folder that this program has started in the background are waited for.
+    If another program replaces or deletes the checkpoint while it is read, what is then
+    the newest is read. The bytes of a file are compared with the check that was saved
+    with them, unless the flag `verify_checkpoints` of `batiste.core.config` is off.
 
     Args:
       ckpt_dir: the folder of checkpoints, or a single checkpoint.
@@ -120,8 +131,11 @@ def restore_checkpoint(
       checkpoint, `target` itself.
 
     Raises:
-      ValueError: there is no checkpoint of `step`; it does not fit `target`; or it is
-        damaged.
+      DamagedCheckpointError: an Orbax checkpoint cannot be read; a `ValueError`.
+      ValueError: there is no checkpoint of `step`; it does not fit `target`; a file is
+        damaged; or `prefix` leads out of the folder.
+      TypeError: `ckpt_dir` is no path.
+      Exception: whatever made the last save of `orbax_checkpointer` fail.
       MPARestoreTargetRequiredError: an array split over processes has no counterpart in
         `target`.
       MPARestoreDataCorruptedError: such an array was not saved completely.
@@ -134,39 +148,68 @@ def restore_checkpoint(
     ...     checkpoints.restore_checkpoint(folder, target={'w': [0, 0]})
     {'w': [1, 2]}
     """
-    folder = safe_normpath(ckpt_dir)
+    checkpoint_paths.check_prefix(prefix)
+    folder = checkpoint_paths.check_folder(ckpt_dir)
+    if orbax_checkpointer is not None:
+        pending.raise_failed(None, checkpointer=orbax_checkpointer)
+        if checkpoint_orbax.is_async(orbax_checkpointer):
+            orbax_checkpointer.wait_until_finished()
     path = _find(folder, step, prefix)
-    while path is not None:
+    for tries in range(_TRIES):
+        if path is None:
+            return target
+        seen = _identity(path)
         try:
             if io.isdir(path):
-                return checkpoint_orbax.restore(
+                restored = checkpoint_orbax.restore(
                     orbax_checkpointer, path, target, orbax_transforms
                 )
-            if not checkpoint_arrays.are_beside(path):
+                # Orbax takes arrays that were deleted meanwhile for zeros.
+                if _identity(path) == seen or tries == _TRIES - 1:
+                    return restored
+            elif not checkpoint_arrays.are_beside(path):
                 return checkpoint_msgpack.restore_file(path, target)
-            return checkpoint_arrays.restore(
-                gda_manager, path, target, step, allow_partial_mpa_restoration
-            )
-        except FileNotFoundError:
-            # Another process may have saved and deleted this one in the meantime.
+            else:
+                return checkpoint_arrays.restore(
+                    gda_manager, path, target, step, allow_partial_mpa_restoration
+                )
+        except Exception:
+            # Another program may have replaced or deleted this one in the meantime.
             newest = _find(folder, step, prefix)
-            if newest == path:
+            unchanged = newest == path and _identity(path) == seen
+            if unchanged or newest is None or tries == _TRIES - 1:
                 raise
-            path = newest
-    return target
+        path = _find(folder, step, prefix)
+    raise AssertionError("the last try returns or raises")
 
 
-def _settled_entries(folder: str, prefix: str) -> list[checkpoint_paths.Entry]:
-    """The complete checkpoints by step, once finished background saves are in place."""
-    checkpoint_orbax.settle(os.path.dirname(os.path.join(folder, prefix)) or ".")
+def _identity(path: str) -> tuple[int, ...] | None:
+    """What tells a checkpoint from another that takes its place."""
+    if io.is_remote(path):
+        return None
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ()
+    # Numbers of files are used again; what was renamed has changed.
+    return status.st_dev, status.st_ino, status.st_ctime_ns
+
+
+def _settled_entries(
+    ckpt_dir: str | os.PathLike[str], prefix: str
+) -> list[checkpoint_paths.Entry]:
+    """The complete checkpoints by step, once background saves are in place."""
+    checkpoint_paths.check_prefix(prefix)
+    folder = checkpoint_paths.check_folder(ckpt_dir)
+    pending.settle(folder, prefix)
     return checkpoint_paths.entries(folder, prefix)
 
 
 def _find(ckpt_dir: str, step: int | float | None, prefix: str) -> str | None:
     """The data of the checkpoint to restore, or None if there is none."""
+    pending.settle(ckpt_dir, prefix)
     if step is not None:
         path = checkpoint_paths.checkpoint_path(ckpt_dir, step, prefix)
-        checkpoint_orbax.settle(os.path.dirname(path) or ".")
         found = checkpoint_paths.data_path(path)
         if found is None:
             steps = [e.name for e in checkpoint_paths.entries(ckpt_dir, prefix)]

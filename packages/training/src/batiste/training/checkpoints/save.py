@@ -8,6 +8,7 @@ is written is the affair of `msgpack`, `arrays` and `orbax`.
 from __future__ import annotations
 
 import functools
+import math
 import operator
 import os
 from collections.abc import Callable
@@ -15,20 +16,26 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 import jax
+from jax.core import Tracer
 
 from batiste import serialization
 from batiste.core.types import Tree
 
 from .. import io
-from ..errors import InvalidCheckpointError, MPACheckpointingRequiredError
+from ..errors import (
+    InvalidCheckpointError,
+    MPACheckpointingRequiredError,
+    TracedCheckpointError,
+)
 from ..flags import config
 from ..orbax_utils import is_multiprocess_array
 from . import arrays as checkpoint_arrays
 from . import msgpack as checkpoint_msgpack
 from . import orbax as checkpoint_orbax
 from . import paths as checkpoint_paths
+from . import pending, removal
 from .async_manager import AsyncManager
-from .paths import Entry, safe_normpath
+from .paths import Entry
 from .processes import meet
 
 if TYPE_CHECKING:
@@ -66,7 +73,8 @@ def save_checkpoint(
         that is registered with `batiste.serialization`. Functions and other static
         fields are not saved.
       step: number of the step, or any other number that orders the checkpoints.
-      prefix: what the name begins with; the step follows.
+      prefix: what the name begins with; the step follows. It may name a folder inside
+        of `ckpt_dir`, as in `run_1/checkpoint_`.
       keep: number of newest checkpoints to keep, this one included.
       overwrite: if there is one of this step or a later one, replace it and delete the
         later ones.
@@ -85,8 +93,10 @@ def save_checkpoint(
         `overwrite` is false.
       MPACheckpointingRequiredError: an array is split over processes, and Orbax is not
         used.
-      ValueError: `step` is not a finite number, `keep` is less than 1, or Orbax is to
-        save a single leaf.
+      NotACheckpointError: at the path of the checkpoint there is something else.
+      TracedCheckpointError: a value of `target` is traced by `jax.jit` or the like.
+      ValueError: `step` is not a finite number, `keep` is less than 1, `prefix` leads
+        out of the folder, or Orbax is to save a single leaf or an empty tree.
       ImportError: Orbax is to be used and is not installed.
       OSError: the folder cannot be written. Older checkpoints are left as they are.
       Exception: whatever made the last save of the manager or checkpointer fail.
@@ -100,6 +110,7 @@ def save_checkpoint(
     [2, 3]
     """
     request = _request(ckpt_dir, step, prefix, keep, overwrite, keep_every_n_steps)
+    _refuse_traced(target)
     _prepare(request, async_manager)
     if orbax_checkpointer is not None or config.use_orbax_checkpointing:
         return _save_with_orbax(request, target, async_manager, orbax_checkpointer)
@@ -153,6 +164,7 @@ def save_checkpoint_multiprocess(
     {'w': 1}
     """
     request = _request(ckpt_dir, step, prefix, keep, overwrite, keep_every_n_steps)
+    _refuse_traced(target)
     _prepare(request, async_manager)
     # No process writes before all have looked for later checkpoints, or some would
     # see the one of this very step.
@@ -190,7 +202,8 @@ class _Request:
         return os.path.dirname(self.path) or "."
 
     def check(self) -> None:
-        """Raises if there is a checkpoint of this step or a later one."""
+        """Raises if there is a checkpoint of this step or later, or something else."""
+        removal.check_place(self.path)
         if self.overwrite:
             return
         existing = checkpoint_paths.entries(self.ckpt_dir, self.prefix)
@@ -204,8 +217,8 @@ class _Request:
         """
         existing = checkpoint_paths.entries(self.ckpt_dir, self.prefix)
         if existing and not self.overwrite:
-            checkpoint_paths.remove_checkpoints(
-                checkpoint_paths.surplus(
+            removal.remove_checkpoints(
+                removal.surplus(
                     self.ckpt_dir,
                     self.prefix,
                     existing[-1],
@@ -217,8 +230,8 @@ class _Request:
 
     def prune(self) -> None:
         """Deletes the checkpoints that are surplus now that this one is complete."""
-        checkpoint_paths.remove_checkpoints(
-            checkpoint_paths.surplus(
+        removal.remove_checkpoints(
+            removal.surplus(
                 self.ckpt_dir,
                 self.prefix,
                 self.saved,
@@ -232,7 +245,7 @@ class _Request:
         """Checks, writes and prunes, with other savers kept out."""
         with checkpoint_paths.locked_folder(self.folder):
             self.check()
-            checkpoint_paths.clean_leftovers(self.ckpt_dir, self.prefix)
+            removal.clean_leftovers(self.ckpt_dir, self.prefix)
             write()
             self.prune()
 
@@ -245,22 +258,52 @@ def _request(
     overwrite: bool,
     keep_every_n_steps: int | float | None,
 ) -> _Request:
-    if keep < 1:
+    if not _is_count(keep):
         raise ValueError(
-            f"keep is {keep}; at least 1 checkpoint, the one that is saved, is kept."
+            f"keep is {keep!r}; it has to be a whole number: at least 1 checkpoint, "
+            f"the one that is saved, is kept."
         )
+    every = keep_every_n_steps
+    if every is not None and not _is_distance(every):
+        raise ValueError(
+            f"keep_every_n_steps is {every!r}; it has to be None or a number of steps."
+        )
+    checkpoint_paths.check_prefix(prefix)
+    folder = checkpoint_paths.check_folder(ckpt_dir)
+    if isinstance(step, Tracer):
+        raise TracedCheckpointError("step", step)
     number = checkpoint_paths.check_step(step)
-    folder = safe_normpath(ckpt_dir)
     path = checkpoint_paths.checkpoint_path(folder, step, prefix)
     saved = Entry(number, f"{prefix}{step}", path)
-    return _Request(folder, prefix, saved, keep, overwrite, keep_every_n_steps)
+    return _Request(folder, prefix, saved, operator.index(keep), overwrite, every)
+
+
+def _is_count(keep: object) -> bool:
+    try:
+        return operator.index(keep) >= 1  # pyright: ignore[reportArgumentType]
+    except TypeError:
+        return False
+
+
+def _is_distance(every: object) -> bool:
+    try:
+        return math.isfinite(every) and every >= 0  # pyright: ignore
+    except TypeError:
+        return False
+
+
+def _refuse_traced(target: Tree) -> None:
+    for place, leaf in jax.tree_util.tree_leaves_with_path(target):
+        if isinstance(leaf, Tracer):
+            name = jax.tree_util.keystr(place, simple=True, separator="/")
+            raise TracedCheckpointError(name or "target", leaf)
 
 
 def _prepare(request: _Request, async_manager: AsyncManager | None) -> None:
     """Waits for saves that are under way, makes the folder, and looks into it."""
     if async_manager is not None:
         async_manager.wait_previous_save()
-    checkpoint_orbax.wait(request.folder)
+    pending.raise_failed(request.ckpt_dir, request.prefix)
     io.makedirs(request.folder)
     request.check()
 
@@ -281,11 +324,23 @@ def _save_with_msgpack(
         data = serialization.to_bytes(target)  # the caller may change the target now
         fill = operator.methodcaller("write", data)
     write = functools.partial(checkpoint_msgpack.write_file, fill, request.path)
+    _run(request, write, async_manager)
+    return request.path
+
+
+def _run(
+    request: _Request, write: Callable[[], None], async_manager: AsyncManager | None
+) -> None:
+    """Saves now, or in the background of a manager, which readers then wait for."""
     if async_manager is None:
         request.run(write)
-    else:
-        async_manager.save_async(functools.partial(request.run, write))
-    return request.path
+        return
+    task = pending.Task(request.path, functools.partial(request.run, write))
+    try:
+        async_manager.save_async(task)
+    except BaseException:
+        task.cancel()
+        raise
 
 
 def _save_with_manager(
@@ -300,6 +355,7 @@ def _save_with_manager(
         arrays,
         functools.partial(_save_with_msgpack, request, state, None),
     )
+    pending.add(pending.BackgroundSave(request.path, manager.wait_until_finished))
     return request.path
 
 
@@ -320,17 +376,20 @@ def _save_with_orbax(
 
     def write() -> None:
         written = checkpoint_orbax.destination(path)
-        checkpoint_orbax.save(saver, written, target)
+        try:
+            checkpoint_orbax.save(saver, written, target)
+        except BaseException:
+            removal.clean_failed(path)
+            raise
         if jax.process_index() == 0:
-            checkpoint_paths.finish_replacing(path)
+            removal.finish_replacing(path)
 
     if jax.process_count() > 1:
         _run_in_all_processes(request, write)
-    elif async_manager is None:
-        request.run(write)
-    else:
+        return path
+    if async_manager is not None:
         target = checkpoint_orbax.snapshot(target)
-        async_manager.save_async(functools.partial(request.run, write))
+    _run(request, write, async_manager)
     return path
 
 
@@ -339,7 +398,7 @@ def _run_in_all_processes(request: _Request, write: Callable[[], None]) -> None:
     # another one holds; only the work of process 0 alone is locked.
     if jax.process_index() == 0:
         with checkpoint_paths.locked_folder(request.folder):
-            checkpoint_paths.clean_leftovers(request.ckpt_dir, request.prefix)
+            removal.clean_leftovers(request.ckpt_dir, request.prefix)
     meet(f"batiste: cleaned {request.path}")
     write()
     if jax.process_index() == 0:
@@ -353,26 +412,44 @@ def _start_orbax_save(
 ) -> None:
     checkpointer.wait_until_finished()
     path = request.path
-    lock = None
-    if jax.process_index() == 0:
-        with checkpoint_paths.locked_folder(request.folder):
-            request.check()
-            if checkpoint_paths.is_being_saved(path):
-                raise InvalidCheckpointError(path, request.saved.step)
-            checkpoint_paths.clean_leftovers(request.ckpt_dir, request.prefix)
-            request.prune_before()
-            lock = checkpoint_paths.SaveLock(path)
-    meet(f"batiste: cleaned {path}")
-    written = checkpoint_orbax.destination(path)
-    try:
+    if jax.process_index() > 0:
+        meet(f"batiste: cleaned {path}")
+        written = checkpoint_orbax.destination(path)
         checkpoint_orbax.save(checkpointer, written, target)
-    except BaseException:
-        if lock is not None:
+        wait = checkpointer.wait_until_finished
+        pending.add(pending.BackgroundSave(path, wait, checkpointer))
+        return
+    # The folder stays locked until Orbax has made its own folders in it, and these are
+    # locked, or another saver would take them for what a killed one has left.
+    with checkpoint_paths.locked_folder(request.folder):
+        request.check()
+        if checkpoint_paths.is_being_saved(path):
+            raise InvalidCheckpointError(path, request.saved.step)
+        removal.clean_leftovers(request.ckpt_dir, request.prefix)
+        request.prune_before()
+        lock = checkpoint_paths.SaveLock(path)
+        try:
+            meet(f"batiste: cleaned {path}")
+            written = checkpoint_orbax.destination(path)
+            checkpoint_orbax.save(checkpointer, written, target)
+            lock.hold()
+        except BaseException:
             lock.release()
-        raise
-    if lock is not None:
-        checkpoint_orbax.add_pending(
-            checkpoint_orbax.PendingSave(
-                checkpointer, path, written, lock, request.prune
-            )
-        )
+            removal.clean_failed(path)
+            raise
+
+    def finish() -> None:
+        try:
+            checkpointer.wait_until_finished()
+            with checkpoint_paths.locked_folder(request.folder):
+                if io.exists(written):
+                    removal.finish_replacing(path)
+                    request.prune()
+        finally:
+            lock.release()
+            if not io.exists(path):
+                with checkpoint_paths.locked_folder(request.folder):
+                    if not checkpoint_paths.is_being_saved(path):
+                        removal.clean_failed(path)
+
+    pending.add(pending.BackgroundSave(path, finish, checkpointer))
