@@ -118,3 +118,12 @@ def test_the_variable_alone_does_nothing(run):
     code = "import sys; print('batiste.flax' in sys.modules)"
     env = {"PYTHONPATH": children.STARTUP}
     assert run("-c", code, env=env).strip() == "False"
+
+
+@pytest.mark.parametrize("generation", ["", "0.7", "0.12 ", "newest"])
+def test_a_bad_generation_in_the_environment_ends_the_process(run, generation):
+    env = {"PYTHONPATH": children.STARTUP, children.VARIABLE: generation}
+    found = run("-c", "print('went on')", env=env, code=2)
+    assert found.count("\n") == 1
+    assert f"There is no generation {generation!r}" in found
+    assert children.VARIABLE in found

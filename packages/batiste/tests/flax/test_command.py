@@ -17,7 +17,7 @@ def test_generations(run):
 @pytest.mark.parametrize(
     ("arguments", "code", "match"),
     [
-        ([], 2, "name a script, or give -m module or -c code"),
+        ([], 2, "name a script, give -m module or -c code, or - for"),
         (["--generation", "0.7", "x.py"], 2, "invalid choice: '0.7'"),
         (["--nothing", "x.py"], 2, "unrecognized arguments: --nothing"),
         (["-x", "x.py"], 2, "unknown option -x"),

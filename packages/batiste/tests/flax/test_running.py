@@ -1,6 +1,12 @@
 """Scripts, modules and texts run as Python itself would run them."""
 
+import os
+import subprocess
+import sys
+import threading
 import zipfile
+
+import pytest
 
 COMMAND = ("-m", "batiste.flax")
 
@@ -77,3 +83,40 @@ def test_safe_paths_stay_safe(run, write):
     assert "No module named 'helper'" in run(
         "-P", *COMMAND, "-c", "import helper", code=1
     )
+
+
+PROGRAM = f"{VERSION}; import sys; print(__name__, sys.argv[1:])"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_script_from_a_named_pipe(run, tmp_path):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    thread = threading.Thread(target=fifo.write_text, args=(PROGRAM,))
+    thread.start()
+    assert run(*COMMAND, fifo, "a") == "0.12.8\n__main__ ['a']\n"
+    thread.join()
+
+
+@pytest.mark.skipif(not os.path.exists("/bin/bash"), reason="needs bash")
+def test_a_script_from_a_process(write):
+    script = f"'{sys.executable}' -m batiste.flax <(cat '{write('p.py', PROGRAM)}') a"
+    done = subprocess.run(
+        ["/bin/bash", "-c", script], capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout == "0.12.8\n__main__ ['a']\n", done.stderr
+
+
+@pytest.mark.parametrize("generation", [(), ("--generation", "0.6")])
+def test_standard_input(generation):
+    text = f"# -*- coding: latin-1 -*-\n{PROGRAM}; print('\xe4', sys.argv[0])"
+    done = subprocess.run(
+        [sys.executable, *COMMAND, *generation, "-", "a", "-c"],
+        input=text.encode("latin-1"),
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        timeout=120,
+    )
+    version = "0.6.9" if generation else "0.12.8"
+    expected = f"{version}\n__main__ ['a', '-c']\n\xe4 -\n"
+    assert done.stdout.decode() == expected, done.stderr

@@ -3,6 +3,7 @@
 python -m batiste.flax [--generation G] script.py [argument ...]
 python -m batiste.flax [--generation G] -m package.module [argument ...]
 python -m batiste.flax [--generation G] -c code [argument ...]
+python -m batiste.flax [--generation G] - [argument ...]
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 
 from .generations import DEFAULT, VERSIONS
 from .installing import install
-from .running import run_code, run_module, run_script
+from .running import run_code, run_input, run_module, run_script
 
 __all__ = ["main"]
 
@@ -21,7 +22,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m batiste.flax",
         usage="%(prog)s [-h] [--generation {0.6,0.12}] "
-        "(script | -m module | -c code) [argument ...]",
+        "(script | -m module | -c code | -) [argument ...]",
         description="Run a program written for flax, with Batiste in its place.",
     )
     parser.add_argument(
@@ -58,20 +59,22 @@ def main(arguments: list[str] | None = None) -> None:
     own, program = _split(sys.argv[1:] if arguments is None else arguments)
     generation = parser.parse_args(own).generation
     if not program:
-        parser.error("name a script, or give -m module or -c code")
+        parser.error("name a script, give -m module or -c code, or - for its text")
     kind, rest = program[0], program[1:]
     for option in ("-m", "-c"):
         if kind.startswith(option) and kind != option:  # as in `-mpackage.module`
             kind, rest = option, [kind[2:], *rest]
     if kind in ("-m", "-c") and not rest:
         parser.error(f"argument expected for the {kind} option")
-    if kind.startswith("-") and kind not in ("-m", "-c"):
+    if kind.startswith("-") and kind not in ("-m", "-c", "-"):
         parser.error(f"unknown option {kind}")
     install(generation)
     if kind == "-m":
         run_module(rest[0], rest[1:])
     elif kind == "-c":
         run_code(rest[0], rest[1:])
+    elif kind == "-":
+        run_input(rest)
     else:
         run_script(kind, rest)
 

@@ -12,7 +12,7 @@ from importlib.machinery import ModuleSpec, SourceFileLoader
 from types import CodeType, ModuleType
 from typing import Any, NoReturn
 
-__all__ = ["run_code", "run_module", "run_script"]
+__all__ = ["run_code", "run_input", "run_module", "run_script"]
 
 
 def run_script(path: str, arguments: list[str]) -> None:
@@ -26,10 +26,11 @@ def run_script(path: str, arguments: list[str]) -> None:
         print(f"python -m batiste.flax: no such file: {path!r}", file=sys.stderr)
         sys.exit(2)
     sys.argv[:] = [path, *arguments]
-    if os.path.isdir(path) or _is_archive(path):
+    if os.path.isdir(path) or os.path.isfile(path) and _is_archive(path):
         _set_first_folder(None)  # `run_path` puts it there itself
         runpy.run_path(path, run_name="__main__")
         return
+    # What lies behind `/dev/fd/63`, as bash passes `<(...)`, has no folder.
     _set_first_folder(os.path.dirname(os.path.realpath(path)))
     with io.open_code(os.path.abspath(path)) as file:
         code = compile(file.read(), path, "exec", dont_inherit=True)
@@ -71,6 +72,20 @@ def run_code(text: str, arguments: list[str]) -> None:
     sys.argv[:] = ["-c", *arguments]
     _set_first_folder("")
     _run(compile(text, "<string>", "exec", dont_inherit=True))
+
+
+def run_input(arguments: list[str]) -> None:
+    """Runs what standard input holds, as `python -` does.
+
+    Args:
+      arguments: what the program sees as `sys.argv[1:]`.
+    """
+    sys.argv[:] = ["-", *arguments]
+    _set_first_folder("")
+    # As bytes, for a program may say which encoding it has. One that reads the rest of
+    # the input finds its end.
+    source = getattr(sys.stdin, "buffer", sys.stdin).read()
+    _run(compile(source, "<stdin>", "exec", dont_inherit=True))
 
 
 def _run(code: CodeType, spec: ModuleSpec | None = None, **names: Any) -> None:

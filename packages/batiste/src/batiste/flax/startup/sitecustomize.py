@@ -14,13 +14,20 @@ _here = os.path.dirname(os.path.abspath(__file__))
 
 def _install():
     generation = os.environ.get("BATISTE_FLAX_GENERATION")
-    if not generation or sys.version_info < (3, 11):
+    if generation is None or sys.version_info < (3, 11):
         return
     try:
         dropin = importlib.import_module("batiste.flax")
     except ImportError:
         return  # the interpreter of an environment that has no Batiste
-    dropin.install(generation)
+    try:
+        dropin.install(generation)
+    except ValueError as error:
+        # Python prints what a sitecustomize raises, and goes on: without the drop-in,
+        # and so with whatever flax there is.
+        sys.stderr.write(f"BATISTE_FLAX_GENERATION: {error}\n")
+        sys.stderr.flush()
+        os._exit(2)
 
 
 def _run_hidden():
