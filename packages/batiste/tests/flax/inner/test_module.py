@@ -1,8 +1,10 @@
 """The stack of running modules as quantizers read it, and copies of Module's fields."""
 
+import base64
 import copy
 import gc
 import pickle
+import zlib
 
 import jax
 import jax.numpy as jnp
@@ -112,3 +114,55 @@ def test_a_parent_descriptor_keeps_no_module_alive(flax):
     assert helper.owner is None
     helper.owner = scope = flax.core.Scope({})
     assert helper.owner is scope
+
+
+# Written by flax 0.12.8: pickle.dumps(module, 4), compressed.
+PICKLES = {
+    "dense": (
+        "c-mc1%Sr=55Hv577>$Ve1P^-2L4QGn5cFU^V3_Q5+|k*YWgd_Sf*u5gzS;h-"
+        "JsTq89+s|}?&_|3?SA*$d(DR@D<juaqb=CxFFj%J8f*aiqKh|rp>rIpK*r=D(7c0#6hJJs"
+        "4D^9L6*o1|9gb@0WhJ%{hmS02Q&n#W`zzyQyt-sH9M&ER9kjD~<O#e5Bed0#@U$7R(~Pt<"
+        "`Wbv6>^jR!^JHGQZ7s*x<5$=4N40mAi?G}L*G)qODkt1GQZ9-Iu;8WP-"
+        "N%2RC``!b2(|z=3J)uWT`McrYpn@8LM!47va(iu)&32aGquYH+x$Lng(dEb5M}&#M&(p8%"
+        "uU2?Q_XB-"
+        "<I*ge*58azv=xP`YFR{4K`fo3PaH5AAf}q@!=@00GzJuvXLzv4#7<_u_fGeOW4(=On_<>C"
+        "mMOaIMij{h=kvvbqSQvQT?T2HmeU`y=F_1"
+    ),
+    "nested": (
+        "c-"
+        "oCpO>Yx15UrXtO`3ivP@v)lNQi=nph$o?aH>Ehum^fZmUq|b7`*o450oGw!2zj}%n2iL<R"
+        "@_9FYs?TbA<73QWkMx54$tZp4s>2&D-"
+        "{;&#k5E@n^?^PKJU@CWo0SQZA`g+62FL$X+@oEvF)U47=~bn{dT<1f4QGeTMN)qf#neP{C"
+        "hQ%ashi_c&fl5d2fR%1Xlpo<6+)_505+-"
+        "+p}XE4iJPEF`{PQcVj|r@r?b`$|`o)8JRfLQ#8b5BvD8GmNC1nsDrUF*X?$EG7{oTyh)y>"
+        "8e-"
+        "`W5y$;NY}66N151UttzT7!x`UJl2!PoX1U8EeL^P)J^F=@Umr7Son}p}M<?76NsGvQP$gX"
+        "EY(kE-"
+        "a;1r2BsZqUl2=r7Dziv(XRLIFaIJ@&{4T2L6C41}8qqP<x981Ugy$%`nlsN)M&|*B2l-"
+        ";Cei_e4%O>?5Vl1^dyFtU0LgfzU<G0C^DmsvsX-UOlb@jxU0ha`wFKK2;!7Qje%zPI?!>l"
+        "VYUataza}z8Na4oI|0*f}IrT5_}4v^Ot)I*Owwy3izN+FrkM(N17n*kR&YQ@B*F8zyed{d"
+        "2X?K5c_47+m|42p$Q$FPyWCJcP9)GXsBZXB-A3)IHM+}QK54d?tusa2sYTP#-"
+        "dUln8m?4$SnTv>9&B-6O-iQj6ZBopW;Tu9(z0+--"
+        "&#RzssEtA4kxLy;48#A~$gFUzncV=)GFWjruv40EO|5Z5r4K`AD4g"
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", PICKLES)
+def test_modules_that_flax_pickled_load(flax, kind):
+    module = pickle.loads(zlib.decompress(base64.b85decode(PICKLES[kind])))
+    x = jnp.ones((2, 4))
+    if kind == "dense":
+        assert type(module) is flax.linen.Dense
+        assert (module.features, module.name, module.parent) == (3, "x", None)
+        assert (
+            module.init_with_output(jax.random.key(0), x)[0].tolist() == [[4] * 3] * 2
+        )
+    else:
+        assert type(module) is flax.linen.Sequential
+        assert [type(m).__name__ for m in module.layers] == ["LayerNorm", "Dense"]
+        params = module.init(jax.random.key(0), x)["params"]
+        assert sorted(params) == ["layers_0", "layers_1"]
+    assert not {"_id", "_parent_ref"} & set(vars(module))
+    assert repr(pickle.loads(pickle.dumps(module))) == repr(module)
+    assert repr(copy.deepcopy(module)) == repr(module)

@@ -16,11 +16,16 @@ from batiste.linen.module.state import ModuleBase
 
 __all__ = [
     "ParentDescriptor",
+    "_ModuleInternalState",
     "_Sentinel",
     "_context",
     "_get_unspecified_parent",
     "_unspecified_parent",
 ]
+
+
+class _ModuleInternalState:
+    """Takes the place of what flax pickles beside the fields of a module."""
 
 
 class _ModuleStack(MutableSequence[Any]):

@@ -108,6 +108,16 @@ class Module(ModuleBase, metaclass=abc.ABCMeta):
 
     # Construction.
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "_parent_ref" not in state:
+            vars(self).update(state)
+            return
+        # Flax has pickled it: the fields are the same, its own attributes are not.
+        foreign = ("_parent_ref", "_state", "_id")
+        values = {name: x for name, x in state.items() if name not in foreign}
+        vars(self).update(values, parent=None)
+        Module.__post_init__(self)
+
     def __post_init__(self) -> None:
         """Finds the module's parent. Overriding methods must call this one.
 
