@@ -1,5 +1,7 @@
 """Tests of batiste.core.lift.jit."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -255,3 +257,18 @@ def test_an_error_while_tracing_is_not_remembered():
         init(lift.jit(fn))(KEY, 1.0)
     _, variables = init(lift.jit(fn))(KEY, 1.0)
     assert variables == init(fn)(KEY, 1.0)[1]
+
+
+def test_an_interrupt_as_a_call_begins_leaves_no_call(monkeypatch):
+    class Interrupting(list):
+        def append(self, call):
+            super().append(call)
+            raise KeyboardInterrupt
+
+    calls = sys.modules[lift.jit.__module__]._calls
+    with monkeypatch.context() as patch:
+        patch.setattr(calls, "stack", Interrupting())
+        with pytest.raises(KeyboardInterrupt):
+            init(lift.jit(Counted()))(RNGS, jnp.ones((2, 3)))
+        assert calls.stack == []
+    assert init(lift.jit(Counted()))(RNGS, jnp.ones((2, 3)))

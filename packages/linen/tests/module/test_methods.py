@@ -9,6 +9,7 @@ from jax import numpy as jnp
 
 import batiste.linen as nn
 from batiste.linen import errors
+from batiste.linen.module.context import context
 
 KEY = jax.random.key(0)
 X = jnp.ones((2, 3))
@@ -245,3 +246,48 @@ def test_name_scope_has_no_variables_of_the_module_itself():
 
     with pytest.raises(ValueError, match='parameter "p" of Model'):
         Model().init(KEY, X, method="up")
+
+
+class Parts(nn.Module):
+    def setup(self):
+        self.dense = nn.Dense(2)
+
+    @property
+    def width(self):
+        return 2
+
+    def plain(self, x):
+        return self.dense(x) * self.width
+
+    def __call__(self, x):
+        return self.plain(x)
+
+
+def test_an_interrupt_at_any_step_leaves_no_running_module(monkeypatch):
+    class Interrupting(list):
+        """Modules that run; Ctrl-C comes right after one was added."""
+
+        left = 0
+
+        def append(self, module):
+            super().append(module)
+            Interrupting.left -= 1
+            if Interrupting.left == 0:
+                raise KeyboardInterrupt
+
+    modules = Interrupting()
+    monkeypatch.setattr(context, "modules", modules)
+    x = jnp.ones((1, 3))
+    variables = Parts().init(jax.random.key(0), x)
+    Interrupting.left = 0
+    Parts().apply(variables, x)
+    steps = -Interrupting.left
+    assert steps >= 5
+    for step in range(1, steps + 1):
+        Interrupting.left = step
+        with pytest.raises(KeyboardInterrupt):
+            Parts().apply(variables, x)
+        assert modules == []
+        assert context.capture is None
+    Interrupting.left = 0
+    assert Parts().apply(variables, x).shape == (1, 2)

@@ -106,7 +106,7 @@ def jit(
             ]
         )
         words = np.zeros(0, np.uint32)
-        with _calls.push(call):
+        with _Running(call):
             if any(keys):
                 # Tracing tells what keys are drawn, and it is remembered by JAX.
                 words = _find_words(
@@ -142,18 +142,29 @@ class _Calls(threading.local):
     def __init__(self) -> None:
         self.stack: list[_Call] = []
 
-    def push(self, call: _Call) -> _Calls:
-        self.stack.append(call)
-        return self
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *exc: object) -> None:
-        self.stack.pop()
-
 
 _calls = _Calls()
+
+
+class _Running:
+    """Puts a call on the stack; takes off what it finds there of it, and above.
+
+    An interrupt may come at any moment, even before the call is on the stack.
+    """
+
+    def __init__(self, call: _Call) -> None:
+        self.depth = len(_calls.stack)
+        self.call = call
+
+    def __enter__(self) -> None:
+        try:
+            _calls.stack.append(self.call)
+        except BaseException:
+            del _calls.stack[self.depth :]
+            raise
+
+    def __exit__(self, *exc: object) -> None:
+        del _calls.stack[self.depth :]
 
 
 def _run(

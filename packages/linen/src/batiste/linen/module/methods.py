@@ -157,8 +157,8 @@ def _plain_method(fun: Function) -> Function:
         if bound and state.setup is not SetupState.DONE:
             self._try_setup()
         modules = context.modules
-        modules.append(self)
         try:
+            modules.append(self)  # here, so that no interrupt comes in between
             if context.hooked:
                 return call_hooked(self, fun, name, suffix, args[1:], kwargs)
             named = context.named_call
@@ -191,8 +191,8 @@ def _compact_method(fun: Function) -> Function:
             self._try_setup()
         was_compact = state.in_compact
         modules = context.modules
-        modules.append(self)
         try:
+            modules.append(self)  # here, so that no interrupt comes in between
             if not bound:
                 raise errors.CallCompactUnboundModuleError(module_cls=type(self))
             state.in_compact = True
@@ -233,8 +233,8 @@ def _setup_method(fun: Function) -> Function:
         bound = self.scope is not None
         was_setup = state.in_setup
         modules = context.modules
-        modules.append(self)
         try:
+            modules.append(self)  # here, so that no interrupt comes in between
             if not bound:
                 raise errors.CallSetupUnboundModuleError(module_cls=type(self))
             state.in_setup = True
@@ -390,8 +390,8 @@ class DescriptorWrapper:
             return self.wrapped.__get__(obj, owner)
         if state_of(obj).setup is not SetupState.DONE and obj.scope is not None:
             try_setup(obj)
-        context.modules.append(obj)
         try:
+            context.modules.append(obj)
             return self.wrapped.__get__(obj, owner)
         except AttributeError as error:
             raise errors.DescriptorAttributeError(

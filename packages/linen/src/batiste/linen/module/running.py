@@ -109,14 +109,14 @@ def run(
       What `fn` returns and, unless nothing is mutable, the mutable collections.
     """
     # The modules of a running call must not adopt those of this one.
-    context.modules.append(None)
     outer = context.capture
     capture = _is_call if capture_intermediates is True else capture_intermediates
-    if capture or outer:
-        context.capture = capture or None
-        context.refresh()
     bound = None
     try:
+        context.modules.append(None)  # here, so that no interrupt comes in between
+        if capture or outer:
+            context.capture = capture or None
+            context.refresh()
         bound = module.clone(parent=root, _deep_clone=True)
         y = fn(bound, *args, **kwargs)
         return y if root.mutable is False else (y, root.mutable_variables())
