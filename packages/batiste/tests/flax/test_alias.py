@@ -23,8 +23,6 @@ MISSING = "does not have it"
         ("from flax import nnx", ImportError, "NNX is not part of this system"),
         ("import flax.nnx.nn.linear", ImportError, "NNX is not part of this system"),
         ("from flax.nnx import Linear", ImportError, "NNX is not part of this system"),
-        ("from flax.linen import fp8_ops", ImportError, "fp8 operations are not part"),
-        ("from flax.linen import Fp8Einsum", ImportError, "fp8 operations are not"),
         (
             "from flax.linen import Densee",
             ImportError,
@@ -42,7 +40,6 @@ MISSING = "does not have it"
             AttributeError,
             rf"module 'flax.linen' has no attribute 'Densee'.*{MISSING}.*'Dense'",
         ),
-        ("import flax.linen as nn; nn.NANOOFp8DotGeneralOp", AttributeError, "fp8"),
         (
             "import flax.linen as nn; nn.__wrapped__",
             AttributeError,

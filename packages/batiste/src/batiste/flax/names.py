@@ -78,6 +78,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "flax.linen.combinators": ("batiste.linen.combinators", "batiste.linen.module"),
     "flax.linen.dotgetter": ("batiste.flax.dotgetter",),
     "flax.linen.dtypes": ("batiste.linen.dtypes", _TYPES),
+    "flax.linen.fp8_ops": ("batiste.linen.fp8_ops",),
     "flax.linen.initializers": ("batiste.linen.initializers",),
     "flax.linen.kw_only_dataclasses": ("dataclasses",),
     "flax.linen.linear": (
@@ -238,30 +239,25 @@ _NNX = (
     "NNX is not part of this system, which is Flax Linen. Code that needs it needs the "
     "released flax: install that beside Batiste, and `flax.nnx` comes from it."
 )
-_FP8 = "fp8 operations are not part of this system."
 
 # What is left out on purpose, with all that is below it.
 ABSENT = {
     "flax.nnx": _NNX,
     "flax.experimental.nnx": _NNX,
-    "flax.linen.fp8_ops": _FP8,
 }
 
 
 def absence(name: str) -> str | None:
     """Returns why a module or attribute of flax is left out on purpose, or None.
 
-    >>> absence("flax.linen.Fp8Einsum")
-    'fp8 operations are not part of this system.'
+    >>> absence("flax.nnx.Linear").partition(",")[0]
+    'NNX is not part of this system'
     >>> absence("flax.linen.Dense") is None
     True
     """
     for absent, reason in ABSENT.items():
         if name == absent or name.startswith(absent + "."):
             return reason
-    last = name.rpartition(".")[2]
-    if last.lower().startswith(("fp8", "nanoofp8")):
-        return _FP8
     return None
 
 

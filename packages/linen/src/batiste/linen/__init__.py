@@ -93,6 +93,7 @@ if TYPE_CHECKING:
     from . import (
         attention,
         batch_apply,
+        fp8_ops,
         meta,
         normalization,
         partitioning,
@@ -112,6 +113,13 @@ if TYPE_CHECKING:
         make_causal_mask,
     )
     from .batch_apply import BatchApply
+    from .fp8_ops import (
+        Fp8DirectDotGeneralOp,
+        Fp8DotGeneral,
+        Fp8DotGeneralOp,
+        Fp8Einsum,
+        NANOOFp8DotGeneralOp,
+    )
     from .linear import Einsum
     from .normalization import (
         BatchNorm,
@@ -175,6 +183,10 @@ __all__ = [
     "Dropout",
     "Einsum",
     "Embed",
+    "Fp8DirectDotGeneralOp",
+    "Fp8DotGeneral",
+    "Fp8DotGeneralOp",
+    "Fp8Einsum",
     "FrozenDict",
     "GRUCell",
     "GroupNorm",
@@ -187,6 +199,7 @@ __all__ = [
     "Module",
     "MultiHeadAttention",
     "MultiHeadDotProductAttention",
+    "NANOOFp8DotGeneralOp",
     "OptimizedLSTMCell",
     "PReLU",
     "Partitioned",
@@ -222,6 +235,7 @@ __all__ = [
     "elu",
     "enable_named_call",
     "fold_rngs",
+    "fp8_ops",
     "gelu",
     "get_logical_axis_rules",
     "get_partition_spec",
@@ -327,6 +341,7 @@ _LATER = {
     ".": (
         "attention",
         "batch_apply",
+        "fp8_ops",
         "meta",
         "normalization",
         "partitioning",
@@ -346,6 +361,13 @@ _LATER = {
         "make_causal_mask",
     ),
     ".batch_apply": ("BatchApply",),
+    ".fp8_ops": (
+        "Fp8DirectDotGeneralOp",
+        "Fp8DotGeneral",
+        "Fp8DotGeneralOp",
+        "Fp8Einsum",
+        "NANOOFp8DotGeneralOp",
+    ),
     ".linear": ("Einsum",),
     ".normalization": (
         "BatchNorm",
