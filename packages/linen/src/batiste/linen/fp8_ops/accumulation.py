@@ -185,6 +185,7 @@ def in_dtype_of(value: Array, like: Array) -> Array:
     fp8_meta32
     """
     dtype: Any = like.dtype
-    if isinstance(dtype, fp8_meta_dtype_wrapper):
-        return lax.convert_element_type(value, dtype)
-    return value
+    if not isinstance(dtype, fp8_meta_dtype_wrapper):
+        return value
+    extended: Any = dtype
+    return lax.convert_element_type(value, extended)
