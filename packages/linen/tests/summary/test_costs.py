@@ -25,8 +25,9 @@ def test_shapes_suffice():
     x = jax.ShapeDtypeStruct(X.shape, X.dtype)
     cost = (DENSE, "__call__", shapes_of(DENSE, X), {}, (x,), {})
     assert call_flops(*cost) == PRODUCT
-    # The product, and the gradients of both of its operands.
-    assert call_vjp_flops(*cost) == 3 * PRODUCT
+    # The product, and the gradients of both of its operands. The kernel is an output,
+    # too, whose gradient is added to the other.
+    assert call_vjp_flops(*cost) == 3 * PRODUCT + 3 * 2
 
 
 def test_any_method_with_static_and_keyword_arguments():

@@ -1,6 +1,7 @@
 """Tests of batiste.linen.summary.text."""
 
 import dataclasses
+import enum
 from collections import OrderedDict, namedtuple
 from typing import Any
 
@@ -70,3 +71,43 @@ def test_block_text(value, text):
 
 def test_brackets_of_strings_are_escaped():
     assert block_text("[bold]x[/bold]") == "\\[bold]x\\[/bold]"
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        (("data",), "P[/dim](data,)"),
+        ((None,), "P[/dim](None,)"),
+        (("data", None), "P[/dim](data, None)"),
+        ((("x", "y"), "z"), "P[/dim]((x, y), z)"),
+        ((), "P[/dim]()"),
+    ],
+)
+@pytest.mark.parametrize("box", [nn.Partitioned, nn.LogicallyPartitioned])
+def test_boxes_show_their_names(box, names, text):
+    shape = (2,) * len(names)
+    value = box(jax.ShapeDtypeStruct(shape, "int8"), names)
+    dims = ",".join("2" * len(names))
+    expected = f"[dim]int8[/dim]\\[{dims}] [dim]{text}"
+    assert str(describe(value)) == expected
+    assert block_text(describe({"w": value})) == f"w: {expected}"
+    assert block_text(describe([value])) == f"- {expected}"
+
+
+class Word(str, enum.Enum):  # noqa: UP042 (its text is not its value)
+    LAST = "a"
+    FIRST = "z"
+
+
+class Number(enum.IntEnum):
+    ONE = 1
+
+
+class Plain(enum.Enum):
+    X = "ex"
+
+
+def test_keys_that_are_enums_show_as_their_values():
+    value = {Word.FIRST: {Number.ONE: 1}, Word.LAST: {Plain.X: 2}, "m": 3}
+    assert list(describe(value)) == ["a", "m", "z"]
+    assert block_text(describe(value)) == "a:\n  ex: 2\nm: 3\nz:\n  1: 1"

@@ -21,12 +21,14 @@ FLAGS: dict[str, dict[str, bool]] = {
         "use_orbax_checkpointing": False,
         "early_stopping_pair": True,
         "documented_checks": True,
+        "tabulate_intermediates": True,
     },
     "0.12": {
         "return_frozendict": False,
         "use_orbax_checkpointing": True,
         "early_stopping_pair": False,
         "documented_checks": False,
+        "tabulate_intermediates": False,
     },
 }
 

@@ -484,6 +484,11 @@ bool_flag(
     help="Tracebacks leave out the frames of this library.",
 )
 bool_flag(
+    "tabulate_intermediates",
+    default=False,
+    help="`tabulate` shows the collection of intermediates, unless told otherwise.",
+)
+bool_flag(
     "documented_checks",
     default=True,
     help="Refuse what the documentation refuses and later versions of flax take: "

@@ -15,8 +15,9 @@ import jax
 from batiste.core.scope import CollectionFilter, in_filter
 from batiste.core.types import Key, Keys, Path, Tree, Variables
 
+from ..flags import config
 from ..module.context import context
-from ..module.state import ModuleBase
+from ..module.state import ModuleBase, own_fields
 from .costs import Runnable, call_flops, call_vjp_flops, split_leaves
 from .text import describe
 
@@ -131,12 +132,12 @@ def make_rows(
             module_variables={} if repeated else owned.get(call.path, {}),
             counted_variables={} if repeated else counted.get(call.path, {}),
         )
-        at_path = {col: _subtree(tree, call.path) for col, tree in variables.items()}
-        cost = (call.module, call.method, at_path, rngs, call.args, call.kwargs)
-        if flops:
-            row.flops = call_flops(*cost)
-        if vjp_flops:
-            row.vjp_flops = call_vjp_flops(*cost)
+        cost = (call.module, call.method, call.variables, rngs, call.args, call.kwargs)
+        with config.temp_flip_flag("preserve_adopted_names", True):
+            if flops:
+                row.flops = call_flops(*cost)
+            if vjp_flops:
+                row.vjp_flops = call_vjp_flops(*cost)
         rows.append(row)
     return rows
 
@@ -154,6 +155,7 @@ class _Call:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     outputs: Tree = None
+    variables: Variables = dataclasses.field(default_factory=dict)
 
 
 def _record_calls(
@@ -175,8 +177,10 @@ def _record_calls(
         kwargs: dict[str, Any],
     ) -> Any:
         # A method that calls another of the same module is one call, and so is a
-        # transformed method with the method it transforms.
-        if any(other is called for other in active):
+        # transformed method with the method it transforms. A function that a transform
+        # lifts is no method: what is called in it has a row.
+        is_method = hasattr(type(called), method)
+        if not is_method or any(other is called for other in active):
             return run(*args, **kwargs)
         abstract_args, abstract_kwargs = _abstract((args, kwargs))
         path = called.scope.path
@@ -188,6 +192,8 @@ def _record_calls(
         finally:
             active.pop()
         call.outputs = _abstract(outputs)
+        # As the call sees them: within a transform they have other shapes than outside.
+        call.variables = _abstract(_variables_with_fields(called))
         return outputs
 
     # Flags and functions among the arguments stay as they are.
@@ -207,6 +213,23 @@ def _record_calls(
     return calls, {
         col: dict(tree) for col, tree in variables.items() if in_filter(mutable, col)
     }
+
+
+def _variables_with_fields(module: Any) -> dict[str, dict[str, Any]]:
+    """A module's variables, and beside them those of its fields.
+
+    A module that was made elsewhere and given to a field has its variables there. In an
+    unbound copy that preserves names, they are where this puts them.
+    """
+    found = {col: dict(tree) for col, tree in module.variables.items()}
+    for name in own_fields(module):
+        for leaf in jax.tree.leaves(vars(module).get(name), is_leaf=_is_opaque):
+            scope = leaf.scope if isinstance(leaf, ModuleBase) else None
+            if scope is None or scope.path[:-1] == module.scope.path:
+                continue
+            for col, tree in leaf.variables.items():
+                found.setdefault(col, {})[leaf.name] = dict(tree)
+    return found
 
 
 def _is_array(leaf: Any) -> bool:
@@ -275,11 +298,3 @@ def _nearest(path: Path, paths: Collection[Path]) -> Path:
     while path and path not in paths:
         path = path[:-1]
     return path
-
-
-def _subtree(tree: Tree, path: Path) -> Tree:
-    for name in path:
-        if not isinstance(tree, Mapping) or name not in tree:
-            return {}
-        tree = tree[name]
-    return tree

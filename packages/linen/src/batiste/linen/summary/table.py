@@ -5,19 +5,19 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any
 
-from batiste.core import DenyList
 from batiste.core.scope import CollectionFilter
 from batiste.core.types import Key, Keys
 
+from ..flags import config
+from ..module.running import ALL_BUT_INTERMEDIATES
 from .costs import Runnable
 from .rows import Row, make_rows
 from .text import block_text, describe
 
 __all__ = ["Table", "module_paths", "tabulate"]
 
-_ALL_BUT_INTERMEDIATES: Final = DenyList("intermediates")
 _NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -47,7 +47,7 @@ def tabulate(
     rngs: Key | Keys,
     depth: int | None = None,
     show_repeated: bool = False,
-    mutable: CollectionFilter = _ALL_BUT_INTERMEDIATES,
+    mutable: CollectionFilter = ALL_BUT_INTERMEDIATES,
     console_kwargs: Mapping[str, Any] | None = None,
     table_kwargs: Mapping[str, Any] = _NO_OPTIONS,
     column_kwargs: Mapping[str, Any] = _NO_OPTIONS,
@@ -66,7 +66,8 @@ def tabulate(
       depth: how many levels of submodules to show; all by default. Variables of
         what is not shown count for the row above.
       show_repeated: whether to show later calls of the same module, too.
-      mutable: a filter that selects the collections to show.
+      mutable: a filter that selects the collections to show. Without it, config
+        `tabulate_intermediates` says whether intermediates are among them.
       console_kwargs: options of `rich.console.Console`. By default the text has
         terminal colours; `{"force_terminal": False}` leaves them out.
       table_kwargs: options of `rich.table.Table`.
@@ -102,6 +103,8 @@ def tabulate(
     <BLANKLINE>
     <BLANKLINE>
     """
+    if mutable is ALL_BUT_INTERMEDIATES and config.tabulate_intermediates:
+        mutable = True
 
     def tabulate_fn(*args: Any, **call_kwargs: Any) -> str:
         rows = make_rows(
@@ -131,7 +134,7 @@ def module_paths(
     module: Runnable,
     rngs: Key | Keys,
     show_repeated: bool = False,
-    mutable: CollectionFilter = _ALL_BUT_INTERMEDIATES,
+    mutable: CollectionFilter = ALL_BUT_INTERMEDIATES,
 ) -> Callable[..., dict[str, Any]]:
     """Makes a function that lists the modules that a call uses, by their paths.
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
+from batiste.core.meta import AxisMetadata
+
 from ..module.state import ModuleBase
 
-__all__ = ["ArraySpec", "block_text", "describe"]
+__all__ = ["ArraySpec", "BoxSpec", "block_text", "describe"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +39,32 @@ class ArraySpec:
         return f"[dim]{self.dtype}[/dim]\\[{shape}]"
 
 
+@dataclasses.dataclass(frozen=True)
+class BoxSpec:
+    """What a box with axis names holds, and the names.
+
+    Attributes:
+      value: the described value.
+      names: an entry for each dimension: a name, several, or None.
+
+    >>> print(BoxSpec(3, ("data", None)), BoxSpec(3, ("data",)), BoxSpec(3, ()))
+    3 [dim]P[/dim](data, None) 3 [dim]P[/dim](data,) 3 [dim]P[/dim]()
+    """
+
+    value: Any
+    names: tuple[Any, ...]
+
+    def __str__(self) -> str:
+        return f"{_scalar(self.value)} [dim]P[/dim]{_names_text(self.names)}"
+
+
+def _names_text(names: tuple[Any, ...]) -> str:
+    parts = [
+        _names_text(name) if isinstance(name, tuple) else str(name) for name in names
+    ]
+    return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
+
+
 def describe(value: Any) -> Any:
     """Replaces arrays by `ArraySpec`s, and containers by dicts and lists.
 
@@ -56,7 +85,12 @@ def describe(value: Any) -> Any:
     if isinstance(value, np.dtype):
         return ArraySpec((), value)
     if isinstance(value, Mapping):
-        return {str(key): describe(value[key]) for key in sorted(value, key=str)}
+        by_text = {_key_text(key): value[key] for key in value}
+        return {text: describe(by_text[text]) for text in sorted(by_text)}
+    if isinstance(value, AxisMetadata) and isinstance(
+        names := getattr(value, "names", None), tuple
+    ):
+        return BoxSpec(describe(getattr(value, "value", None)), names)
     if isinstance(value, (list, tuple)):
         return [describe(item) for item in value]
     # Modules are dataclasses, too, but to be shown as they print.
@@ -66,6 +100,10 @@ def describe(value: Any) -> Any:
         field.name: describe(getattr(value, field.name))
         for field in dataclasses.fields(value)
     }
+
+
+def _key_text(key: Any) -> str:
+    return str(key.value if isinstance(key, enum.Enum) else key)
 
 
 def block_text(value: Any) -> str:
@@ -111,7 +149,7 @@ def _scalar(value: Any) -> str:
         return "{}"
     if isinstance(value, list):
         return "\\[]"
-    if isinstance(value, ArraySpec):
+    if isinstance(value, (ArraySpec, BoxSpec)):
         return str(value)
     # What looks like a tag would vanish from a rich table.
     return str(value).replace("\n", "\\n").replace("[", "\\[")
