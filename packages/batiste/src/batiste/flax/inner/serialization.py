@@ -120,7 +120,8 @@ def _msgpack_ext_unpack(code: int, data: bytes) -> Any:
     """
     if code not in set(_MsgpackExtType):
         return msgpack.ExtType(code, data)
-    return serialization.msgpack_restore(msgpack.packb(msgpack.ExtType(code, data)))
+    packed: Any = msgpack.packb(msgpack.ExtType(code, data))
+    return serialization.msgpack_restore(packed)
 
 
 def _chunk(arr: np.ndarray) -> dict[str, Any]:

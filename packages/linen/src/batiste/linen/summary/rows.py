@@ -224,11 +224,14 @@ def _variables_with_fields(module: Any) -> dict[str, dict[str, Any]]:
     found = {col: dict(tree) for col, tree in module.variables.items()}
     for name in own_fields(module):
         for leaf in jax.tree.leaves(vars(module).get(name), is_leaf=_is_opaque):
-            scope = leaf.scope if isinstance(leaf, ModuleBase) else None
+            if not isinstance(leaf, ModuleBase):
+                continue
+            layer: Any = leaf
+            scope = layer.scope
             if scope is None or scope.path[:-1] == module.scope.path:
                 continue
-            for col, tree in leaf.variables.items():
-                found.setdefault(col, {})[leaf.name] = dict(tree)
+            for col, tree in layer.variables.items():
+                found.setdefault(col, {})[layer.name] = dict(tree)
     return found
 
 
