@@ -180,6 +180,18 @@ def parity(session: nox.Session) -> None:
 
 
 @nox.session(python="3.11")
+def campaign(session: nox.Session) -> None:
+    """Attacks Batiste for as long as it is told to: -- fuzz --minutes 10."""
+    session.env.update(CLEAN_ENV)
+    scripts = {path.stem: path for path in (ROOT / "tests" / "campaigns").glob("*.py")}
+    chosen, *options = session.posargs or [""]
+    if chosen not in scripts:
+        session.error(f"name a campaign: {', '.join(sorted(scripts))}")
+    install(session, "batiste", extras="[orbax]", args=("atheris",))
+    session.run("python", str(scripts[chosen]), *options)
+
+
+@nox.session(python="3.11")
 def clients(session: nox.Session) -> None:
     """Runs libraries written for flax with it and with Batiste: -- brax numpyro."""
     session.env.update(CLEAN_ENV)
