@@ -13,6 +13,21 @@ from typing import Any
 
 import pytest
 
+from batiste.core.config import config
+from batiste.flax.generations import FLAGS
+
+# What generation 0.12 of the drop-in sets, and what decides numbers, keys or names.
+OTHERS = {
+    "return_frozendict",
+    "use_orbax_checkpointing",
+    "early_stopping_pair",
+    "documented_checks",
+    "tabulate_intermediates",
+}
+for name, value in FLAGS["0.12"].items():
+    if name not in OTHERS:
+        config.update(name, value)
+
 # At least so many when all files run whole, in all and in those about Linen alone.
 MINIMUM = 2000
 LINEN = ("test_parity_layers", "test_parity_module", "test_parity_transforms")

@@ -128,11 +128,9 @@ def test_repr_and_paths(node):
         seen = []
 
         def note(call, args, kwargs, context):
-            # Theirs also shows the functions within a lifted class, and not the path
-            # of the variables where a scope is shared.
+            # Theirs also shows the functions within a lifted class.
             if context.method_name in ("__call__", "up"):
-                path = () if "own scope" in str(node) else context.module.path
-                seen.append((path, context.method_name))
+                seen.append((context.module.path, context.method_name))
             return call(*args, **kwargs)
 
         with l.nn.intercept_methods(note):
@@ -175,18 +173,3 @@ def test_tabulate(depth, node):
         )
 
     compare(run)
-
-
-def test_known_difference_of_named_methods():
-    """What theirs puts at the root, where two modules of one class collide."""
-    method = ("named method", None, ("affine", "of", False))
-    paths = []
-    for l in (OURS, THEIRS):
-        variables = l.build(("compact", None, (method,))).init(KEYS["raw"], X)
-        inner = variables["params"]["NamedMethod_0"]
-        paths.append("up" in inner)
-        twice = l.build(("compact", None, (method, method)))
-        assert (
-            outcome(lambda l, m=twice: m.init(KEYS["raw"], X), l)[0] == "value"
-        ) is (l is OURS)
-    assert paths == [True, False]

@@ -33,6 +33,11 @@ DEFAULTS = {
     "fix_rng_separator": False,
     "filter_frames": True,
     "documented_checks": True,
+    "rng_fallback": True,
+    "split_fallback": True,
+    "jit_folds_rngs": False,
+    "branches_count_on": False,
+    "custom_vjp_counts_on": False,
 }
 
 
@@ -70,7 +75,12 @@ def test_environment():
         capture_output=True,
         text=True,
     )
-    assert run.stdout.strip() == str([False, True, False, True])
+    given = {
+        "return_frozendict": False,
+        "fix_rng_separator": True,
+        "filter_frames": False,
+    }
+    assert run.stdout.strip() == str([*{**DEFAULTS, **given}.values()])
 
 
 def test_prefixes_are_ignored():

@@ -131,3 +131,34 @@ def test_fields_annotated_name(generation):
     else:
         assert make().name == "model"
         assert make().features == 3
+
+
+def test_a_stream_that_was_not_given(generation):
+    import flax.linen as nn
+
+    from batiste.core.errors import InvalidRngError
+
+    model = nn.Dropout(0.5, deterministic=False)
+    if generation == "0.6":
+        with pytest.raises(InvalidRngError, match='stream "dropout"'):
+            model.apply({}, X, rngs=KEY)
+    else:
+        assert jnp.allclose(
+            model.apply({}, X, rngs=KEY), model.apply({}, X, rngs={"dropout": KEY})
+        )
+
+
+def test_keys_under_jit(generation):
+    import flax.linen as nn
+
+    class Model(nn.Module):
+        jitted: bool
+
+        @nn.compact
+        def __call__(self, x):
+            layer = nn.jit(nn.Dense) if self.jitted else nn.Dense
+            return layer(2, name="layer")(x)
+
+    plain, jitted = (Model(flag).init(KEY, X)["params"]["layer"] for flag in (0, 1))
+    same = bool(jnp.allclose(plain["kernel"], jitted["kernel"]))
+    assert same == (generation == "0.6")

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from batiste.core import apply, errors, init, lift, nn
+from batiste.core.config import config
+from batiste.core.scope import LazyRng
 
 KEY = jax.random.key(0)
 
@@ -208,3 +210,22 @@ def test_filters():
 
     apply(model)({"params": {"w": 1}}, rngs={"noise": KEY})
     assert found == [(False, False)] * 2 + [(True, True)]
+
+
+@pytest.mark.parametrize("counts_on", [False, True])
+@pytest.mark.parametrize("transform", ["cond", "switch"])
+def test_keys_of_branches(transform, counts_on):
+    def branch(scope):
+        return scope.make_rng("params")
+
+    def model(scope):
+        if transform == "cond":
+            key = lift.cond(False, branch, branch, scope)
+        else:
+            key = lift.switch(1, [branch, branch], scope)
+        return key, scope.make_rng("params")
+
+    with config.temp_flip_flag("branches_count_on", counts_on):
+        keys, _ = init(model)(KEY)
+    numbers = (2, 3) if counts_on else (1, 2)
+    assert keys == tuple(LazyRng(KEY).draw(number) for number in numbers)

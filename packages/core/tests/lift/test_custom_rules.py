@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from batiste.core import apply, init, lift, nn
+from batiste.core.config import config
+from batiste.core.scope import LazyRng
 
 KEY = jax.random.key(0)
 
@@ -159,3 +161,28 @@ def test_custom_jvp_with_a_lifted_jvp_as_rule():
     a = jax.grad(lambda v: apply(lifted)(v, x)[0])(variables)
     b = jax.grad(lambda v: apply(dense)(v, x)[0])(variables)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, 2 * b), a, b)
+
+
+@pytest.mark.parametrize("counts_on", [False, True])
+def test_keys_of_a_forward_function_that_is_called_late(counts_on):
+    drawn = []
+
+    def noisy(scope, x):
+        return x * jax.random.normal(scope.make_rng("params"))
+
+    def noisy_forward(scope, x):
+        noise = jax.random.normal(scope.make_rng("params"))
+        return x * noise, noise
+
+    def model(scope, x):
+        fn = lift.custom_vjp(noisy, noisy_forward, lambda noise, y: ({}, noise * y))
+        y = fn(scope, x)
+        drawn.append(scope.make_rng("params"))
+        return y
+
+    run = jax.jit(lambda x: apply(model)({}, x, rngs=KEY))
+    with config.temp_flip_flag("custom_vjp_counts_on", counts_on):
+        gradient = jax.grad(run)(1.0)
+    number = 3 if counts_on else 1
+    assert gradient == jax.random.normal(LazyRng(KEY).draw(number))
+    assert len(drawn) == 1

@@ -9,6 +9,7 @@ import pytest
 
 from batiste.core import apply, init, lift, nn
 from batiste.core.config import config
+from batiste.core.scope import LazyRng
 
 KEY = jax.random.key(0)
 RNGS = {"params": KEY, "dropout": jax.random.key(1)}
@@ -272,3 +273,42 @@ def test_an_interrupt_as_a_call_begins_leaves_no_call(monkeypatch):
             init(lift.jit(Counted()))(RNGS, jnp.ones((2, 3)))
         assert calls.stack == []
     assert init(lift.jit(Counted()))(RNGS, jnp.ones((2, 3)))
+
+
+@pytest.mark.parametrize("transform", ["jit", "fold_rngs"])
+def test_streams_start_anew(transform):
+    base = LazyRng(KEY)
+
+    def draw(scopes):
+        return [scope.make_rng("params") for scope in scopes]
+
+    lifted = getattr(lift, transform)(draw)
+
+    def model(scope):
+        a, b = scope.push("a"), scope.push("b")
+        a.make_rng("params")
+        inside = [lifted([a.folded(), b]) for _ in range(2)]
+        return inside, a.make_rng("params"), scope.make_rng("params")
+
+    with config.temp_flip_flag("jit_folds_rngs", True):
+        (inside, after, other), _ = init(model)(KEY)
+    first, second = (LazyRng(base.below("a").draw(n)) for n in (2, 4))
+    assert inside == [
+        [first.draw(3), base.draw(1)],
+        [second.draw(5), base.draw(2)],
+    ]
+    assert after == base.below("a").draw(6)
+    assert other == base.draw(1)
+
+
+def test_keys_that_start_anew_follow_the_separator():
+    def model(scope):
+        return lift.jit(lambda scope: scope.push("a").make_rng("params"))(scope)
+
+    keys = []
+    with config.temp_flip_flag("jit_folds_rngs", True):
+        for flag in (False, True):
+            with config.temp_flip_flag("fix_rng_separator", flag):
+                keys.append(init(model)(KEY)[0])
+                assert keys[-1] == LazyRng(KEY, ("a",)).draw(1)
+    assert keys[0] != keys[1]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from batiste.core import DenyList, apply, bind, errors, init, lift, nn, struct
-from batiste.core.lift.pack import PackFilters, split_keys, update_groups
+from batiste.core.lift.pack import PackFilters, update_groups
 from batiste.core.scope import LazyRng
 
 KEY = jax.random.key(0)
@@ -302,15 +302,6 @@ def test_an_error_inside_leaves_the_scope_unchanged():
         assert variables == {"state": {"n": 1}}
 
 
-def test_tree_map_rngs_keeps_suffixes():
-    streams = {"a": LazyRng(jax.random.PRNGKey(1), ("x",)), "b": LazyRng(KEY)}
-    split = lift.tree_map_rngs(lambda key: jax.random.split(key, 3), streams)
-    assert split["a"].rng.shape == (3, 2)
-    assert split["a"].suffix == ("x",)
-    assert split["b"].rng.shape == (3,)
-    assert split["b"].suffix == ()
-
-
 def test_a_parameter_read_through_a_closure_is_told():
     def model(scope, x):
         scope.param("w", jax.nn.initializers.ones, ())
@@ -328,14 +319,6 @@ def test_a_parameter_read_through_a_closure_is_told():
         apply(model)(variables, 1.0)
     # A transform that is none of JAX's may be closed over.
     assert apply(lambda s: lift.fold_rngs(lambda _: s.param("w", jnp.ones))(s))
-
-
-def test_keys_are_split_for_some_groups_only():
-    groups = (({"a": LazyRng(KEY)}, {}), ({"b": LazyRng(KEY, ("x",))}, {}))
-    split, kept = split_keys(groups, [True, False], 3)
-    assert split[0]["a"].rng.shape == (3,)
-    assert split[1] == {}
-    assert kept is groups[1]
 
 
 def test_groups_take_over_what_is_new():

@@ -8,6 +8,7 @@ import pytest
 from jax import numpy as jnp
 
 import batiste.linen as nn
+from batiste.core.config import config
 from batiste.linen import errors
 from batiste.linen.module.context import context
 
@@ -291,3 +292,60 @@ def test_an_interrupt_at_any_step_leaves_no_running_module(monkeypatch):
         assert context.capture is None
     Interrupting.left = 0
     assert Parts().apply(variables, x).shape == (1, 2)
+
+
+class Named(nn.Module):
+    def __call__(self, x):
+        return self.up(x)
+
+    @nn.compact_name_scope
+    def up(self, x):
+        return nn.Dense(2)(x)
+
+
+class Caller(nn.Module):
+    named: nn.Module
+
+    @nn.compact
+    def __call__(self, x):
+        return self.named(x)
+
+
+@pytest.mark.parametrize(
+    ("make", "place"),
+    [
+        (Named, ("up",)),
+        (lambda: Caller(Named()), ("up",)),
+        (lambda: Caller(Caller(Named())), ("named", "up")),
+        (lambda: Caller(nn.remat(Named)()), ("named", "up")),
+    ],
+)
+def test_name_scopes_in_the_caller(make, place):
+    with config.temp_flip_flag("name_scopes_in_caller", True):
+        variables = make().init(KEY, X)
+        y = make().apply(variables, X)
+    params = variables["params"]
+    for name in place:
+        assert list(params) == [name]
+        params = params[name]
+    assert y.shape == (2, 2)
+
+
+def test_name_scopes_need_a_caller_that_may_make_submodules():
+    class Plain(nn.Module):
+        named: nn.Module
+
+        def __call__(self, x):
+            return self.named(x)
+
+    class Twice(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return Named()(Named()(x))
+
+    with config.temp_flip_flag("name_scopes_in_caller", True):
+        with pytest.raises(errors.AssignSubModuleError, match="Scope of Plain"):
+            Plain(Named()).init(KEY, X)
+        with pytest.raises(errors.NameInUseError, match='"up" in module Twice'):
+            Twice().init(KEY, X)
+    assert sorted(Twice().init(KEY, X)["params"]) == ["Named_0", "Named_1"]

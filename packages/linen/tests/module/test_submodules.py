@@ -9,6 +9,7 @@ from jax import numpy as jnp
 
 import batiste.linen as nn
 from batiste.core import FrozenDict, config, struct
+from batiste.core.scope import LazyRng
 from batiste.linen import errors
 from batiste.linen.module.submodules import contains_module, map_modules
 
@@ -367,3 +368,72 @@ def test_sharing_unbound():
         errors.CallShareScopeOnUnboundModuleError, match="unbound module of Dense"
     ):
         nn.share_scope(nn.Dense(2), nn.Dense(2))
+
+
+@struct.dataclass
+class Sorted:
+    z: Any
+    b: Any
+
+
+class Tupled(NamedTuple):
+    z: Any
+    b: Any
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda a: {"foo": a, "bar": a}, "layer_bar"),
+        (lambda a: {"z": {"q": a}, "c": (0, a)}, "layer_c_1"),
+        (lambda a: [{"z": a, "b": (a,)}], "layer_0_b_0"),
+        (lambda a: FrozenDict({"z": a, "b": a}), "layer_b"),
+        (lambda a: {10: a, 9: a}, "layer_10"),
+        (lambda a: [0, 0, *[a] * 9], "layer_10"),
+        (lambda a: Tupled(a, {"k": a}), "layer_b_k"),
+        (lambda a: Sorted(a, [a]), "layer_b_0"),
+    ],
+)
+def test_a_module_with_several_names_has_the_first_of_sorted_ones(make, expected):
+    class Hold(nn.Module):
+        layer: Any
+
+        @nn.compact
+        def __call__(self, x):
+            is_module = lambda leaf: isinstance(leaf, nn.Module)  # noqa: E731
+            leaves = jax.tree.leaves(self.layer, is_leaf=is_module)
+            return next(filter(is_module, leaves))(x)
+
+    class Setup(nn.Module):
+        def setup(self):
+            self.layer = make(nn.Dense(3))
+
+        def __call__(self, x):
+            return Hold(self.layer, parent=None).layer and x
+
+    assert names(Hold(make(nn.Dense(3))), X) == [expected]
+    layer = Setup().bind({}, rngs=KEY, mutable=True).layer
+    is_module = lambda leaf: isinstance(leaf, nn.Module)  # noqa: E731
+    found = filter(is_module, jax.tree.leaves(layer, is_leaf=is_module))
+    assert {module.name for module in found} == {expected}
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+def test_keys_and_paths_of_what_a_moved_module_holds(keeps):
+    class Noise(nn.Module):
+        def __call__(self):
+            return self.make_rng(), self.path
+
+    class Outer(nn.Module):
+        inner: Any
+
+        def setup(self):
+            nn.share_scope(self, self.inner)
+
+        def __call__(self):
+            return self.inner.layer()
+
+    with config.temp_flip_flag("share_scope_keeps_paths", keeps):
+        key, path = Outer(Use(Noise())).apply({}, rngs=KEY)
+    assert path == (("inner", "layer") if keeps else ("layer",))
+    assert key == LazyRng(KEY, path).draw(1)

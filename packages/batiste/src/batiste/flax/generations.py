@@ -22,6 +22,13 @@ FLAGS: dict[str, dict[str, bool]] = {
         "early_stopping_pair": True,
         "documented_checks": True,
         "tabulate_intermediates": True,
+        "rng_fallback": False,
+        "split_fallback": True,
+        "jit_folds_rngs": False,
+        "branches_count_on": False,
+        "custom_vjp_counts_on": False,
+        "share_scope_keeps_paths": False,
+        "name_scopes_in_caller": False,
     },
     "0.12": {
         "return_frozendict": False,
@@ -29,6 +36,13 @@ FLAGS: dict[str, dict[str, bool]] = {
         "early_stopping_pair": False,
         "documented_checks": False,
         "tabulate_intermediates": False,
+        "rng_fallback": True,
+        "split_fallback": False,
+        "jit_folds_rngs": True,
+        "branches_count_on": True,
+        "custom_vjp_counts_on": True,
+        "share_scope_keeps_paths": True,
+        "name_scopes_in_caller": True,
     },
 }
 

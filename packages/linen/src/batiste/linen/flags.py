@@ -21,3 +21,16 @@ bool_flag(
     default=False,
     help="A submodule that is passed as a field keeps the name that it was given.",
 )
+bool_flag(
+    "share_scope_keeps_paths",
+    default=False,
+    help="Submodules that a module had before `share_scope` moved it have the keys and "
+    "the path of where they were, as in later versions of flax, not those of where "
+    "their variables are.",
+)
+bool_flag(
+    "name_scopes_in_caller",
+    default=False,
+    help="What a `compact_name_scope` method makes is below the module that was the "
+    "first to call its module, as in later versions of flax, not below its module.",
+)

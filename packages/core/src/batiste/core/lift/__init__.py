@@ -5,10 +5,11 @@ from .axes import In, Out
 from .control_flow import cond, switch, while_loop
 from .custom_rules import custom_jvp, custom_vjp
 from .jit import jit
-from .pack import pack, tree_map_rngs
+from .pack import pack
 from .parallel import pmap, shard_map
 from .remat import checkpoint, remat, remat_scan
 from .scan import scan
+from .streams import tree_map_rngs
 from .variables import (
     add_metadata_axis,
     fold_rngs,

@@ -10,15 +10,8 @@ import jax
 from ..scope.filters import Filter
 from ..scope.nested_dicts import snapshot
 from ..types import Function, Tree
-from .pack import (
-    Lifted,
-    PerScope,
-    Repack,
-    RngGroups,
-    VariableGroup,
-    VariableGroups,
-    pack,
-)
+from .pack import Lifted, PerScope, Repack, VariableGroup, VariableGroups, pack
+from .streams import RngGroups
 
 __all__ = ["grad", "jvp", "linearize", "value_and_grad", "vjp"]
 

@@ -8,18 +8,11 @@ import jax
 from jax import lax
 from jax import numpy as jnp
 
+from ..config import config
 from ..scope.filters import Filter
 from ..types import ArrayLike, Function, Tree
-from .pack import (
-    Lifted,
-    Repack,
-    RngGroups,
-    VariableGroups,
-    pack,
-    tree_map_rngs,
-    update_groups,
-    variable_names,
-)
+from .pack import Lifted, Repack, VariableGroups, pack, update_groups, variable_names
+from .streams import RngGroups, tree_map_rngs
 
 __all__ = ["cond", "switch", "while_loop"]
 
@@ -121,7 +114,8 @@ def cond(
 ) -> Tree:
     """Lifted `jax.lax.cond`: runs one of two functions of a scope.
 
-    Each of them draws the keys that it would draw without the other.
+    Each of them draws the keys that it would draw without the other; with config
+    `branches_count_on`, `false_fun` draws those that follow.
 
     Args:
       pred: a boolean scalar that decides.
@@ -169,7 +163,8 @@ def switch(
 ) -> Tree:
     """Lifted `jax.lax.switch`: runs one of several functions of a scope.
 
-    Each of them draws the keys that it would draw without the others.
+    Each of them draws the keys that it would draw without the others; with config
+    `branches_count_on`, those that follow the keys of the branches before.
 
     Args:
       index: an integer scalar that decides; it is clamped to what there is.
@@ -231,7 +226,7 @@ def _branch(
                 made[name] = [variable_names(part) for part in out_groups[0]]
                 return y, out_groups
 
-            return scope_fn.from_start(run)
+            return run if config.branches_count_on else scope_fn.from_start(run)
 
         functions = [lifted(name, fn) for name, fn in branches.items()]
         try:

@@ -9,10 +9,12 @@ import jax
 import numpy as np
 from jax import numpy as jnp
 
+from ..config import config
 from ..scope.filters import Filter
 from ..scope.nested_dicts import snapshot
 from ..types import Function, Tree
-from .pack import Lifted, Repack, RngGroups, VariableGroups, pack
+from .pack import Lifted, Repack, VariableGroups, pack
+from .streams import RngGroups
 
 __all__ = ["custom_jvp", "custom_vjp"]
 
@@ -29,6 +31,9 @@ def custom_vjp(
     nondiff_argnums: Sequence[int] = (),
 ) -> Function:
     """Lifted `jax.custom_vjp`: a function of a scope with a gradient of your own.
+
+    Whichever of the functions runs draws the keys that the other would draw. With
+    config `custom_vjp_counts_on` it draws those that follow when JAX calls it.
 
     Args:
       fn: `fn(scope, *args)`, run when no gradient is asked for.
@@ -72,11 +77,9 @@ def custom_vjp(
             scope = scope_fn((group, *others), rngs)
             return user_fn(scope, *args), repack_fn(scope)
 
-        @scope_fn.from_start
         def primal(*all_args: Tree) -> Tree:
             return run(fn, *all_args)
 
-        @scope_fn.from_start
         def forward(*all_args: Tree) -> Tree:
             (y, residuals), out_groups = run(forward_fn, *all_args)
             return (y, out_groups), residuals
@@ -86,6 +89,8 @@ def custom_vjp(
             variables_t, *args_t = backward_fn(*nondiff_args, residuals, y_t)
             return per_scope.pack(variables_t), None, None, *args_t
 
+        if not config.custom_vjp_counts_on:
+            primal, forward = map(scope_fn.from_start, (primal, forward))
         rule = jax.custom_vjp(primal, nondiff_argnums=_shifted(nondiff_argnums))
         rule.defvjp(forward, backward)
         group, *others = variable_groups

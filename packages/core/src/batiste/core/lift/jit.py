@@ -7,16 +7,18 @@ import functools
 import threading
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from ..config import config
 from ..scope.filters import DenyList, Filter
 from ..scope.keys import LazyRng, RngCounters
 from ..types import Array, Function, Key, Tree
-from .pack import Lifted, Repack, RngGroups, VariableGroups, pack
+from .pack import Lifted, PerScope, Repack, VariableGroups, pack
 from .requested_keys import Draws, RequestedRng, StreamId, WordRequests, counted
+from .streams import RngGroups, without_suffix
 
 __all__ = ["jit"]
 
@@ -43,7 +45,9 @@ def jit(
     The function is traced and compiled once for all scopes: a program does not depend
     on the path of its scope, nor on how many keys were drawn there before. It does
     depend on shapes, dtypes, static arguments, flags, and on what may be changed.
-    The keys that are drawn are those that are drawn without `jit`.
+    The keys that are drawn are those that are drawn without `jit`. With config
+    `jit_folds_rngs` the streams start anew, as in `fold_rngs`, and code is compiled for
+    each number of keys that were drawn before.
 
     Args:
       fn: a function whose first argument is a scope or a pytree of them.
@@ -98,7 +102,10 @@ def jit(
         **kwargs: Tree,
     ) -> tuple[Tree, VariableGroups]:
         call = _Call(fn, scope_fn, repack_fn)
-        key = _static_key(scope_fn, rng_groups)
+        anew = config.jit_folds_rngs and any(map(any, rng_groups))
+        if anew:
+            rng_groups = without_suffix(rng_groups)
+        key = _static_key(scope_fn, rng_groups, anew)
         keys = tuple(
             [
                 {stream: lazy.rng for stream, lazy in streams.items()}
@@ -107,7 +114,7 @@ def jit(
         )
         words = np.zeros(0, np.uint32)
         with _Running(call):
-            if any(keys):
+            if any(keys) and not anew:
                 # Tracing tells what keys are drawn, and it is remembered by JAX.
                 words = _find_words(
                     lambda words: compiled.eval_shape(
@@ -167,8 +174,24 @@ class _Running:
         del _calls.stack[self.depth :]
 
 
+class _StaticKey(NamedTuple):
+    """All static data that a trace looks at, except for what JAX sees itself.
+
+    Attributes:
+      scopes: what is known of each root scope.
+      per_scope: which of the scopes are where below the roots.
+      start: if streams start anew, how many keys were drawn before.
+      separator: then also how keys are derived.
+    """
+
+    scopes: tuple[Any, ...]
+    per_scope: PerScope
+    start: Draws | None
+    separator: bool
+
+
 def _run(
-    key: Hashable,
+    key: _StaticKey,
     words: Array,
     variable_groups: Tree,
     keys: tuple[dict[str, Key], ...],
@@ -178,8 +201,33 @@ def _run(
     """The program. What it takes from the call is the same wherever it is used."""
     call = _calls.stack[-1]
     requests = WordRequests(words)
-    at_root = _at_root(key)
-    streams = tuple(
+    streams = _streams(key, requests, keys)
+    lifted = call.scope_fn
+    start = [RngCounters() for _ in lifted.roots]
+    if key.start is not None:
+        key.start.count(start)
+    with lifted.counting_on([state.copy() for state in start]) as counters:
+        scope = lifted(variable_groups, (streams,))
+        y = call.fn(scope, *args, **kwargs)
+        counts = tuple(
+            [tuple(counted(state, since)) for state, since in zip(counters, start)]
+        )
+        out_groups = call.repack_fn(scope)
+    return y, out_groups, Draws(tuple(requests.index), counts)
+
+
+def _streams(
+    key: _StaticKey, requests: WordRequests, keys: tuple[dict[str, Key], ...]
+) -> tuple[dict[str, LazyRng], ...]:
+    """The PRNG streams within the program."""
+    if key.start is not None:
+        return tuple(
+            [{name: LazyRng(rng) for name, rng in root.items()} for root in keys]
+        )
+    at_root = {
+        StreamId(i, name) for i, scope in enumerate(key.scopes) for name in scope[2]
+    }
+    return tuple(
         [
             {
                 name: RequestedRng(rng, requests, stream, stream in at_root)
@@ -189,13 +237,6 @@ def _run(
             for i, root in enumerate(keys)
         ]
     )
-    lifted = call.scope_fn
-    with lifted.counting_on([RngCounters() for _ in lifted.roots]) as counters:
-        scope = lifted(variable_groups, (streams,))
-        y = call.fn(scope, *args, **kwargs)
-        counts = tuple([tuple(counted(state)) for state in counters])
-        out_groups = call.repack_fn(scope)
-    return y, out_groups, Draws(tuple(requests.index), counts)
 
 
 def _find_words(
@@ -212,8 +253,7 @@ def _find_words(
     return draws.words(rngs, counters, size)
 
 
-def _static_key(lifted: Lifted, rng_groups: RngGroups) -> Hashable:
-    """All static data that a trace looks at, except for what JAX sees itself."""
+def _static_key(lifted: Lifted, rng_groups: RngGroups, anew: bool) -> _StaticKey:
     scopes = tuple(
         (
             _hashable_filter(scope.mutable),
@@ -222,12 +262,11 @@ def _static_key(lifted: Lifted, rng_groups: RngGroups) -> Hashable:
         )
         for scope, streams in zip(lifted.roots, rng_groups[0], strict=True)
     )
-    return scopes, lifted.per_scope
-
-
-def _at_root(key: Any) -> set[StreamId]:
-    """The streams whose base keys are the keys themselves, from the static data."""
-    return {StreamId(i, name) for i, scope in enumerate(key[0]) for name in scope[2]}
+    start = None
+    if anew:
+        start = Draws((), tuple([tuple(counted(state)) for state in lifted.counters]))
+    separator = anew and config.fix_rng_separator
+    return _StaticKey(scopes, lifted.per_scope, start, separator)
 
 
 def _hashable_filter(filter_like: Filter) -> Hashable:

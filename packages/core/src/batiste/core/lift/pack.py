@@ -6,30 +6,29 @@ import contextlib
 import functools
 import operator
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import jax
 import numpy as np
 
+from ..config import config
 from ..scope.filters import Filter, NameSet, group_by_names, in_filter
 from ..scope.keys import LazyRng, RngCounters
 from ..scope.nested_dicts import snapshot
 from ..scope.scope import Scope
 from ..scope.tree import Tree as ScopeTree
-from ..types import Collection, Function, Key, Path, Tree
+from ..types import Collection, Function, Path, Tree
+from .streams import RngGroups, add_fallbacks, fallback_places
 
 __all__ = [
     "Lifted",
     "PackFilters",
     "PerScope",
     "Repack",
-    "RngGroups",
     "VariableGroup",
     "VariableGroups",
     "pack",
-    "split_keys",
-    "tree_map_rngs",
     "update_groups",
     "variable_names",
 ]
@@ -44,51 +43,6 @@ VariableGroups: TypeAlias = tuple[VariableGroup, ...]
 
 Repack: TypeAlias = Callable[[Tree], VariableGroups]
 """Takes the variables that may have changed out of inner scopes."""
-
-RngGroups: TypeAlias = tuple[tuple[dict[str, LazyRng], ...], ...]
-"""For each filter, for each lifted root scope, its PRNG streams."""
-
-
-def tree_map_rngs(fn: Callable[[Key], Any], tree: T) -> T:
-    """Applies `fn` to the base key of every PRNG stream in a tree.
-
-    Suffixes stay as they are, so that the keys that are drawn from a stream go on
-    being told apart by the path of the scope and by their count.
-
-    >>> import jax
-    >>> from batiste.core.scope import LazyRng
-    >>> streams = {"dropout": LazyRng.create(jax.random.key(0), "encoder")}
-    >>> tree_map_rngs(lambda key: jax.random.split(key, 3), streams)["dropout"].suffix
-    ('encoder',)
-    """
-    return jax.tree.map(fn, tree)
-
-
-def split_keys(
-    rng_groups: RngGroups, splits: Iterable[bool], size: int
-) -> tuple[tuple[Any, ...], ...]:
-    """Returns groups of PRNG streams in which some have a key for each of many.
-
-    Args:
-      rng_groups: the groups.
-      splits: for each of them whether its keys are split.
-      size: into how many.
-
-    Returns:
-      The groups; keys that are split have a first axis of this size.
-
-    >>> from batiste.core.scope import LazyRng
-    >>> groups = (({"dropout": LazyRng(jax.random.key(0))},),)
-    >>> split_keys(groups, [True], 3)[0][0]["dropout"].rng.shape
-    (3,)
-    """
-    split = functools.partial(jax.random.split, num=size)
-    return tuple(
-        [
-            tree_map_rngs(split, group) if is_split else group
-            for group, is_split in zip(rng_groups, splits, strict=True)
-        ]
-    )
 
 
 def pack(
@@ -181,6 +135,8 @@ class PackFilters(NamedTuple):
       outs: what collections come out, by groups.
       rngs: what PRNG streams go in, by groups.
       mutable: what collections may be changed inside: those that come out.
+      fallbacks: which groups streams belong to that are treated unlike what they fall
+        back to where they are not given.
 
     >>> filters = PackFilters.of([True], ["state", "cache"], [])
     >>> "cache" in filters.mutable, "params" in filters.mutable
@@ -191,6 +147,7 @@ class PackFilters(NamedTuple):
     outs: tuple[NameSet, ...]
     rngs: tuple[NameSet, ...]
     mutable: NameSet
+    fallbacks: tuple[tuple[str, int], ...]
 
     @classmethod
     def of(
@@ -217,7 +174,7 @@ def _sets(
         tuple(map(NameSet.of, filters)) for filters in (ins, outs, rngs)
     )
     mutable = functools.reduce(operator.or_, out_sets, NameSet.of(False))
-    return PackFilters(in_sets, out_sets, rng_sets, mutable)
+    return PackFilters(in_sets, out_sets, rng_sets, mutable, fallback_places(rng_sets))
 
 
 _remembered_sets = functools.lru_cache(maxsize=1024)(_sets)
@@ -304,6 +261,9 @@ class Lifted:
         per_root = [
             group_by_names(root.rngs, self._filters.rngs) for root in self.roots
         ]
+        if self._filters.fallbacks and config.split_fallback and config.rng_fallback:
+            for root, groups in zip(self.roots, per_root, strict=True):
+                add_fallbacks(groups, root.rngs, self._filters.fallbacks)
         return tuple(zip(*per_root, strict=True))
 
     # Stage 4: scopes inside.

@@ -13,14 +13,8 @@ from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 from ..scope.filters import Filter
 from ..types import Function, Key, Tree
 from .axes import VariableAxes
-from .pack import (
-    Lifted,
-    Repack,
-    RngGroups,
-    VariableGroups,
-    pack,
-    tree_map_rngs,
-)
+from .pack import Lifted, Repack, VariableGroups, pack
+from .streams import RngGroups, tree_map_rngs
 from .vmap import map_axis
 
 __all__ = ["pmap", "shard_map"]

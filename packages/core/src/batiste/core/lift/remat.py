@@ -9,8 +9,9 @@ import jax
 
 from ..scope.filters import Filter
 from ..types import Function, Tree
-from .pack import Lifted, Repack, RngGroups, VariableGroups, pack
+from .pack import Lifted, Repack, VariableGroups, pack
 from .scan import scan
+from .streams import RngGroups
 
 __all__ = ["checkpoint", "remat", "remat_scan"]
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from ..scope.keys import LazyRng, RngCounters
+from ..scope.keys import LazyRng, RngCounters, counted_as
 from ..types import Array, Key, Path
 
 __all__ = ["Draws", "Request", "RequestedRng", "StreamId", "WordRequests", "counted"]
@@ -139,8 +139,15 @@ class RequestedRng(LazyRng):
         return cls(children[0], *static)
 
 
-def counted(counters: RngCounters, path: Path = ()) -> Iterator[tuple[Path, str, int]]:
+def counted(
+    counters: RngCounters, since: RngCounters | None = None, path: Path = ()
+) -> Iterator[tuple[Path, str, int]]:
     """Yields how many keys were drawn at each place, as path, stream and number.
+
+    Args:
+      counters: the counters of a scope.
+      since: what they were before; keys that were drawn until then do not count.
+      path: put before the paths.
 
     >>> counters = RngCounters()
     >>> counters.child("layer").counts["params"] = 2
@@ -148,9 +155,12 @@ def counted(counters: RngCounters, path: Path = ()) -> Iterator[tuple[Path, str,
     [(('layer',), 'params', 2)]
     """
     for stream, count in counters.counts.items():
-        yield path, stream, count
+        drawn = count if since is None else count - since.counts.get(stream, 0)
+        if drawn:
+            yield path, stream, drawn
     for name, child in counters.children.items():
-        yield from counted(child, (*path, name))
+        before = None if since is None else since.children.get(name)
+        yield from counted(child, before, (*path, name))
 
 
 @jax.tree_util.register_static
@@ -186,7 +196,7 @@ class Draws:
         for (root, stream), path, count in self.requests:
             if count is not None:
                 names = tuple([name for name in path if isinstance(name, str)])
-                count += counters[root].at(names).counts.get(stream, 0)
+                count += counters[root].at(names).counts.get(counted_as(stream), 0)
             words.append(rngs[root][stream].word(path, count))
         words += [np.uint32(0)] * (size - len(words))
         if all(type(word) is np.uint32 for word in words):

@@ -13,16 +13,8 @@ from ..scope.filters import Filter
 from ..scope.keys import RngCounters
 from ..types import Function, Tree
 from .axes import VariableAxes, axis_sizes
-from .pack import (
-    Lifted,
-    Repack,
-    RngGroups,
-    VariableGroup,
-    VariableGroups,
-    pack,
-    split_keys,
-    update_groups,
-)
+from .pack import Lifted, Repack, VariableGroup, VariableGroups, pack, update_groups
+from .streams import RngGroups, split_keys
 
 __all__ = ["scan"]
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from ..config import config
 from ..scope.filters import Filter, in_filter, subtract_filters, union_filters
 from ..scope.keys import LazyRng
 from ..scope.nested_dicts import snapshot
 from ..types import Function, Tree
 from .axes import VariableAxes
-from .pack import Lifted, Repack, RngGroups, VariableGroup, VariableGroups, pack
+from .pack import Lifted, Repack, VariableGroup, VariableGroups, pack
+from .streams import RngGroups, without_suffix
 
 __all__ = ["add_metadata_axis", "fold_rngs", "map_variables", "swap_collection"]
 
@@ -213,7 +215,9 @@ def fold_rngs(fn: Function, variables: Filter = True, rngs: Filter = True) -> Fu
 
     For each stream a key is drawn, which is the base key inside: the path of the
     scope and the count are folded in at once, and inside, keys are told apart by what
-    follows. They differ from those without `fold_rngs`.
+    follows. They differ from those without `fold_rngs`. With config `jit_folds_rngs`
+    nothing is drawn or folded in here: the streams start from the base keys that the
+    scopes have. Give it `scope.folded()` to tell them apart.
 
     Args:
       fn: a function whose first argument is a scope or a pytree of them.
@@ -244,13 +248,16 @@ def fold_rngs(fn: Function, variables: Filter = True, rngs: Filter = True) -> Fu
         *args: Tree,
         **kwargs: Tree,
     ) -> tuple[Tree, VariableGroups]:
-        folded = tuple(
-            tuple(
-                {stream: LazyRng(root.make_rng(stream)) for stream in streams}
-                for root, streams in zip(scope_fn.roots, group, strict=True)
+        if config.jit_folds_rngs:
+            folded = without_suffix(rng_groups)
+        else:
+            folded = tuple(
+                tuple(
+                    {stream: LazyRng(root.make_rng(stream)) for stream in streams}
+                    for root, streams in zip(scope_fn.roots, group, strict=True)
+                )
+                for group in rng_groups
             )
-            for group in rng_groups
-        )
         scopes = scope_fn(variable_groups, folded)
         y = fn(scopes, *args, **kwargs)
         return y, repack_fn(scopes)

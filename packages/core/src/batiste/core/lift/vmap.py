@@ -11,7 +11,8 @@ import jax
 from ..scope.filters import Filter
 from ..types import Function, Tree
 from .axes import VariableAxes, axis_sizes
-from .pack import Lifted, Repack, RngGroups, VariableGroups, pack, split_keys
+from .pack import Lifted, Repack, VariableGroups, pack
+from .streams import RngGroups, split_keys
 
 __all__ = ["map_axis", "vmap"]
 

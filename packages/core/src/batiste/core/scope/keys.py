@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import jax
 import numpy as np
@@ -14,7 +14,22 @@ from jax import numpy as jnp
 from ..config import config
 from ..types import Array, Key, Path
 
-__all__ = ["LazyRng", "RngCounters", "fold_in_static", "is_rng", "is_rng_dict"]
+__all__ = [
+    "FALLBACK",
+    "LazyRng",
+    "RngCounters",
+    "counted_as",
+    "fallback_for",
+    "fallbacks_of",
+    "fold_in_static",
+    "is_rng",
+    "is_rng_dict",
+]
+
+FALLBACK: Final = "params"
+"""The stream that others fall back to, where they are not given."""
+
+_FOR: Final = f"{FALLBACK} for "
 
 
 @functools.lru_cache(maxsize=65536)
@@ -179,6 +194,41 @@ class RngCounters:
             self.counts[stream] = max(count, self.counts.get(stream, 0))
         for name, child in other.children.items():
             self.child(name).raise_to(child)
+
+
+def fallback_for(name: str) -> str:
+    """The name within a transform of what a stream that was not given falls back to.
+
+    It is apart from what others fall back to, as the transform may split it.
+
+    Args:
+      name: the stream's name; empty for all that have no fallback of their own.
+
+    >>> fallback_for("dropout")
+    'params for dropout'
+    """
+    return f"{_FOR}{name}"
+
+
+def fallbacks_of(name: str) -> tuple[str, str, str]:
+    """The streams to look for in the place of one that was not given, in order.
+
+    >>> fallbacks_of("dropout")
+    ('params for dropout', 'params for ', 'params')
+    """
+    return fallback_for(name), _FOR, FALLBACK
+
+
+def counted_as(name: str) -> str:
+    """The name that keys of a stream are counted by.
+
+    A fallback counts with the stream that it stems from, so that no key of one is also
+    drawn from the other.
+
+    >>> counted_as("dropout"), counted_as("params for dropout")
+    ('dropout', 'params')
+    """
+    return FALLBACK if name.startswith(_FOR) else name
 
 
 def is_rng(rng: Any) -> bool:

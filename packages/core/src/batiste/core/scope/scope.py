@@ -17,7 +17,7 @@ from ..tracers import current_trace
 from ..types import Collection, Key, Path, Variables
 from .filters import CollectionFilter, in_filter
 from .init_shapes import expected_shapes
-from .keys import LazyRng, RngCounters
+from .keys import FALLBACK, LazyRng, RngCounters, counted_as, fallbacks_of
 from .nested_dicts import as_result, merge_into, snapshot
 from .place import Place
 from .tree import Tree
@@ -155,6 +155,55 @@ class Scope(Place):
             self._rngs,
             RngCounters() if rewind_rngs else self.counters,
         )
+
+    def folded(self) -> Scope:
+        """A scope at the same place whose streams start from keys drawn here.
+
+        The path and the number of keys drawn so far are folded into the base keys, and
+        the counts go on. For transforms that start the streams of a scope anew.
+
+        Raises:
+          As `make_rng`.
+        """
+        return self._set_up(
+            Scope.__new__(Scope),
+            self.name,
+            self.parent,
+            self._path,
+            self._debug_path,
+            self._variables,
+            {stream: LazyRng(self.make_rng(stream)) for stream in self.rngs},
+            self.counters,
+        )
+
+    def moved_from(self, other: Scope) -> Scope:
+        """This place with the streams, the counts and the shown path of another.
+
+        Args:
+          other: a scope of the same tree.
+        """
+        self.tree.moved[self.path] = other.shown_path
+        return self._set_up(
+            Scope.__new__(Scope),
+            self.name,
+            self.parent,
+            self._path,
+            other.debug_path,
+            self._variables,
+            other.rngs,
+            other.counters,
+        )
+
+    @property
+    def shown_path(self) -> Path:
+        """The path, with that of where it was before in place of what was moved."""
+        path = self.path
+        moved = self.tree.moved
+        for depth in range(len(path), 0, -1) if moved else ():
+            before = moved.get(path[:depth])
+            if before is not None:
+                return (*before, *path[depth:])
+        return path
 
     # Children.
 
@@ -417,7 +466,11 @@ class Scope(Place):
     def rng_counters(self) -> dict[str, int]:
         """How many keys this scope has drawn from each stream."""
         counts = self.counters.counts
-        return {stream: counts.get(stream, 0) for stream in self.tree.rngs}
+        return {
+            stream: counts.get(stream, 0)
+            for stream in self.tree.rngs
+            if counted_as(stream) == stream
+        }
 
     def has_rng(self, name: str) -> bool:
         """Returns whether there is a PRNG stream of this name."""
@@ -428,25 +481,39 @@ class Scope(Place):
 
         The key depends on the stream's base key, the path of this scope and the
         number of keys drawn here before. A stream that was not given falls back to
-        "params", if there is that.
+        "params", if there is that; with config `rng_fallback=False` it does not.
 
         Raises:
-          InvalidRngError: there is no such stream, nor a stream "params".
+          InvalidRngError: there is no such stream, nor one to fall back to.
           InvalidScopeError: the call that the scope belongs to has ended.
           JaxTransformError: the scope comes from outside of a JAX transformation.
         """
+        stream = name
         if name not in (rngs := self.rngs):
-            if "params" not in rngs:
-                raise errors.InvalidRngError(
-                    f'"{self.path_text}" needs a PRNG key for the stream "{name}", but '
-                    f"the call was given {sorted(rngs) or 'no streams'}. Pass "
-                    f'rngs={{"{name}": key}} to init or apply.'
-                )
-            name = "params"
+            stream = self._fallback(name)
+            name = FALLBACK
         self.check_usable()
         counts = (self._counters or self.counters).counts
         count = counts[name] = counts.get(name, 0) + 1
-        return rngs[name].draw(count)
+        return rngs[stream].draw(count)
+
+    def _fallback(self, name: str) -> str:
+        """The stream in the place of one that was not given.
+
+        Raises:
+          InvalidRngError: there is none.
+        """
+        rngs = self.rngs
+        if config.rng_fallback:
+            for stream in fallbacks_of(name):
+                if stream in rngs:
+                    return stream
+        given = sorted(stream for stream in rngs if counted_as(stream) == stream)
+        raise errors.InvalidRngError(
+            f'"{self.path_text}" needs a PRNG key for the stream "{name}", but the '
+            f"call was given {given or 'no streams'}. Pass "
+            f'rngs={{"{name}": key}} to init or apply.'
+        )
 
     # Flags.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from ..types import Path
 from .keys import LazyRng
 
 __all__ = ["Tree"]
@@ -24,6 +25,7 @@ class Tree:
       lifted: how many lifted functions are running on scopes made of this tree's: its
         own scopes are then seen by closures only.
       mutable: for each collection that was asked for, whether it is mutable.
+      moved: for places to which others were moved, the paths of those.
 
     >>> Tree({"params": {}}, {}).invalid
     False
@@ -34,3 +36,4 @@ class Tree:
     invalid: bool = False
     lifted: int = 0
     mutable: dict[str, bool] = dataclasses.field(default_factory=dict)
+    moved: dict[Path, Path] = dataclasses.field(default_factory=dict)

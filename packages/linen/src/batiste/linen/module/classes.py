@@ -168,6 +168,10 @@ def _wrap_methods(cls: Any) -> None:
         own = name == "__post_init__" or cls._own_init
         if own and isinstance(value, types.FunctionType):
             setattr(cls, name, construction_method(value))
+    names = dict.fromkeys((*cls._name_scopes, *cls.__dict__))
+    cls._name_scopes = tuple(
+        [n for n in names if getattr(getattr(cls, n), "compact_name_scope", False)]
+    )
     if len(compact_methods) > 1 and config.documented_checks:
         raise errors.MultipleMethodsCompactError(
             module_cls=cls, methods=compact_methods

@@ -19,6 +19,7 @@ from batiste.core.traceback_util import api_boundary, hide_frames, register_excl
 from batiste.core.types import Function, Path, Tree, Variables
 
 from .. import errors
+from ..flags import config
 from . import own_constructors
 from . import variables as of_variables
 from .classes import make_dataclass, make_module_class
@@ -104,7 +105,7 @@ class Module(ModuleBase, metaclass=abc.ABCMeta):
         super().__init_subclass__(**kwargs)
         guarded = cls.__setattr__ is Module.__setattr__
         make_module_class(cls, kw_only, guarded)
-        cls._has_setup = cls.setup is not Module.setup
+        cls._has_setup = cls.setup is not Module.setup or bool(cls._name_scopes)
 
     # Construction.
 
@@ -178,6 +179,8 @@ class Module(ModuleBase, metaclass=abc.ABCMeta):
         scope, attributes, children = self.scope, dict(vars(self)), dict(state.children)
         reserved = {name: set(cols) for name, cols in scope.reservations.items()}
         try:
+            if self._name_scopes and config.name_scopes_in_caller:
+                self._make_name_scopes()
             self.setup()
         except BaseException:
             # Nothing has happened: it may be tried again.
@@ -705,7 +708,7 @@ class Module(ModuleBase, metaclass=abc.ABCMeta):
     @api_boundary
     def path(self) -> Path:
         """The names from the root module to this one, empty at the root."""
-        return bound_scope(self, "access module paths").path
+        return bound_scope(self, "access module paths").shown_path
 
     @api_boundary
     def sow(
@@ -797,6 +800,28 @@ class Module(ModuleBase, metaclass=abc.ABCMeta):
             attach(child, self)
             state_of(child).attached = True
         return child
+
+    def _make_name_scopes(self) -> None:
+        """Puts the submodules for methods beside this module, below its first caller.
+
+        Raises:
+          AssignSubModuleError: the caller is neither in a compact method nor in setup.
+          NameInUseError: a method has the name of something in the caller.
+        """
+        caller: Any = context.modules[-1] if context.modules else None
+        scope: Any = self.scope
+        if caller is None or caller.scope is None or caller.scope.tree != scope.tree:
+            caller = self  # also where this one alone is within a transform
+        state = state_of(caller)
+        if caller is not self and not state.in_compact and not state.in_setup:
+            raise errors.AssignSubModuleError(CompactNameScope, parent=type(caller))
+        for name in self._name_scopes:
+            child = CompactNameScope(getattr(type(self), name), parent=None, name=name)
+            attach(child, caller)
+            # It runs a method of this module.
+            vars(child)["parent"] = self
+            self._state.children[name] = child
+            state_of(child).attached = True
 
 
 make_dataclass(Module)

@@ -47,6 +47,7 @@ class ModuleBase:
     _own_fields: ClassVar[tuple[str, ...]]
     _has_setup: ClassVar[bool] = False
     _own_init: ClassVar[bool] = False
+    _name_scopes: ClassVar[tuple[str, ...]] = ()
 
     if TYPE_CHECKING:
         # What files that Module is made of use of it.

@@ -87,8 +87,9 @@ def map_modules(
     """Replaces each module in a nested container by `fn(name, module)`.
 
     Names are `name` for the value itself and `name_key`, `name_0` and so on within
-    it. With `freeze`, dicts become `FrozenDict`s and lists tuples. What is replaced is
-    of `kinds`, a class or several, as `isinstance` takes them.
+    it, and are taken in the order of sorted texts. With `freeze`, dicts become
+    `FrozenDict`s and lists tuples. What is replaced is of `kinds`, a class or several,
+    as `isinstance` takes them.
 
     >>> import batiste.linen as nn
     >>> map_modules(lambda name, module: name, {"a": [nn.Dense(3)], "b": 4}, "layers")
@@ -99,21 +100,22 @@ def map_modules(
     if is_plain(value):
         return value
     if isinstance(value, (dict, FrozenDict)):
-        items = {
-            key: map_modules(fn, item, f"{name}_{key}", freeze, kinds)
-            for key, item in value.items()
+        # The first place of a module that has several names it.
+        made = {
+            key: map_modules(fn, value[key], f"{name}_{key}", freeze, kinds)
+            for key in sorted(value, key=str)
         }
+        items = {key: made[key] for key in value}
         if freeze or isinstance(value, FrozenDict):
             return FrozenDict(items)
         return items
     if isinstance(value, (list, tuple)):
-        keys = getattr(value, "_fields", range(len(value)))
-        parts = [
-            map_modules(fn, item, f"{name}_{key}", freeze, kinds)
-            for key, item in zip(keys, value)
-        ]
         if hasattr(value, "_fields"):
-            return type(value)(*parts)
+            made = map_modules(fn, value._asdict(), name, freeze, kinds)
+            return type(value)(**made)
+        parts = list(value)
+        for key in sorted(range(len(parts)), key=str):
+            parts[key] = map_modules(fn, parts[key], f"{name}_{key}", freeze, kinds)
         return parts if isinstance(value, list) and not freeze else tuple(parts)
     if jax.tree_util.all_leaves((value,)):
         return value
@@ -121,18 +123,18 @@ def map_modules(
     def is_one(value: Any) -> bool:
         return isinstance(value, kinds)
 
-    leaves, treedef = jax.tree_util.tree_flatten_with_path(value, is_leaf=is_one)
-    if not any(is_one(leaf) for _, leaf in leaves):
+    paths, treedef = jax.tree_util.tree_flatten_with_path(value, is_leaf=is_one)
+    leaves = [leaf for _, leaf in paths]
+    found = [index for index, leaf in enumerate(leaves) if is_one(leaf)]
+    if not found:
         return value
-    return jax.tree.unflatten(
-        treedef,
-        [
-            fn(f"{name}_{jax.tree_util.keystr(path, simple=True, separator='_')}", leaf)
-            if is_one(leaf)
-            else leaf
-            for path, leaf in leaves
-        ],
-    )
+    names = [
+        [name, *(jax.tree_util.keystr((key,), simple=True) for key in path)]
+        for path, _ in paths
+    ]
+    for index in sorted(found, key=names.__getitem__):
+        leaves[index] = fn("_".join(names[index]), leaves[index])
+    return jax.tree.unflatten(treedef, leaves)
 
 
 def contains_module(value: Any, kinds: Any = ModuleBase) -> bool:
@@ -339,4 +341,7 @@ def _move(module: ModuleBase, scope: Scope) -> None:
     module.__dict__["scope"] = scope
     for child in state_of(module).children.values():
         if child.scope is not None and child.scope.parent == before:
-            _move(child, scope.push(child.name, reuse=True))
+            place = scope.push(child.name, reuse=True)
+            if config.share_scope_keeps_paths:
+                place = place.moved_from(child.scope)
+            _move(child, place)

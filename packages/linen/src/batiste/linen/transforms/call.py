@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Final
 import jax
 
 from batiste.core import Scope
+from batiste.core.config import config
 from batiste.core.types import Function, Tree
 
 from ..module.state import ModuleBase, state_of
@@ -22,6 +23,7 @@ __all__ = [
     "LiftedCall",
     "commit_cursors",
     "continues_names",
+    "fold_rngs",
     "runs_unbound",
 ]
 
@@ -128,6 +130,9 @@ class LiftedCall:
     argnums: ClassVar[tuple[str, ...]] = ()
     """The options that are positions of arguments, of which the module is number 0."""
 
+    folds_rngs: ClassVar[bool] = False
+    """Whether the transform starts the streams of scopes anew."""
+
     def __init__(self, transform: Function, options: Mapping[str, Any]):
         self.transform = transform
         self.options = {
@@ -169,11 +174,14 @@ class LiftedCall:
         around = None if self.transforms_kwargs else kwargs
         taken = module_map.taken_names()
         body = LiftedBody(fn, module_map, target, around, taken)
-        lifted, scopes = self._lift(body, module_map.scopes)
+        scopes = module_map.scopes
+        if self.folds_rngs and config.jit_folds_rngs:
+            scopes = fold_rngs(scopes, module)
+        lifted, scope_tree = self._lift(body, scopes)
         if self.transforms_kwargs:
-            y = lifted(scopes, *args, **kwargs)
+            y = lifted(scope_tree, *args, **kwargs)
         else:
-            y = lifted(scopes, *args)
+            y = lifted(scope_tree, *args)
         if continues_names(module):
             commit_cursors(module, body.cursors)
             if body.made:
@@ -207,6 +215,22 @@ class LiftedCall:
         if lifted is None:
             lifted = self._lifted = self.transform(_run_body, **self.options)
         return lifted, _BodyAndScopes(body, scopes)
+
+
+def fold_rngs(scopes: list[Scope], module: Tree) -> list[Scope]:
+    """Returns scopes of which those of the target start from keys drawn in them.
+
+    Args:
+      scopes: the scopes to lift.
+      module: the target, a bound module or a tree of them.
+    """
+    leaves = jax.tree.leaves(module, is_leaf=_is_module)
+    own = {leaf.scope for leaf in leaves if isinstance(leaf, ModuleBase)}
+    return [scope.folded() if scope in own else scope for scope in scopes]
+
+
+def _is_module(value: Any) -> bool:
+    return isinstance(value, ModuleBase)
 
 
 def _without_module(argnums: int | Iterable[int]) -> tuple[int, ...]:

@@ -17,7 +17,14 @@ from batiste.core.types import Function, Tree
 
 from ..module.context import context, named_calls
 from ..module.state import ModuleBase
-from .call import LiftedBody, LiftedCall, commit_cursors, continues_names, runs_unbound
+from .call import (
+    LiftedBody,
+    LiftedCall,
+    commit_cursors,
+    continues_names,
+    fold_rngs,
+    runs_unbound,
+)
 from .fingerprint import fingerprint
 from .inner_names import commit_names
 from .module_map import ModuleMap
@@ -45,7 +52,8 @@ def jit(
     many times. Code is compiled once for all modules with equal constructor
     arguments, whatever their names, as long as shapes and mutability are the same;
     within it, `name` and `path` are those of the first. Modules with arguments that
-    cannot be hashed are compiled for each call. Keys are those drawn without `jit`.
+    cannot be hashed are compiled for each call. Keys are those drawn without `jit`;
+    with config `jit_folds_rngs` they are those under `fold_rngs`.
 
     Args:
       target: a module class, or a function whose first argument is a module.
@@ -154,7 +162,8 @@ class _JitCall(LiftedCall):
         # Hooks see every call, so that Python must run.
         key = None if context.hooked else fingerprint(module_map, target)
         if key is not None:
-            key = (fn, key, named_calls(), config.fix_rng_separator)
+            flags = config.fix_rng_separator, config.jit_folds_rngs
+            key = (fn, key, named_calls(), flags)
             found = self._cache.get(key)
         if found is None:
             body = _JitBody(fn, module_map, target)
@@ -166,7 +175,10 @@ class _JitCall(LiftedCall):
         jitted, body = found
         # The names around are those of this call, and no part of what is compiled.
         body.taken = module_map.taken_names()
-        y, inside = jitted(module_map.scopes, *args, **kwargs)
+        scopes = module_map.scopes
+        if config.jit_folds_rngs:
+            scopes = fold_rngs(scopes, module)
+        y, inside = jitted(scopes, *args, **kwargs)
         if continues_names(module):
             commit_cursors(module, dict(inside.cursors))
             if inside.made:

@@ -10,6 +10,7 @@ from batiste.core.frozen_dict import FrozenDict
 from batiste.core.scope import CollectionFilter, PRNGSequenceFilter
 from batiste.core.types import Function
 
+from .call import LiftedCall
 from .target import Methods, Target, lift_target
 
 __all__ = ["add_metadata_axis", "fold_rngs", "map_variables"]
@@ -131,6 +132,10 @@ def add_metadata_axis(
     )
 
 
+class _FoldCall(LiftedCall):
+    folds_rngs = True
+
+
 def fold_rngs(
     target: Target,
     variables: CollectionFilter = True,
@@ -158,5 +163,11 @@ def fold_rngs(
     >>> variables["params"]["kernel"].shape
     (2, 3)
     """
-    options = {"variables": variables, "rngs": rngs}
-    return lift_target(lift.fold_rngs, fold_rngs, target, options, methods)
+    return lift_target(
+        lift.fold_rngs,
+        fold_rngs,
+        target,
+        {"variables": variables, "rngs": rngs},
+        methods,
+        call_type=_FoldCall,
+    )
