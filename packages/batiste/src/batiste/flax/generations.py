@@ -14,7 +14,7 @@ DEFAULT = "0.12"
 # What `flax.__version__` says.
 VERSIONS = {"0.6": "0.6.9", "0.12": "0.12.8"}
 
-# Flags of core and of training.
+# Flags of core, of training and of linen.
 FLAGS: dict[str, dict[str, bool]] = {
     "0.6": {
         "return_frozendict": True,
@@ -81,7 +81,7 @@ def apply_flags(generation: str) -> dict[str, bool]:
     >>> before = apply_flags("0.6")
     >>> restore_flags(before)
     """
-    # Those of training are defined there; linen need not be imported for them.
+    # Those of training are defined there; those of linen come when they are asked for.
     from batiste.training.flags import config
 
     before: dict[str, bool] = {}
