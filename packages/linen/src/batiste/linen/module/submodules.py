@@ -111,8 +111,9 @@ def map_modules(
         return items
     if isinstance(value, (list, tuple)):
         if hasattr(value, "_fields"):
-            made = map_modules(fn, value._asdict(), name, freeze, kinds)
-            return type(value)(**made)
+            named: Any = value
+            made = map_modules(fn, named._asdict(), name, freeze, kinds)
+            return type(named)(**made)
         parts = list(value)
         for key in sorted(range(len(parts)), key=str):
             parts[key] = map_modules(fn, parts[key], f"{name}_{key}", freeze, kinds)
