@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import pytest
 
 from batiste.core import apply, errors, init, lift, meta, struct
+from batiste.core.lift.axes import split_keys
+from batiste.core.scope import LazyRng
 
 KEY = jax.random.key(0)
 
@@ -103,3 +105,14 @@ def test_the_inner_path_is_kept():
     error = errors.AxisMetadataError("Bad.").at("params/a").at("params/b")
     assert error.path == "params/a"
     assert str(error) == 'In "params/a": Bad.'
+
+
+def test_keys_are_split_for_some_groups_only():
+    groups = (
+        ({"a": LazyRng(jax.random.key(0))}, {}),
+        ({"b": LazyRng(jax.random.key(0), ("x",))}, {}),
+    )
+    split, kept = split_keys(groups, [True, False], 3)
+    assert split[0]["a"].rng.shape == (3,)
+    assert split[1] == {}
+    assert kept is groups[1]

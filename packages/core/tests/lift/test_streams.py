@@ -10,7 +10,6 @@ from batiste.core.errors import InvalidRngError
 from batiste.core.lift.streams import (
     add_fallbacks,
     fallback_places,
-    split_keys,
     without_suffix,
 )
 from batiste.core.scope import LazyRng
@@ -26,14 +25,6 @@ def test_tree_map_rngs_keeps_suffixes():
     assert split["a"].suffix == ("x",)
     assert split["b"].rng.shape == (3,)
     assert split["b"].suffix == ()
-
-
-def test_keys_are_split_for_some_groups_only():
-    groups = (({"a": LazyRng(KEY)}, {}), ({"b": LazyRng(KEY, ("x",))}, {}))
-    split, kept = split_keys(groups, [True, False], 3)
-    assert split[0]["a"].rng.shape == (3,)
-    assert split[1] == {}
-    assert kept is groups[1]
 
 
 def test_streams_begin_anew_from_their_base_keys():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import jax
@@ -14,8 +15,9 @@ from ..scope.filters import Filter
 from ..scope.scope import Scope
 from ..types import Axis, Tree
 from .pack import VariableGroup, VariableGroups
+from .streams import RngGroups
 
-__all__ = ["In", "Out", "VariableAxes", "axis_sizes"]
+__all__ = ["In", "Out", "VariableAxes", "axis_sizes", "split_keys"]
 
 T = TypeVar("T")
 
@@ -192,3 +194,30 @@ def axis_sizes(axes: Tree, tree: Tree, unmapped: Any = None) -> list[int]:
             if -len(shape) <= axis < len(shape):
                 sizes.append(shape[axis])
     return sizes
+
+
+def split_keys(
+    rng_groups: RngGroups, splits: Iterable[bool], size: int
+) -> tuple[tuple[Any, ...], ...]:
+    """Returns groups of PRNG streams in which some have a key for each of many.
+
+    Args:
+      rng_groups: the groups.
+      splits: for each of them whether its keys are split.
+      size: into how many.
+
+    Returns:
+      The groups; keys that are split have a first axis of this size.
+
+    >>> from batiste.core.scope import LazyRng
+    >>> groups = (({"dropout": LazyRng(jax.random.key(0))},),)
+    >>> split_keys(groups, [True], 3)[0][0]["dropout"].rng.shape
+    (3,)
+    """
+    split = functools.partial(jax.random.split, num=size)
+    return tuple(
+        [
+            jax.tree.map(split, group) if is_split else group
+            for group, is_split in zip(rng_groups, splits, strict=True)
+        ]
+    )

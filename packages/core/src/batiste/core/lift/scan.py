@@ -12,9 +12,9 @@ from ..partial_eval import Staged
 from ..scope.filters import Filter
 from ..scope.keys import RngCounters
 from ..types import Function, Tree
-from .axes import VariableAxes, axis_sizes
+from .axes import VariableAxes, axis_sizes, split_keys
 from .pack import Lifted, Repack, VariableGroup, VariableGroups, pack, update_groups
-from .streams import RngGroups, split_keys
+from .streams import RngGroups
 
 __all__ = ["scan"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
@@ -16,7 +15,6 @@ __all__ = [
     "RngGroups",
     "add_fallbacks",
     "fallback_places",
-    "split_keys",
     "tree_map_rngs",
     "without_suffix",
 ]
@@ -40,33 +38,6 @@ def tree_map_rngs(fn: Callable[[Key], Any], tree: T) -> T:
     ('encoder',)
     """
     return jax.tree.map(fn, tree)
-
-
-def split_keys(
-    rng_groups: RngGroups, splits: Iterable[bool], size: int
-) -> tuple[tuple[Any, ...], ...]:
-    """Returns groups of PRNG streams in which some have a key for each of many.
-
-    Args:
-      rng_groups: the groups.
-      splits: for each of them whether its keys are split.
-      size: into how many.
-
-    Returns:
-      The groups; keys that are split have a first axis of this size.
-
-    >>> from batiste.core.scope import LazyRng
-    >>> groups = (({"dropout": LazyRng(jax.random.key(0))},),)
-    >>> split_keys(groups, [True], 3)[0][0]["dropout"].rng.shape
-    (3,)
-    """
-    split = functools.partial(jax.random.split, num=size)
-    return tuple(
-        [
-            tree_map_rngs(split, group) if is_split else group
-            for group, is_split in zip(rng_groups, splits, strict=True)
-        ]
-    )
 
 
 def without_suffix(rng_groups: RngGroups) -> RngGroups:

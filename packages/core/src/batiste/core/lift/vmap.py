@@ -10,9 +10,9 @@ import jax
 
 from ..scope.filters import Filter
 from ..types import Function, Tree
-from .axes import VariableAxes, axis_sizes
+from .axes import VariableAxes, axis_sizes, split_keys
 from .pack import Lifted, Repack, VariableGroups, pack
-from .streams import RngGroups, split_keys
+from .streams import RngGroups
 
 __all__ = ["map_axis", "vmap"]
 
