@@ -16,6 +16,10 @@ CASES = {
         ("dir/ckpt_1", 1),
         ["step 1", '"dir/ckpt_1"', "overwrite=True"],
     ),
+    "InvalidDestinationError": (
+        ("dir/ckpt_1", 1),
+        ["step 1", '"dir/ckpt_1"', "overwrite=True"],
+    ),
     "MPACheckpointingRequiredError": (
         ("dir/ckpt_1", 1),
         ["step 1", '"dir/ckpt_1"', "GlobalAsyncCheckpointManager"],

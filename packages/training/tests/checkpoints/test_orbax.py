@@ -337,3 +337,15 @@ def test_damage_is_reported_as_damage(
     with pytest.raises(DamagedCheckpointError, match="checkpoint_1") as caught:
         checkpoints.restore_checkpoint(tmp_path, tree if with_target else None)
     assert "orbax_transforms" not in str(caught.value).replace(caught.value.reason, "")
+
+
+@pytest.mark.parametrize("save", ["save_checkpoint", "save_checkpoint_multiprocess"])
+def test_a_step_that_is_there_raises_what_orbax_documents(
+    tmp_path, save, orbax_by_default
+):
+    saving = getattr(checkpoints, save)
+    saving(tmp_path, {"s": 1}, 1)
+    with pytest.raises(ValueError, match=r"overwrite=True") as caught:
+        saving(tmp_path, {"s": 2}, 1)
+    assert isinstance(caught.value, InvalidCheckpointError)
+    assert checkpoints.restore_checkpoint(tmp_path, None) == {"s": 1}

@@ -8,6 +8,7 @@ __all__ = [
     "AlreadyExistsError",
     "DamagedCheckpointError",
     "InvalidCheckpointError",
+    "InvalidDestinationError",
     "MPACheckpointingRequiredError",
     "MPARestoreDataCorruptedError",
     "MPARestoreTargetRequiredError",
@@ -36,6 +37,19 @@ class InvalidCheckpointError(FlaxError):
             "already has one of this step or a later step. Pass `overwrite=True` to "
             "replace them, or save a later step."
         )
+
+
+class InvalidDestinationError(InvalidCheckpointError, ValueError):
+    """Orbax would write over a checkpoint; it raises ValueError where it finds one.
+
+    Args:
+      path: the checkpoint that would be written.
+      step: its step.
+
+    >>> error = InvalidDestinationError('ckpts/checkpoint_1', 1)
+    >>> isinstance(error, ValueError), isinstance(error, InvalidCheckpointError)
+    (True, True)
+    """
 
 
 class MPACheckpointingRequiredError(FlaxError):

@@ -12,7 +12,7 @@ import math
 import operator
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO
 
 import jax
@@ -24,6 +24,7 @@ from batiste.core.types import Tree
 from .. import io
 from ..errors import (
     InvalidCheckpointError,
+    InvalidDestinationError,
     MPACheckpointingRequiredError,
     TracedCheckpointError,
 )
@@ -110,9 +111,11 @@ def save_checkpoint(
     [2, 3]
     """
     request = _request(ckpt_dir, step, prefix, keep, overwrite, keep_every_n_steps)
+    by_orbax = orbax_checkpointer is not None or config.use_orbax_checkpointing
+    request = replace(request, by_orbax=by_orbax)
     _refuse_traced(target)
     _prepare(request, async_manager)
-    if orbax_checkpointer is not None or config.use_orbax_checkpointing:
+    if by_orbax:
         return _save_with_orbax(request, target, async_manager, orbax_checkpointer)
     _refuse_multiprocess_arrays(request, target)
     return _save_with_msgpack(request, target, async_manager)
@@ -164,12 +167,14 @@ def save_checkpoint_multiprocess(
     {'w': 1}
     """
     request = _request(ckpt_dir, step, prefix, keep, overwrite, keep_every_n_steps)
+    by_orbax = orbax_checkpointer is not None or config.use_orbax_checkpointing
+    request = replace(request, by_orbax=by_orbax)
     _refuse_traced(target)
     _prepare(request, async_manager)
     # No process writes before all have looked for later checkpoints, or some would
     # see the one of this very step.
     meet(f"batiste: checked {request.path}")
-    if orbax_checkpointer is not None or config.use_orbax_checkpointing:
+    if by_orbax:
         return _save_with_orbax(request, target, async_manager, orbax_checkpointer)
     if gda_manager is not None:
         return _save_with_manager(request, target, gda_manager)
@@ -192,6 +197,13 @@ class _Request:
     keep: int
     overwrite: bool
     keep_every_n_steps: int | float | None
+    by_orbax: bool = False
+
+    @property
+    def outdated(self) -> InvalidCheckpointError:
+        """The error of a step that is there already, or that a later one follows."""
+        kind = InvalidDestinationError if self.by_orbax else InvalidCheckpointError
+        return kind(self.path, self.saved.step)
 
     @property
     def path(self) -> str:
@@ -208,7 +220,7 @@ class _Request:
             return
         existing = checkpoint_paths.entries(self.ckpt_dir, self.prefix)
         if existing and existing[-1].step >= self.saved.step:
-            raise InvalidCheckpointError(self.path, self.saved.step)
+            raise self.outdated
 
     def prune_before(self) -> None:
         """Deletes what is surplus whether or not the save that starts succeeds.
@@ -424,7 +436,7 @@ def _start_orbax_save(
     with checkpoint_paths.locked_folder(request.folder):
         request.check()
         if checkpoint_paths.is_being_saved(path):
-            raise InvalidCheckpointError(path, request.saved.step)
+            raise request.outdated
         removal.clean_leftovers(request.ckpt_dir, request.prefix)
         request.prune_before()
         lock = checkpoint_paths.SaveLock(path)
