@@ -82,7 +82,7 @@ def test_compiled_once_however_often_and_wherever():
     assert layer.traces == 5  # another mutability
     apply(stack, flags={"train": True})(variables, x, lift.jit(layer), rngs=other)
     assert layer.traces == 6  # another flag
-    apply(stack, flags={"x": []})(variables, x, lift.jit(layer), 1, rngs=other)
+    apply(stack, flags={"x": set()})(variables, x, lift.jit(layer), 1, rngs=other)
     assert layer.traces == 8  # flags that cannot be compared: at every call
 
 

@@ -1,5 +1,9 @@
 """Tests of batiste.linen.transforms.jit."""
 
+import dataclasses
+import gc
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
@@ -160,3 +164,88 @@ def test_variables_that_are_not_lifted():
 
 def _read(mdl, x):
     return mdl.has_variable("state", "v")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    scale: Any
+    unseen: Any = dataclasses.field(default=0.0, compare=False)
+
+
+class Sign(nn.Module):
+    extra: Any
+
+    @nn.compact
+    def __call__(self, x):
+        def number(value):
+            if isinstance(value, (tuple, list, frozenset)):
+                (value,) = value
+            if isinstance(value, Sign):
+                value = value.extra
+            if isinstance(value, Options):
+                value = value.scale + value.unseen
+            return value
+
+        # Looks at the type and the sign: the program is another one for each.
+        value = number(self.extra)
+        return x + np.copysign(1, value), jnp.asarray(value)
+
+
+def same_numbers():
+    numbers = [1, 1.0, True, np.float32(1), np.int8(1), 0.0, -0.0, np.float32(-0.0)]
+    for wrap in (lambda x: x, lambda x: (x,), lambda x: frozenset([x]), Options):
+        yield from map(wrap, numbers)
+    yield from [Options(1, 0), Options(1, 5), Options(1, -3.0)]
+    yield from [Sign(1, parent=None), Sign(1.0, parent=None)]
+
+
+def test_fields_that_are_equal_but_not_the_same_have_programs_of_their_own():
+    jitted = nn.jit(Sign)
+    extras = list(same_numbers())
+    for extra in [*extras, *reversed(extras)]:
+        y, made = jitted(extra).apply({}, X)
+        expected, value = Sign(extra).apply({}, X)
+        assert (y == expected).all()
+        assert (made.dtype, made.weak_type) == (value.dtype, value.weak_type)
+        assert float(made) == float(value)
+
+
+def programs():
+    """All programs that calls of `nn.jit` keep."""
+    from batiste.linen.transforms.jit import _Program
+
+    gc.collect()
+    return sum(type(x) is _Program for x in gc.get_objects())
+
+
+def test_programs_go_with_the_functions_that_they_are_made_for():
+    class Act(nn.Module):
+        fn: Any
+
+        @nn.compact
+        def __call__(self, x):
+            return self.fn(x)
+
+    jitted = nn.jit(Act)
+    space = {"nn": nn}
+    before = programs()
+    for i in range(20):
+        jitted(lambda x, i=i: x + i).apply({}, X)
+        nn.apply(nn.jit(lambda module, x, i=i: module(x) + i), Layer())
+        exec("fn = lambda module, x: module.param('w', nn.initializers.ones, ())", space)
+        jit_of_lambda = nn.jit(space.pop("fn"))
+        nn.init(nn.compact(jit_of_lambda), Layer())(KEY, X)
+        del jit_of_lambda
+    assert programs() - before <= 2
+
+
+def test_a_function_that_lives_has_its_program():
+    calls = []
+    space = {"calls": calls}
+    exec("def fn(module, x):\n  calls.append(1)\n  return 2 * x", space)
+    for _ in range(3):
+        nn.apply(nn.jit(space["fn"]), Layer())({}, X)
+    assert len(calls) == 1
+    for _ in range(2):
+        nn.apply(nn.jit(space["fn"], rngs=False), Layer())({}, X)
+    assert len(calls) == 2

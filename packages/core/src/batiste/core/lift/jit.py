@@ -15,6 +15,7 @@ import numpy as np
 from ..config import config
 from ..scope.filters import DenyList, Filter
 from ..scope.keys import LazyRng, RngCounters
+from ..static_key import static_key
 from ..types import Array, Function, Key, Tree
 from .pack import Lifted, PerScope, Repack, VariableGroups, pack
 from .requested_keys import Draws, RequestedRng, StreamId, WordRequests, counted
@@ -278,12 +279,10 @@ def _hashable_filter(filter_like: Filter) -> Hashable:
 
 
 def _hashable_flags(flags: Mapping[str, Any]) -> Hashable:
-    items = tuple(sorted(flags.items()))
     try:
-        hash(items)
+        return tuple([(name, static_key(flags[name])) for name in sorted(flags)])
     except TypeError:
         return object()  # equal to nothing: traced at every call
-    return items
 
 
 def _compiled(fn: Function, fingerprint: Hashable, options: Hashable) -> Any:

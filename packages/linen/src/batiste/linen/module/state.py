@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
 
 from batiste.core import Scope
+from batiste.core.static_key import ExactKey
 from batiste.core.types import Path
 
 __all__ = [
@@ -23,7 +24,7 @@ __all__ = [
 
 # Here rather than on Module, so that type checkers see the fields of Module itself.
 @dataclass_transform(kw_only_default=False, field_specifiers=(dataclasses.field,))
-class ModuleBase:
+class ModuleBase(ExactKey):
     """The root of the class hierarchy; `isinstance(x, ModuleBase)` finds modules.
 
     What is annotated here is no constructor argument.
@@ -48,6 +49,17 @@ class ModuleBase:
     _has_setup: ClassVar[bool] = False
     _own_init: ClassVar[bool] = False
     _name_scopes: ClassVar[tuple[str, ...]] = ()
+
+    def __key_parts__(self) -> tuple[Any, ...]:
+        """What two unbound modules share if they are the same: fields, and the name.
+
+        Raises:
+          TypeError: the module is bound to variables.
+        """
+        attributes = vars(self)
+        if attributes.get("scope") is not None:
+            raise TypeError("A bound module may hold arrays.")
+        return tuple([attributes.get(name) for name in (*self._own_fields, "name")])
 
     if TYPE_CHECKING:
         # What files that Module is made of use of it.

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import threading
 import types
-from collections.abc import Iterable, Mapping
-from typing import Any, Final, cast
+import weakref
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Any, Final
 
 import jax
 
 from batiste.core import Scope, lift
 from batiste.core.config import config
 from batiste.core.scope import CollectionFilter, PRNGSequenceFilter
+from batiste.core.static_key import functions_of, static_key
 from batiste.core.types import Function, Tree
 
 from ..module.context import context, named_calls
@@ -28,7 +31,7 @@ from .call import (
 from .fingerprint import fingerprint
 from .inner_names import commit_names
 from .module_map import ModuleMap
-from .target import Methods, Target, lift_target
+from .target import MakesCall, Methods, Target, lift_target
 
 __all__ = ["jit"]
 
@@ -93,12 +96,10 @@ def jit(
         "device": device,
         "backend": backend,
     }
-    if not _lives_long(target):
-        return lift_target(lift.jit, jit, target, options, methods, call_type=_JitCall)
-    try:
-        return cast(Target, _jit_once(target, tuple(options.items())))
-    except TypeError:  # an option cannot be hashed
-        return lift_target(lift.jit, jit, target, options, call_type=_JitCall)
+    call_type: MakesCall = _JitCall
+    if _lives_long(target):
+        call_type = functools.partial(_call_of, target)
+    return lift_target(lift.jit, jit, target, options, methods, call_type=call_type)
 
 
 def _lives_long(target: Any) -> bool:
@@ -108,10 +109,25 @@ def _lives_long(target: Any) -> bool:
     )
 
 
-@functools.lru_cache(maxsize=_CACHE_SIZE)
-def _jit_once(target: Function, options: tuple[tuple[str, Any], ...]) -> Function:
-    # What is compiled belongs to the wrapper, which methods often make anew.
-    return lift_target(lift.jit, jit, target, dict(options), call_type=_JitCall)
+# What is compiled belongs to the wrapper, which methods often make anew: they all have
+# the compiled code of the function that they wrap, as long as it lives.
+_calls_of: weakref.WeakKeyDictionary[Function, dict[Any, _JitCall]]
+_calls_of = weakref.WeakKeyDictionary()
+
+
+def _call_of(
+    target: Function, transform: Function, options: Mapping[str, Any]
+) -> _JitCall:
+    """What runs the calls of a function's wrappers with these options."""
+    try:
+        key = static_key(tuple(options.items()))
+    except TypeError:
+        return _FunctionCall(transform, options)
+    calls = _calls_of.setdefault(target, {})
+    call = calls.get(key)
+    if call is None:
+        call = calls[key] = _FunctionCall(transform, options)
+    return call
 
 
 @jax.tree_util.register_static
@@ -131,6 +147,27 @@ class _JitBody(LiftedBody):
         return y, _NamesInside(tuple(self.cursors.items()), self.made)
 
 
+class _Bodies(threading.local):
+    """The bodies of the calls that are going on, the innermost last."""
+
+    def __init__(self) -> None:
+        self.stack: list[_JitBody] = []
+
+
+_bodies = _Bodies()
+
+
+class _Program:
+    """A function to compile, which keeps nothing of the calls that are made of it.
+
+    What is compiled stays for long, and what a module holds must not.
+    """
+
+    def __call__(self, scopes: list[Scope], *args: Tree, **kwargs: Tree) -> Tree:
+        """Runs the body of the call that is going on."""
+        return _bodies.stack[-1](scopes, *args, **kwargs)
+
+
 class _JitCall(LiftedCall):
     """Keeps what is compiled, for all modules that compute the same."""
 
@@ -139,8 +176,12 @@ class _JitCall(LiftedCall):
 
     def __init__(self, transform: Function, options: Mapping[str, Any]):
         super().__init__(transform, options)
-        self._cache: dict[Any, tuple[Function, _JitBody]] = {}
+        # With each program what watches over the functions in its key.
+        self._cache: dict[Any, tuple[Function, list[Any]]] = {}
         self._unbound: dict[Any, Function] = {}
+
+    def _key_of_function(self, fn: Function) -> Hashable:
+        return fn
 
     def __call__(
         self,
@@ -158,27 +199,32 @@ class _JitCall(LiftedCall):
         if kwargs:
             kwargs = module_map.add_kwargs(kwargs)
         target = module_map.add_target()
-        found = None
         # Hooks see every call, so that Python must run.
         key = None if context.hooked else fingerprint(module_map, target)
+        found = None
         if key is not None:
             flags = config.fix_rng_separator, config.jit_folds_rngs
-            key = (fn, key, named_calls(), flags)
+            key = (self._key_of_function(fn), key, named_calls(), flags)
             found = self._cache.get(key)
         if found is None:
-            body = _JitBody(fn, module_map, target)
-            found = self.transform(body, **self.options), body
+            found = self.transform(_Program(), **self.options), self._watch(key)
             if key is not None:
                 if len(self._cache) >= _CACHE_SIZE:
-                    self._cache.pop(next(iter(self._cache)))
+                    self._cache.pop(next(iter(self._cache)), None)
                 self._cache[key] = found
-        jitted, body = found
+        body = _JitBody(fn, module_map, target)
         # The names around are those of this call, and no part of what is compiled.
         body.taken = module_map.taken_names()
         scopes = module_map.scopes
         if config.jit_folds_rngs:
             scopes = fold_rngs(scopes, module)
-        y, inside = jitted(scopes, *args, **kwargs)
+        stack = _bodies.stack
+        size = len(stack)
+        try:
+            stack.append(body)
+            y, inside = found[0](scopes, *args, **kwargs)
+        finally:
+            del stack[size:]
         if continues_names(module):
             commit_cursors(module, dict(inside.cursors))
             if inside.made:
@@ -188,7 +234,7 @@ class _JitCall(LiftedCall):
     def without_scopes(self, fn: Function, module: ModuleBase) -> Function:
         """As `LiftedCall`, kept for all equal modules that can be hashed."""
         try:
-            key = (fn, module, named_calls(), config.fix_rng_separator)
+            key = (fn, static_key(module), named_calls(), config.fix_rng_separator)
             found = self._unbound.get(key)
         except TypeError:
             return super().without_scopes(fn, module)
@@ -197,3 +243,21 @@ class _JitCall(LiftedCall):
                 self._unbound.pop(next(iter(self._unbound)))
             found = self._unbound[key] = super().without_scopes(fn, module)
         return found
+
+    def _watch(self, key: Hashable) -> list[Any]:
+        """What takes a program away when a function of its key is gone."""
+        cache = weakref.ref(self)
+
+        def forget(_: object) -> None:
+            call = cache()
+            if call is not None:
+                call._cache.pop(key, None)
+
+        return [weakref.ref(fn, forget) for fn in functions_of(key)]
+
+
+class _FunctionCall(_JitCall):
+    """Runs the calls of one function, whose wrappers come and go."""
+
+    def _key_of_function(self, fn: Function) -> Hashable:
+        return getattr(fn, "compact", False), getattr(fn, "compact_name_scope", False)

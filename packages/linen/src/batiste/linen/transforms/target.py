@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias, TypeVar, cast
 import jax
 
 from batiste.core import lift
+from batiste.core.static_key import static_key
 from batiste.core.types import Axis, Function
 
 from .. import errors
@@ -19,7 +20,7 @@ from .bound_methods import check_owner, without_module
 from .call import LiftedCall
 from .module_map import is_within, mark_within
 
-__all__ = ["MappedAxis", "Methods", "Target", "lift_target"]
+__all__ = ["MakesCall", "MappedAxis", "Methods", "Target", "lift_target"]
 
 _MEMO_SIZE: Final = 128
 
@@ -40,6 +41,9 @@ Methods: TypeAlias = (
 )
 """Names of methods, or a dict of them with options of their own."""
 
+MakesCall: TypeAlias = Callable[[Function, Mapping[str, Any]], LiftedCall]
+"""Makes what runs calls through a transform, of the transform and its options."""
+
 MappedAxis: TypeAlias = Axis | lift.In[Any] | lift.Out[Any]
 """An axis of the variables of a collection, in and out or in one direction alone."""
 
@@ -51,7 +55,7 @@ def lift_target(
     options: Mapping[str, Any],
     methods: Methods = None,
     prefix: str | None = None,
-    call_type: type[LiftedCall] = LiftedCall,
+    call_type: MakesCall = LiftedCall,
 ) -> Target:
     """Transforms a module class, or a function whose first argument is a module.
 
@@ -144,7 +148,7 @@ def _lift_class(
     options: Mapping[str, Any],
     methods: Methods,
     prefix: str,
-    call_type: type[LiftedCall],
+    call_type: MakesCall,
 ) -> type[ModuleBase]:
     memo, key = _memo(cls), _memo_key(remake, options, methods)
     if key in memo:
@@ -274,5 +278,4 @@ def _static_key(value: Any) -> Hashable:
         return value
     if isinstance(value, (types.MethodType, functools.partial, jax.Array)):
         raise TypeError("It may hold arrays.")
-    hash(value)
-    return kind, value
+    return static_key(value)
