@@ -66,7 +66,11 @@ class Level(enum.IntEnum):
 
 NUMBERS = [1, 1.0, True, 0, 0.0, -0.0, False, 1 + 0j, 0j, complex(0.0, -0.0)]
 NUMBERS += [np.float32(0.0), np.float32(-0.0), np.float64(0.0), np.int32(1), Level.LOW]
-NUMBERS += [decimal.Decimal("1.0"), decimal.Decimal("1.00"), jnp.float32(1).dtype.type(1)]
+NUMBERS += [
+    decimal.Decimal("1.0"),
+    decimal.Decimal("1.00"),
+    jnp.float32(1).dtype.type(1),
+]
 
 CONTAINERS = [
     lambda x: x,
@@ -98,7 +102,7 @@ def test_values_are_the_same_only_with_their_types_and_signs(container):
 
 def test_values_of_other_types_differ():
     values = ["a", b"a", Named("a", 1), (1, 0), [1, 0], Pair(1), range(0), range(1, 1)]
-    values += [datetime.timezone.utc, {"a": 1, "b": 2}, {"b": 2, "a": 1}, None, ...]
+    values += [datetime.UTC, {"a": 1, "b": 2}, {"b": 2, "a": 1}, None, ...]
     values += [jnp.float32, np.float32, np.dtype("float32"), "float32", jnp.bfloat16]
     values += [jnp.tanh, jax.nn.relu, int, jax.nn.initializers.zeros]
     keys = {static_key(value) for value in values}

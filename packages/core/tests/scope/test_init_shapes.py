@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from batiste.core import apply, init
+from batiste.core.errors import ScopeParamShapeError
 from batiste.core.scope.init_shapes import expected_shapes
 
 
@@ -88,3 +90,29 @@ def test_an_initializer_made_anew_is_known_by_its_memo_key():
         shapes = expected_shapes(Around(width), ((2, 1),), {})
         assert shapes == ((2, width),)
     assert inner.calls == 2
+
+
+@pytest.mark.parametrize("dtype", [(), (jnp.float32,)])
+def test_an_initializer_may_look_at_more_than_its_arguments(dtype):
+    size = 2
+
+    def init_fn(key, *dtype):
+        return jnp.zeros((size, 3), *dtype)
+
+    def model(scope):
+        return scope.param("w", init_fn, *dtype)
+
+    for size in (2, 4, 2):
+        y, variables = init(model)(jax.random.key(0))
+        assert apply(model)(variables).shape == y.shape == (size, 3)
+    size = 5  # the error says what is expected now
+    with pytest.raises(ScopeParamShapeError, match=r"\(7, 3\).*\(5, 3\)"):
+        apply(model)({"params": {"w": jnp.zeros((7, 3))}})
+
+    # Several arrays in one parameter.
+    def tree_model(scope):
+        return scope.param("w", lambda key: (init_fn(key), init_fn(key)))
+
+    for size in (2, 4):
+        _, variables = init(tree_model)(jax.random.key(0))
+        assert apply(tree_model)(variables)[1].shape == (size, 3)

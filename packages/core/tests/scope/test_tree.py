@@ -3,6 +3,7 @@
 import jax
 
 from batiste.core import Scope, apply, lift
+from batiste.core.scope.tree import Origin, Tree
 
 
 def test_all_scopes_of_a_tree_share_it():
@@ -26,9 +27,29 @@ def test_running_lifted_functions_are_counted():
     counts = []
 
     def model(scope):
-        lifted = lift.checkpoint(lambda inner: counts.append(scope.tree.lifted))
+        lifted = lift.checkpoint(lambda inner: counts.append(len(scope.tree.lifted)))
         lifted(scope)
-        counts.append(scope.tree.lifted)
+        counts.append(len(scope.tree.lifted))
 
     apply(model)({})
     assert counts == [1, 0]
+
+
+def test_a_tree_tells_which_transform_keeps_what():
+    outer = Origin("scan", True, ("params", "dropout"), ("params", "state"), None)
+    inner = Origin("jit", "state", ("params",), ("params",), outer)
+    tree = Tree({"params": {}}, {}, origin=inner)
+    assert tree.keeps_changes("state") == "jit"
+    assert tree.keeps_changes("cache") == "scan"
+    assert tree.keeps_stream("params") == "jit"
+    assert tree.keeps_stream("dropout") == "scan"
+    assert tree.keeps_stream("noise") is None
+    assert tree.keeps_collection("params") == "jit"
+    assert tree.keeps_collection("state") == "scan"
+    assert tree.keeps_collection("cache") is None
+    assert tree.given_streams() == ["dropout", "params"]
+    assert tree.mutable_outside() == ["state", True]
+    root = Tree({}, {"a": None})
+    assert root.given_streams() == ["a"]
+    assert root.mutable_outside() == []
+    assert root.keeps_changes("state") is None

@@ -232,7 +232,9 @@ def test_programs_go_with_the_functions_that_they_are_made_for():
     for i in range(20):
         jitted(lambda x, i=i: x + i).apply({}, X)
         nn.apply(nn.jit(lambda module, x, i=i: module(x) + i), Layer())
-        exec("fn = lambda module, x: module.param('w', nn.initializers.ones, ())", space)
+        exec(
+            "fn = lambda module, x: module.param('w', nn.initializers.ones, ())", space
+        )
         jit_of_lambda = nn.jit(space.pop("fn"))
         nn.init(nn.compact(jit_of_lambda), Layer())(KEY, X)
         del jit_of_lambda

@@ -34,8 +34,10 @@ from batiste.core.types import Array, ArrayLike, Dtype
 from .types import PrecisionLike
 
 __all__ = [
+    "accumulator_of",
     "add",
     "add_const",
+    "any_along",
     "as_array",
     "as_tuple",
     "clipped_sub",
@@ -56,6 +58,7 @@ __all__ = [
     "repeat",
     "reshape",
     "rsqrt",
+    "select",
     "select_nonnegative",
     "square",
     "square_parts",
@@ -328,6 +331,16 @@ def where(mask: Array, x: Array, value: float, /) -> Array:
 
 
 @eager_jit
+def select(mask: Array, x: Array, y: Array, /) -> Array:
+    """Returns `x` where `mask` is true, and `y` elsewhere; all of one shape.
+
+    >>> select(jnp.array([True, False]), jnp.ones(2), jnp.zeros(2)).tolist()
+    [1.0, 0.0]
+    """
+    return lax.select(mask, x, y)
+
+
+@eager_jit
 def select_nonnegative(x: Array, y: Array, /) -> Array:
     """Returns `x` where it is not negative, and `y`, alike in shape, elsewhere.
 
@@ -341,8 +354,12 @@ def select_nonnegative(x: Array, y: Array, /) -> Array:
 
 
 @functools.cache
-def _accumulator(dtype: np.dtype) -> np.dtype:
-    """Returns the dtype in which numbers of `dtype` are summed for a mean."""
+def accumulator_of(dtype: np.dtype) -> np.dtype:
+    """Returns the dtype in which numbers of `dtype` are summed for a mean.
+
+    >>> accumulator_of(np.dtype("float16")), accumulator_of(np.dtype("int8"))
+    (dtype('float32'), dtype('float32'))
+    """
     if dtype.itemsize >= 4 and jnp.issubdtype(dtype, jnp.inexact):
         return dtype
     return np.dtype(jnp.promote_types(dtype, jnp.float32))
@@ -355,7 +372,7 @@ def mean(x: Array, axes: tuple[int, ...], /) -> Array:
     >>> mean(jnp.array([[1.0, 3.0], [5.0, 5.0]]), (1,)).tolist()
     [2.0, 5.0]
     """
-    accumulator = _accumulator(x.dtype)
+    accumulator = accumulator_of(x.dtype)
     total = x
     if accumulator != x.dtype:
         total = lax.convert_element_type(x, accumulator)
@@ -369,11 +386,13 @@ def mean(x: Array, axes: tuple[int, ...], /) -> Array:
 def masked_mean(x: Array, mask: Array, axes: tuple[int, ...], /) -> Array:
     """Returns the mean over `axes` of the elements where `mask`, of booleans, is true.
 
+    It is 0 where none is.
+
     >>> x = jnp.array([[1.0, 3.0], [5.0, 7.0]])
     >>> masked_mean(x, jnp.array([[True, True], [False, True]]), (1,)).tolist()
     [2.0, 7.0]
     """
-    accumulator = _accumulator(x.dtype)
+    accumulator = accumulator_of(x.dtype)
     if mask.shape != x.shape:
         mask = lax.broadcast_in_dim(mask, x.shape, tuple(range(x.ndim)))
     count = lax.reduce_sum(lax.convert_element_type(mask, accumulator), axes)
@@ -381,8 +400,19 @@ def masked_mean(x: Array, mask: Array, axes: tuple[int, ...], /) -> Array:
     if accumulator != x.dtype:
         total = lax.convert_element_type(x, accumulator)
     total = lax.select(mask, total, lax.full_like(total, 0))
+    count = lax.max(count, lax.full_like(count, 1))
     mean = lax.div(lax.reduce_sum(total, axes), count)
     return mean if accumulator == x.dtype else lax.convert_element_type(mean, x.dtype)
+
+
+@eager_jit(static_argnums=(1,))
+def any_along(mask: Array, axes: tuple[int, ...], /) -> Array:
+    """Returns whether any element over `axes` is true.
+
+    >>> any_along(jnp.array([[True, False], [False, False]]), (1,)).tolist()
+    [True, False]
+    """
+    return lax.reduce_or(mask, axes)
 
 
 @eager_jit(static_argnums=(1, 2, 3, 4, 5))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import operator
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -15,6 +16,9 @@ from .linear.conv_shapes import canonicalize_padding
 from .types import Array, ArrayLike, PaddingLike
 
 __all__ = ["avg_pool", "max_pool", "min_pool", "pool"]
+
+# What rounds at each step, and so is not to be done in half precision.
+_ROUNDING = (lax.add, lax.mul, jnp.add, jnp.multiply, operator.add, operator.mul)
 
 
 def pool(
@@ -29,6 +33,7 @@ def pool(
 
     Gradients exist where JAX knows the reduction, as for `lax.add`, `lax.max` and
     `lax.min`; a function of your own need not have one, even if it is differentiable.
+    Sums and products of half-precision numbers are computed in float32.
 
     Args:
       inputs: an array of shape (*batch, *window dims, features); without a batch axis
@@ -70,10 +75,23 @@ def pool(
     # Only a scalar that Python knows can tell `lax` which reduction this is.
     static = isinstance(init, (numbers.Number, np.generic))
     reduce_window = ops.reduce_window if static else lax.reduce_window
+    dtype = x.dtype
+    if reduce_fn in _ROUNDING and jnp.issubdtype(dtype, jnp.inexact):
+        x = _widened(x)
+        if not static and x.dtype != dtype:
+            init = jnp.asarray(init, x.dtype)
     y = reduce_window(
         x, init, reduce_fn, (*ones, *window, 1), (*ones, *steps, 1), sides
     )
+    if y.dtype != dtype and x.dtype != dtype:
+        y = ops.convert_element_type(y, dtype)
     return ops.squeeze(y, (0,)) if n_batch == 0 else y
+
+
+def _widened(x: Array) -> Array:
+    """Returns `x` in the dtype in which its elements are summed."""
+    dtype = ops.accumulator_of(x.dtype)
+    return x if x.dtype == dtype else ops.convert_element_type(x, dtype)
 
 
 def _steps(
@@ -178,6 +196,8 @@ def avg_pool(
 ) -> Array:
     """Returns the mean of every window.
 
+    Sums are computed in float32 or wider, whatever the dtype of the input.
+
     Args:
       inputs: an array of shape (*batch, *window dims, features).
       window_shape: the size of the window in each spatial dimension.
@@ -186,7 +206,8 @@ def avg_pool(
       count_include_pad: whether padded elements count, as zeros, in the mean.
 
     Returns:
-      An array of shape (*batch, *windows, features).
+      An array of shape (*batch, *windows, features), of the dtype of `inputs` if that
+      is inexact, or else of float32.
 
     Raises:
       ValueError: as `pool` does.
@@ -200,12 +221,18 @@ def avg_pool(
     [2.0, 2.0, 2.6666667461395264, 3.5]
     """
     x = ops.as_array(inputs)
+    dtype = x.dtype
+    x = _widened(x)
     y = pool(x, 0.0, lax.add, window_shape, strides, padding)
     if count_include_pad:
-        return y / math.prod(window_shape)
-    rank = len(tuple(window_shape))
-    spatial = x.shape[x.ndim - rank - 1 : -1]
-    ones = jnp.ones((1, *spatial, 1))
-    counts = pool(ones, 0.0, lax.add, window_shape, strides, padding)
-    # One batch axis broadcasts against any number of them, none included.
-    return y / counts.reshape(counts.shape[1:])
+        y = y / math.prod(window_shape)
+    else:
+        rank = len(tuple(window_shape))
+        spatial = x.shape[x.ndim - rank - 1 : -1]
+        ones = jnp.ones((1, *spatial, 1), x.dtype)
+        counts = pool(ones, 0.0, lax.add, window_shape, strides, padding)
+        # One batch axis broadcasts against any number of them, none included.
+        y = y / counts.reshape(counts.shape[1:])
+    if y.dtype != dtype and jnp.issubdtype(dtype, jnp.inexact):
+        y = ops.convert_element_type(y, dtype)
+    return y

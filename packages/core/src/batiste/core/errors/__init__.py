@@ -32,6 +32,7 @@ from .scope import (
     ScopeParamNotFoundError,
     ScopeParamShapeError,
     ScopeVariableNotFoundError,
+    passing_on,
 )
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "collection_names",
     "name_hint",
     "nearest_names",
+    "passing_on",
     "path_text",
     "quoted",
     "short_repr",

@@ -24,11 +24,55 @@ __all__ = [
     "ScopeParamShapeError",
     "ScopePath",
     "ScopeVariableNotFoundError",
+    "passing_on",
 ]
 
 
 ScopePath: TypeAlias = str | Iterable[object]
 """A path of names from the root down, or its text."""
+
+
+# By transform the arguments that let collections in and out, and streams in.
+_ALONG_AXES = {
+    "variables": 'variable_axes={{"{0}": 0}}',
+    "rngs": 'split_rngs={{"{0}": True}}',
+}
+_PASSING_ON = {
+    "scan": {
+        **_ALONG_AXES,
+        "variables": 'variable_axes={{"{0}": 0}} (or variable_carry="{0}", '
+        'or variable_broadcast="{0}" where it is the same at each step)',
+    },
+    "vmap": _ALONG_AXES,
+    "pmap": _ALONG_AXES,
+    "shard_map": _ALONG_AXES,
+    "while_loop": {**_ALONG_AXES, "variables": 'carry_variables="{0}"'},
+}
+_OTHERS = {
+    "variables": '`variables`, a filter that selects "{0}"',
+    "rngs": '`rngs`, a filter that selects "{0}"',
+}
+
+
+def passing_on(transform: str, kind: str, name: str) -> str:
+    """Says which argument of a lifted transform passes something on.
+
+    Args:
+      transform: the name of the transform.
+      kind: what is to be passed on, "variables" or "rngs".
+      name: the collection, or the PRNG stream.
+
+    >>> passing_on("vmap", "rngs", "dropout")
+    'split_rngs={"dropout": True}'
+    """
+    return _PASSING_ON.get(transform, _OTHERS)[kind].format(name)
+
+
+def _to_create(transform: str, col: str) -> str:
+    return (
+        f"The {transform} around it does not let new ones out. To create it, give the "
+        f"{transform} {passing_on(transform, 'variables', col)}, or create it before."
+    )
 
 
 class LazyInitError(FlaxError):
@@ -117,6 +161,8 @@ class ScopeParamNotFoundError(FlaxError):
       param_name: the parameter's name.
       scope_path: path of its scope, such as `'/encoder/Dense_0'`.
       available: the parameters that the scope has, for the message.
+      transform: the lifted transform that does not let new ones out, if they could be
+        created outside of it.
 
     >>> print(ScopeParamNotFoundError('kernal', '/Dense_0', available=['kernel']))
     No parameter "kernal" in scope "/Dense_0". It has "kernel"; did you mean ...
@@ -128,13 +174,18 @@ class ScopeParamNotFoundError(FlaxError):
         scope_path: ScopePath,
         *,
         available: Iterable[object] = (),
+        transform: str | None = None,
     ) -> None:
         self.param_name, self.scope_path = param_name, path_text(scope_path)
+        advice = (
+            "Pass variables that `init` made with the same code and names, or make "
+            '"params" mutable so that it is created.'
+        )
+        if transform is not None:
+            advice = _to_create(transform, "params")
         super().__init__(
             f'No parameter "{param_name}" in scope "{self.scope_path}".'
-            f"{name_hint(param_name, available)} Pass variables that `init` made "
-            'with the same code and names, or make "params" mutable so that it is '
-            "created."
+            f"{name_hint(param_name, available)} {advice}"
         )
 
 
@@ -146,6 +197,8 @@ class ScopeCollectionNotFound(FlaxError):
       var_name: the variable.
       scope_path: path of the scope.
       available: the collections that were given, for the message.
+      transform: the lifted transform that does not let the collection in, if it is
+        there outside.
 
     >>> print(ScopeCollectionNotFound('params', 'kernel', '/Dense_0'))
     Scope "/Dense_0" has no collection "params", from which "kernel" is read. ...
@@ -158,13 +211,23 @@ class ScopeCollectionNotFound(FlaxError):
         scope_path: ScopePath,
         *,
         available: Iterable[object] = (),
+        transform: str | None = None,
     ) -> None:
         self.col_name, self.var_name = col_name, var_name
         self.scope_path = path_text(scope_path)
+        start = (
+            f'Scope "{self.scope_path}" has no collection "{col_name}", from which '
+            f'"{var_name}" is read.'
+        )
+        if transform is not None:
+            super().__init__(
+                f"{start} The {transform} around it does not let it in. Give the "
+                f"{transform} {passing_on(transform, 'variables', col_name)}."
+            )
+            return
         hint = name_hint(col_name, available, owner="What was passed")
         super().__init__(
-            f'Scope "{self.scope_path}" has no collection "{col_name}", from which '
-            f'"{var_name}" is read.{hint} Pass the collection to `apply` by name, '
+            f"{start}{hint} Pass the collection to `apply` by name, "
             f"apply({{'{col_name}': ...}}, ...), or list it in `mutable` so that its "
             "variables are initialized."
         )
@@ -208,6 +271,8 @@ class ScopeVariableNotFoundError(FlaxError):
       col: its collection.
       scope_path: path of the scope.
       available: the variables that the scope has in the collection.
+      transform: the lifted transform that does not let new ones out, if they could be
+        created outside of it.
 
     >>> print(ScopeVariableNotFoundError('mean', 'batch_stats', '/norm'))
     No variable "mean" in collection "batch_stats" of scope "/norm". ...
@@ -220,12 +285,17 @@ class ScopeVariableNotFoundError(FlaxError):
         scope_path: ScopePath,
         *,
         available: Iterable[object] = (),
+        transform: str | None = None,
     ) -> None:
         self.name, self.col, self.scope_path = name, col, path_text(scope_path)
+        advice = (
+            f"To create it, make the collection mutable: apply(..., mutable=['{col}'])."
+        )
+        if transform is not None:
+            advice = _to_create(transform, col)
         super().__init__(
             f'No variable "{name}" in collection "{col}" of scope '
-            f'"{self.scope_path}".{name_hint(name, available)} To create it, make the '
-            f"collection mutable: apply(..., mutable=['{col}'])."
+            f'"{self.scope_path}".{name_hint(name, available)} {advice}'
         )
 
 
@@ -274,19 +344,37 @@ class ModifyScopeVariableError(FlaxError):
       col: the collection.
       variable_name: the variable.
       scope_path: path of the scope.
+      transform: the lifted transform that does not let changes out, if the collection
+        is mutable outside of it.
 
     >>> print(ModifyScopeVariableError('batch_stats', 'mean', '/norm'))
     Cannot write variable "mean" of scope "/norm": collection "batch_stats" is not ...
     """
 
-    def __init__(self, col: str, variable_name: str, scope_path: ScopePath) -> None:
+    def __init__(
+        self,
+        col: str,
+        variable_name: str,
+        scope_path: ScopePath,
+        *,
+        transform: str | None = None,
+    ) -> None:
         self.col, self.variable_name = col, variable_name
         self.scope_path = path_text(scope_path)
-        super().__init__(
-            f'Cannot write variable "{variable_name}" of scope "{self.scope_path}": '
+        problem = (
             f'collection "{col}" is not mutable. List it when calling: '
             f"apply(..., mutable=['{col}']); the new values come back as the second "
             "result."
+        )
+        if transform is not None:
+            problem = (
+                f'the {transform} around it does not let changes of collection "{col}" '
+                f"out, which is mutable outside. Give the {transform} "
+                f"{passing_on(transform, 'variables', col)}."
+            )
+        super().__init__(
+            f'Cannot write variable "{variable_name}" of scope "{self.scope_path}": '
+            f"{problem}"
         )
 
 

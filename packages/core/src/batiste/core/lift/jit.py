@@ -260,6 +260,8 @@ def _static_key(lifted: Lifted, rng_groups: RngGroups, anew: bool) -> _StaticKey
             _hashable_filter(scope.mutable),
             _hashable_flags(scope.flags),
             tuple([name for name, lazy in streams.items() if lazy.folds_nothing]),
+            # What other transforms do not let out is an error in a trace.
+            tuple([_hashable_filter(kept) for kept in scope.tree.mutable_outside()]),
         )
         for scope, streams in zip(lifted.roots, rng_groups[0], strict=True)
     )

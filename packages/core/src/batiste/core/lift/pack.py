@@ -17,6 +17,7 @@ from ..scope.filters import Filter, NameSet, group_by_names, in_filter
 from ..scope.keys import LazyRng, RngCounters
 from ..scope.nested_dicts import snapshot
 from ..scope.scope import Scope
+from ..scope.tree import Origin
 from ..scope.tree import Tree as ScopeTree
 from ..types import Collection, Function, Path, Tree
 from .streams import RngGroups, add_fallbacks, fallback_places
@@ -191,6 +192,7 @@ class _Root(NamedTuple):
     path: Path
     debug_path: Path
     flags: Mapping[str, Any]
+    origin: Origin
 
 
 class Lifted:
@@ -230,12 +232,23 @@ class Lifted:
         self._saved: list[RngCounters | None] = []
         for root in self.roots:
             # Who uses an outer scope from now on has closed over it, and is told so.
-            root.tree.lifted += 1
+            tree = root.tree
+            tree.lifted.append(name or "function")
             counters = root.counters
             self.counters.append(counters)
-            self._saved.append(counters.copy() if root.tree.rngs else None)
+            self._saved.append(counters.copy() if tree.rngs else None)
+            mutable = root.mutable
+            origin = Origin(
+                name or "function",
+                mutable,
+                tuple(tree.rngs),
+                tuple(tree.variables),
+                tree.origin,
+            )
             self._outside.append(
-                _Root(root.name, root.mutable, root.path, root.debug_path, root.flags)
+                _Root(
+                    root.name, mutable, root.path, root.debug_path, root.flags, origin
+                )
             )
         # Weakly, as the variables of inner scopes belong to a JAX trace that must not
         # be kept alive.
@@ -315,6 +328,7 @@ class Lifted:
                 debug_path=debug_path,
                 flags=outside.flags,
             )
+            inner.tree.origin = outside.origin
             inner.count_on(self.counters[index])
             self._trees.append(weakref.ref(inner.tree))
             roots.append(inner)
@@ -382,7 +396,7 @@ class Lifted:
     def close(self) -> None:
         """Ends the life of all inner scopes, and gives the outer ones back."""
         for root in self.roots:
-            root.tree.lifted -= 1
+            root.tree.lifted.pop()
         for ref in self._trees:
             tree = ref()
             if tree is not None:

@@ -15,8 +15,9 @@ from jax.nn import initializers
 from .. import struct
 from ..scope.scope import Scope
 from ..types import Array, ArrayLike, Dtype, Function, Initializer, Key
-from .arrays import Precision, as_tuple
+from .arrays import Precision, as_tuple, cast
 from .linear import default_kernel_init, dense_general
+from .stochastic import check_rate
 
 __all__ = [
     "Axes",
@@ -128,9 +129,12 @@ def dot_product_attention(
     if bias is not None:
         weights = weights + bias
     kv = tuple(range(n_batch + n_axes, n_batch + 2 * n_axes))
+    # The norm of half-precision weights would be rounded to a few percent of them.
+    weights = cast(weights, jnp.promote_types(weights.dtype, jnp.float32))
     norm = jax.nn.logsumexp(weights, axis=kv, keepdims=True)
     weights = jnp.exp(weights - norm).astype(dtype)
 
+    check_rate(scope, dropout_rate)
     if not deterministic and dropout_rate > 0.0:
         if dropout_rng is None:
             dropout_rng = scope.make_rng("dropout")

@@ -6,6 +6,7 @@ elements that a mean is taken of, and in what the parameters vary along.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import jax.numpy as jnp
@@ -31,7 +32,11 @@ def _moments(
     axis_name: str | None = None,
     axis_index_groups: Sequence[Sequence[int]] | None = None,
 ) -> tuple[Array, Array]:
-    """Returns E[x] and E[x²] - E[x]² over `axes` and over the mapped `axis_name`."""
+    """Returns E[x] and E[x²] - E[x]² over `axes` and over the mapped `axis_name`.
+
+    They are computed in float32 or wider.
+    """
+    x = cast(x, jnp.promote_types(x.dtype, jnp.float32))
     mean = jnp.mean(x, axes, keepdims=keepdims)
     mean_square = jnp.mean(lax.square(x), axes, keepdims=keepdims)
     if axis_name is not None:
@@ -118,7 +123,10 @@ def batch_norm(
             axis_name=None if first_call else axis_name,
             axis_index_groups=axis_index_groups,
         )
-        if not first_call:
+        if not math.prod(x.shape[i] for i in batch_axes):
+            # An empty batch has no moments.
+            mean, var = running_mean.value, running_var.value
+        elif not first_call:
             for running, new in (running_mean, mean), (running_var, var):
                 running.value += (1 - momentum) * (new - running.value)
 
@@ -171,13 +179,14 @@ def layer_norm(
     features = x.shape[-1:]
     # mean, var: (..., 1)
     mean, var = _moments(x, (-1,), keepdims=True)
+    result_dtype = jnp.result_type(x, *[dtype] * (scale or bias))
     factor = lax.rsqrt(var + epsilon)
     if scale:
         factor = factor * cast(scope.param("scale", scale_init, features), dtype)
     y = (x - mean) * factor
     if bias:
         y = y + cast(scope.param("bias", bias_init, features), dtype)
-    return y
+    return y if y.dtype == result_dtype else y.astype(result_dtype)
 
 
 def group_norm(

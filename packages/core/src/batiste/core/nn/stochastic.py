@@ -10,8 +10,29 @@ from ..scope.scope import Scope
 from ..types import Array, Key
 
 __all__ = [
+    "check_rate",
     "dropout",
 ]
+
+
+def check_rate(scope: Scope, rate: float) -> None:
+    """Raises unless a dropout rate is a probability.
+
+    Args:
+      scope: where it is used, for the message.
+      rate: the rate.
+
+    Raises:
+      ValueError: it is not between 0 and 1.
+
+    >>> from batiste.core import Scope
+    >>> check_rate(Scope({}), 0.5)
+    """
+    if not 0.0 <= rate <= 1.0:  # false for NaN, too
+        raise ValueError(
+            f'The dropout rate in "{scope.path_text}" is {rate}. It is a probability, '
+            "and must be from 0 to 1."
+        )
 
 
 def dropout(
@@ -46,11 +67,7 @@ def dropout(
     >>> sorted(set(y.tolist()))
     [0.0, 2.0]
     """
-    if not 0.0 <= rate <= 1.0:
-        raise ValueError(
-            f'The dropout rate in "{scope.path_text}" is {rate}. It is a probability, '
-            "and must be from 0 to 1."
-        )
+    check_rate(scope, rate)
     if deterministic or rate == 0.0:
         return inputs
     x = jnp.asarray(inputs)

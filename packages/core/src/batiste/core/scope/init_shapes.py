@@ -32,7 +32,10 @@ def _trace(init_fn: Callable[..., Any], args: tuple, kwargs: dict) -> tuple[Any,
 
 
 def expected_shapes(
-    init_fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    init_fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    again: bool = False,
 ) -> tuple[Any, ...]:
     """Returns the shapes of the leaves of `init_fn(key, *args, **kwargs)`.
 
@@ -42,6 +45,9 @@ def expected_shapes(
     anew at each call, around another, is known again by its attribute `memo_key`: a
     pair of what it is made around and of hashable data that tells the rest.
 
+    An initializer may look at what is not among its arguments, and make something else
+    than what is remembered of it: who is about to raise an error asks `again`.
+
     >>> import jax.numpy as jnp
     >>> expected_shapes(jax.nn.initializers.zeros, ((2, 3), jnp.float32), {})
     ((2, 3),)
@@ -49,10 +55,11 @@ def expected_shapes(
     if kwargs:
         return _trace(init_fn, args, kwargs)
     owner, detail = getattr(init_fn, "memo_key", None) or (init_fn, None)
-    try:
-        return _memo[owner][detail, args]
-    except (KeyError, TypeError):
-        pass
+    if not again:
+        try:
+            return _memo[owner][detail, args]
+        except (KeyError, TypeError):
+            pass
     shapes = _trace(init_fn, args, kwargs)
     if _is_static(args):
         # What cannot be hashed or weakly referenced is traced at every call.

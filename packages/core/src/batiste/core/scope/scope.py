@@ -327,7 +327,9 @@ class Scope(Place):
         """
         self.check_usable()
         if not self.is_mutable_collection(col):
-            raise errors.ModifyScopeVariableError(col, name, self.path_text)
+            raise errors.ModifyScopeVariableError(
+                col, name, self.path_text, transform=self.tree.keeps_changes(col)
+            )
         merge_into(self.writable(col), name, value)
 
     def variable(
@@ -409,6 +411,9 @@ class Scope(Place):
                     value = self.get_variable("params", name)
                 shapes = expected_shapes(init_fn, init_args, init_kwargs)
                 if len(shapes) != 1 or getattr(value, "shape", _MISSING) != shapes[0]:
+                    if _first_other(value, shapes) is not None:
+                        # What is remembered of the initializer may be outdated.
+                        shapes = expected_shapes(init_fn, init_args, init_kwargs, True)
                     self._check_shapes(name, value, shapes)
             elif self.is_mutable_collection("params"):
                 counts = (self._counters or self.counters).counts
@@ -423,7 +428,10 @@ class Scope(Place):
                 raise self._not_found("params", name)
             else:
                 raise errors.ScopeParamNotFoundError(
-                    name, self.path_text, available=params
+                    name,
+                    self.path_text,
+                    available=params,
+                    transform=self.tree.keeps_changes("params"),
                 )
         except BaseException:
             self.reservations[name].discard("params")
@@ -435,18 +443,25 @@ class Scope(Place):
     def _not_found(self, col: str, name: str) -> Exception:
         if self.is_collection_empty(col):
             return errors.ScopeCollectionNotFound(
-                col, name, self.path_text, available=self.tree.variables
+                col,
+                name,
+                self.path_text,
+                available=self.tree.variables,
+                transform=self.tree.keeps_collection(col)
+                or self.tree.keeps_changes(col),
             )
         return errors.ScopeVariableNotFoundError(
-            name, col, self.path_text, available=self.collection(col)
+            name,
+            col,
+            self.path_text,
+            available=self.collection(col),
+            transform=self.tree.keeps_changes(col),
         )
 
     def _check_shapes(self, name: str, value: Any, shapes: tuple[Any, ...]) -> None:
-        for leaf, shape in zip(jax.tree.leaves(value), shapes, strict=False):
-            if shape is not None and np.shape(leaf) != shape:
-                raise errors.ScopeParamShapeError(
-                    name, self.path_text, np.shape(leaf), shape
-                )
+        other = _first_other(value, shapes)
+        if other is not None:
+            raise errors.ScopeParamShapeError(name, self.path_text, *other)
 
     # PRNG streams.
 
@@ -508,10 +523,22 @@ class Scope(Place):
             for stream in fallbacks_of(name):
                 if stream in rngs:
                     return stream
-        given = sorted(stream for stream in rngs if counted_as(stream) == stream)
-        raise errors.InvalidRngError(
-            f'"{self.path_text}" needs a PRNG key for the stream "{name}", but the '
-            f"call was given {given or 'no streams'}. Pass "
+        raise errors.InvalidRngError(self._no_stream(name))
+
+    def _no_stream(self, name: str) -> str:
+        needs = f'"{self.path_text}" needs a PRNG key for the stream "{name}"'
+        for stream in (name, "params"):
+            transform = self.tree.keeps_stream(stream)
+            if transform is not None:
+                return (
+                    f"{needs}, but the {transform} around it does not let the stream "
+                    f'"{stream}" in, which the call was given. Give the {transform} '
+                    f"{errors.passing_on(transform, 'rngs', stream)}."
+                )
+        streams = self.tree.given_streams()
+        given = [stream for stream in streams if counted_as(stream) == stream]
+        return (
+            f"{needs}, but the call was given {given or 'no streams'}. Pass "
             f'rngs={{"{name}": key}} to init or apply.'
         )
 
@@ -548,7 +575,7 @@ class Scope(Place):
             raise errors.InvalidScopeError(self.path_text)
         if current_trace() != self.trace_level and config.documented_checks:
             raise errors.JaxTransformError(
-                scope_path=self.path_text, closed_over=self.tree.lifted > 0
+                scope_path=self.path_text, closed_over=bool(self.tree.lifted)
             )
 
     def below(self, name: str) -> Scope:
@@ -608,3 +635,13 @@ class Scope(Place):
     def count_on(self, counters: RngCounters) -> None:
         """Draws keys from here on as the scopes do that have these counters."""
         self._counters = counters
+
+
+def _first_other(
+    value: Any, shapes: tuple[Any, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """The first shape of a value that is not the expected one, and that one."""
+    for leaf, shape in zip(jax.tree.leaves(value), shapes, strict=False):
+        if shape is not None and np.shape(leaf) != shape:
+            return np.shape(leaf), shape
+    return None

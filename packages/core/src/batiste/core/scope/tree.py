@@ -6,9 +6,34 @@ import dataclasses
 from typing import Any
 
 from ..types import Path
+from .filters import Filter, in_filter
 from .keys import LazyRng
 
-__all__ = ["Tree"]
+__all__ = ["Origin", "Tree"]
+
+
+@dataclasses.dataclass(eq=False, slots=True)
+class Origin:
+    """What the scopes of a tree were lifted from, for errors about what is missing.
+
+    It keeps no values alive.
+
+    Attributes:
+      transform: the name of the transform.
+      mutable: the filter of what may change outside of it.
+      streams: the names of the PRNG streams outside.
+      collections: the names of the collections outside.
+      outer: what the scopes outside were lifted from themselves.
+
+    >>> Origin("scan", True, ("params",), (), None).transform
+    'scan'
+    """
+
+    transform: str
+    mutable: Filter
+    streams: tuple[str, ...]
+    collections: tuple[str, ...]
+    outer: Origin | None
 
 
 @dataclasses.dataclass(eq=False, slots=True, weakref_slot=True)
@@ -22,8 +47,9 @@ class Tree:
       variables: the collections at the root.
       rngs: the PRNG streams at the root.
       invalid: whether the call that the tree was made for has ended.
-      lifted: how many lifted functions are running on scopes made of this tree's: its
-        own scopes are then seen by closures only.
+      lifted: the names of the lifted functions that are running on scopes made of this
+        tree's: its own scopes are then seen by closures only.
+      origin: what this tree's scopes were lifted from, or None.
       mutable: for each collection that was asked for, whether it is mutable.
       moved: for places to which others were moved, the paths of those.
 
@@ -34,6 +60,47 @@ class Tree:
     variables: dict[str, Any]
     rngs: dict[str, LazyRng]
     invalid: bool = False
-    lifted: int = 0
+    lifted: list[str] = dataclasses.field(default_factory=list)
+    origin: Origin | None = None
     mutable: dict[str, bool] = dataclasses.field(default_factory=dict)
     moved: dict[Path, Path] = dataclasses.field(default_factory=dict)
+
+    def keeps_changes(self, col: str) -> str | None:
+        """Returns the transform that does not let changes of a collection out.
+
+        None if it is immutable outside of all of them, too.
+        """
+        origin = self.origin
+        while origin is not None and not in_filter(origin.mutable, col):
+            origin = origin.outer
+        return None if origin is None else origin.transform
+
+    def mutable_outside(self) -> list[Filter]:
+        """Returns what may change outside of each transform around, from within."""
+        filters = []
+        origin = self.origin
+        while origin is not None:
+            filters.append(origin.mutable)
+            origin = origin.outer
+        return filters
+
+    def keeps_stream(self, name: str) -> str | None:
+        """Returns the transform that does not let a PRNG stream in, if one does."""
+        origin = self.origin
+        while origin is not None and name not in origin.streams:
+            origin = origin.outer
+        return None if origin is None else origin.transform
+
+    def keeps_collection(self, col: str) -> str | None:
+        """Returns the transform that does not let a collection in, if one does."""
+        origin = self.origin
+        while origin is not None and col not in origin.collections:
+            origin = origin.outer
+        return None if origin is None else origin.transform
+
+    def given_streams(self) -> list[str]:
+        """Returns the PRNG streams that the call was given."""
+        streams, origin = tuple(self.rngs), self.origin
+        while origin is not None:
+            streams, origin = origin.streams, origin.outer
+        return sorted(streams)

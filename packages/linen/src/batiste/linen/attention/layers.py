@@ -32,7 +32,7 @@ from ..types import (
     PrecisionLike,
 )
 from .masks import as_bool
-from .weights import dot_product_attention
+from .weights import check_rate, dot_product_attention
 
 __all__ = [
     "MultiHeadAttention",
@@ -330,6 +330,8 @@ def _attend(
     if layer.decode:
         key, value, mask = _decode_step(layer, query, key, value, mask)
 
+    if not 0.0 <= layer.dropout_rate <= 1.0:
+        check_rate(f"{located(layer)}: dropout_rate", layer.dropout_rate)
     if layer.dropout_rate > 0.0:
         deterministic = merge_param("deterministic", layer.deterministic, deterministic)
         if not deterministic and dropout_rng is None:

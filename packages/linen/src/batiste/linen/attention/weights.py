@@ -28,7 +28,7 @@ from ..types import (
 )
 from .masks import as_bool
 
-__all__ = ["dot_product_attention", "dot_product_attention_weights"]
+__all__ = ["check_rate", "dot_product_attention", "dot_product_attention_weights"]
 
 
 def dot_product_attention_weights(
@@ -87,6 +87,7 @@ def dot_product_attention_weights(
     q, k = promote_dtype(query, key, dtype=dtype)
     working = q.dtype
     _check_shapes(q, k)
+    check_rate("dropout_rate", dropout_rate)
     if einsum is not None and (precision, einsum_dot_general) != (None, None):
         raise ValueError(
             "an einsum of one's own leaves no product to hand precision="
@@ -205,6 +206,25 @@ def dot_product_attention(
     return _mix(weights, v, precision, einsum_dot_general)
 
 
+def check_rate(where: str, rate: float) -> None:
+    """Raises unless a dropout rate is a probability.
+
+    Args:
+      where: what has the rate, the start of the message.
+      rate: the rate.
+
+    Raises:
+      ValueError: it is not between 0 and 1.
+
+    >>> check_rate("dropout_rate", 0.5)
+    """
+    if not 0.0 <= rate <= 1.0:  # false for NaN, too
+        raise ValueError(
+            f"{where}={rate} is not a probability; pass a number from 0 to 1, the "
+            "fraction of attention weights to drop"
+        )
+
+
 def _scores(
     q: Array, k: Array, precision: PrecisionLike, dot_general: DotGeneral | None
 ) -> Array:
@@ -230,11 +250,6 @@ def _drop(
     weights: Array, rate: float, rng: Key | None, broadcast: bool, dtype: Dtype
 ) -> Array:
     """Sets weights to zero with probability `rate`, and scales up the rest."""
-    if not 0.0 < rate <= 1.0:
-        raise ValueError(
-            f"dropout_rate={rate} is not a probability; pass a number from 0 to 1, the "
-            "fraction of attention weights to drop"
-        )
     if rng is None:
         raise InvalidRngError(
             f"attention with dropout_rate={rate} needs a PRNG key; pass "

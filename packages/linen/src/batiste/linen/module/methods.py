@@ -15,6 +15,7 @@ from .. import errors
 from ..flags import config
 from .context import context, named_calls, run_interceptors
 from .state import ModuleBase, ModuleState, SetupState, state_of, try_setup
+from .variables import sow
 
 __all__ = [
     "DataDescriptorWrapper",
@@ -337,7 +338,7 @@ def call_hooked(
         y = _run_named(bound, module, suffix, *args, **kwargs)
     capture = context.capture
     if module.scope is not None and capture is not None and capture(module, name):
-        module.sow("intermediates", name, y)
+        sow(module, "intermediates", name, y, reports=False)
     return y
 
 

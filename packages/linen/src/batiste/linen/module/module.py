@@ -734,6 +734,9 @@ class Module(ModuleBase, metaclass=abc.ABCMeta):
 
         Raises:
           NameInUseError: the module has something else of the same name.
+          ModifyScopeVariableError: the collection is mutable, but a lifted transform
+            around the module, such as a scan, does not pass it out. (A warning, without
+            config `documented_checks`.)
         """
         return of_variables.sow(self, col, name, value, reduce_fn, init_fn)
 

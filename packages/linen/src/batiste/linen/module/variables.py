@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -9,6 +10,8 @@ import jax
 from jax import numpy as jnp
 
 from batiste.core import Scope, Variable
+from batiste.core import errors as core_errors
+from batiste.core.config import config
 from batiste.core.types import Tree
 
 from .. import errors
@@ -144,10 +147,14 @@ def sow(
     value: Any,
     reduce_fn: Callable[[Any, Any], Any] = append,
     init_fn: Callable[[], Any] = empty,
+    reports: bool = True,
 ) -> bool:
-    """`Module.sow`."""
+    """`Module.sow`; `reports` says whether it is an error that a transform drops it."""
     scope = bound_scope(module, "store variables")
     if not scope.is_mutable_collection(col):
+        transform = scope.tree.keeps_changes(col)
+        if transform is not None and reports:
+            _report_dropped(scope, col, name, transform)
         return False
     if scope.has_variable(col, name):
         stored = scope.get_variable(col, name)
@@ -158,6 +165,15 @@ def sow(
         stored = init_fn()
     scope.put_variable(col, name, reduce_fn(stored, value))
     return True
+
+
+def _report_dropped(scope: Scope, col: str, name: str, transform: str) -> None:
+    error = core_errors.ModifyScopeVariableError(
+        col, name, scope.path_text, transform=transform
+    )
+    if config.documented_checks:
+        raise error
+    warnings.warn(f"A value that was sown is dropped. {error}", stacklevel=4)
 
 
 def perturb(module: ModuleBase, name: str, value: Tree, collection: str) -> Tree:

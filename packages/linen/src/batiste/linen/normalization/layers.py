@@ -6,6 +6,7 @@ Each takes moments over some axes of its input, and computes
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from jax import numpy as jnp
@@ -21,6 +22,7 @@ from ..types import Axes
 from .moments import (
     as_mask,
     canonical_axes,
+    counts_any,
     mean_square,
     moments,
     normalize,
@@ -47,7 +49,8 @@ class BatchNorm(Module):
     Parameters: `scale` and `bias`.
 
     While initializing, the averages are only created, and nothing is averaged over
-    `axis_name`, which need not exist then.
+    `axis_name`, which need not exist then. Where a mask hides all of a feature, its
+    averages stay as they are, and are used.
 
     Attributes:
       use_running_average: whether to use the averages; here or at call time.
@@ -138,17 +141,40 @@ class BatchNorm(Module):
             axis_name = None if initializing else self.axis_name
             where = as_mask(self, mask, x.shape)
             mean, var = moments(self, x, batch_axes, axis_name, where)
+            averages = (mean_average, var_average)
+            if where is not None:
+                # A feature of which nothing counts leaves its averages as they are.
+                counted = counts_any(self, where, x.shape, batch_axes, axis_name)
+                mean, var = (
+                    _where_counted(counted, new, average.value)
+                    for average, new in zip(averages, (mean, var), strict=True)
+                )
+            elif not math.prod(x.shape[axis] for axis in batch_axes):
+                mean, var = mean_average.value, var_average.value
+                initializing = True  # nothing moves
             if not initializing:
-                # average = momentum * average + (1 - momentum) * new
-                keep = self.momentum
-                for average, new in (mean_average, mean), (var_average, var):
-                    average.value = ops.add(
-                        ops.mul_const(average.value, keep),
-                        ops.mul_const(new, 1 - keep),
-                    )
+                for average, new in zip(averages, (mean, var), strict=True):
+                    average.value = _moved(average.value, new, self.momentum)
 
         bias_init = self.bias_init if self.use_bias else None
         return normalize(self, x, mean, var, batch_axes, feature_axes, bias_init)
+
+
+def _where_counted(counted: Array, new: Array, average: Array) -> Array:
+    average = ops.as_array(average)
+    if average.dtype != new.dtype:
+        average = ops.convert_element_type(average, new.dtype)
+    return ops.select(counted, new, average)
+
+
+def _moved(average: Array, new: Array, keep: float) -> Array:
+    """`keep * average + (1 - keep) * new`, in half precision rounded once."""
+    dtype = average.dtype
+    wide = ops.accumulator_of(dtype)
+    if wide != dtype:
+        average, new = jnp.asarray(average, wide), jnp.asarray(new, wide)
+    moved = ops.add(ops.mul_const(average, keep), ops.mul_const(new, 1 - keep))
+    return moved if wide == dtype else moved.astype(dtype)
 
 
 class LayerNorm(Module):

@@ -10,6 +10,7 @@ import functools
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
+import jax
 import numpy as np
 from jax import lax
 from jax import numpy as jnp
@@ -26,6 +27,7 @@ __all__ = [
     "NormLayer",
     "as_mask",
     "canonical_axes",
+    "counts_any",
     "mean_square",
     "moments",
     "normalize",
@@ -168,12 +170,12 @@ def moments(
     """
     x = _widened(layer, x)
     if not layer.use_fast_variance:
-        mean = _across_devices(layer, _average(x, axes, mask), axis_name)
-        square = _abs_square(ops.sub(x, mean, axes))
-        return mean, _across_devices(layer, _average(square, axes, mask), axis_name)
+        mean = _across_devices(layer, _average(x, axes, mask), axes, axis_name, mask)
+        square = _average(_abs_square(ops.sub(x, mean, axes)), axes, mask)
+        return mean, _across_devices(layer, square, axes, axis_name, mask)
     # Together, so that devices exchange numbers once.
     both = _average(x, axes, mask), _average(_abs_square(x), axes, mask)
-    mean, square = _across_devices(layer, both, axis_name)
+    mean, square = _across_devices(layer, both, axes, axis_name, mask)
     return mean, ops.clipped_sub(square, _abs_square(mean))
 
 
@@ -200,8 +202,39 @@ def mean_square(
     >>> mean_square(RMSNorm(), jnp.array([3.0, 4.0]), (0,)).tolist()
     12.5
     """
-    square = _abs_square(_widened(layer, x))
-    return _across_devices(layer, _average(square, axes, mask), axis_name)
+    square = _average(_abs_square(_widened(layer, x)), axes, mask)
+    return _across_devices(layer, square, axes, axis_name, mask)
+
+
+def counts_any(
+    layer: NormLayer,
+    mask: Array,
+    shape: tuple[int, ...],
+    axes: tuple[int, ...],
+    axis_name: str | None = None,
+) -> Array:
+    """Tells where moments over `axes` are of any element, here or on another device.
+
+    Args:
+      layer: its field says which devices belong together.
+      mask: booleans, with as many axes as `shape` has, that broadcast to it.
+      shape: the shape of what the moments are taken of.
+      axes: the axes to reduce, counted from the front.
+      axis_name: the mapped axis over which to look as well.
+
+    Returns:
+      Booleans of that shape without the axes.
+
+    >>> from batiste.linen.normalization import BatchNorm
+    >>> counts_any(BatchNorm(), jnp.array([[True, False]]), (5, 2), (0,)).tolist()
+    [True, False]
+    """
+    found = _counts_any(mask, shape, axes)
+    if axis_name is None:
+        return found
+    found = found.astype(jnp.int32)
+    groups = layer.axis_index_groups
+    return lax.psum(found, axis_name, axis_index_groups=groups) > 0
 
 
 def normalize(
@@ -283,11 +316,38 @@ def _abs_square(x: Array) -> Array:
     return ops.square(x)
 
 
-def _across_devices(layer: NormLayer, values: T, axis_name: str | None) -> T:
-    """The mean of arrays over a mapped axis, or the arrays if there is none."""
+def _counts_any(mask: Array, shape: tuple[int, ...], axes: tuple[int, ...]) -> Array:
+    along = tuple(1 if i in axes else n for i, n in enumerate(shape))
+    found = ops.any_along(mask, axes)
+    target = tuple(n for i, n in enumerate(along) if i not in axes)
+    return found if found.shape == target else jnp.broadcast_to(found, target)
+
+
+def _across_devices(
+    layer: NormLayer,
+    values: T,
+    axes: tuple[int, ...],
+    axis_name: str | None,
+    mask: Array | None,
+) -> T:
+    """The mean of arrays over a mapped axis, or the arrays if there is none.
+
+    Devices on which the mask hides everything do not count.
+    """
     if axis_name is None:
         return values
-    return lax.pmean(values, axis_name, axis_index_groups=layer.axis_index_groups)
+    groups = layer.axis_index_groups
+    if mask is None:
+        return lax.pmean(values, axis_name, axis_index_groups=groups)
+    # As the moments, with axes of size 1 where the mask has them.
+    found = ops.any_along(mask, axes)
+
+    def mean(x: Array) -> Array:
+        share = jnp.broadcast_to(found, x.shape).astype(x.real.dtype)
+        total, count = lax.psum((x, share), axis_name, axis_index_groups=groups)
+        return total / jnp.maximum(count, 1)
+
+    return jax.tree.map(mean, values)
 
 
 def _as_result(y: Array, x: Array, params: list[Array], dtype: Dtype | None) -> Array:

@@ -15,7 +15,7 @@ from jax import numpy as jnp
 from batiste.core import meta
 from batiste.core.types import Array, Dtype, Initializer, Path, Tree, Variables
 
-from .. import initializers
+from .. import initializers, ops
 from ..dtypes import canonicalize_dtype
 from ..module.methods import compact
 from ..module.module import Module
@@ -120,13 +120,16 @@ def _spectrally_normalized(
         f"{name}/sigma",
         lambda: jnp.ones((), module.param_dtype),
     )
-    u, v = _power_iteration(value, u_state.value, module.n_steps, module.epsilon)
+    before = jnp.asarray(u_state.value)
+    kept = jnp.promote_types(before.dtype, value.dtype)
+    value = _widened(value)
+    u, v = _power_iteration(value, _widened(before), module.n_steps, module.epsilon)
     sigma = jnp.matmul(jnp.matmul(v, value), u.T)[0, 0]
     value = value / lax.select(sigma != 0, sigma, np.ones((), sigma.dtype))
     if update_stats:
-        u_state.value = u
-        sigma_state.value = sigma
-    dtype = canonicalize_dtype(weight, u, v, sigma, dtype=module.dtype)
+        u_state.value = u.astype(kept)
+        sigma_state.value = sigma.astype(kept)
+    dtype = canonicalize_dtype(weight, before, dtype=module.dtype)
     return jnp.asarray(jnp.reshape(value, shape), dtype)
 
 
@@ -222,9 +225,15 @@ def _weight_normalized(module: WeightNorm, path: Path, weight: Array) -> Array:
 
 
 def _unit(x: Array, axes: tuple[int, ...], epsilon: float) -> Array:
-    """`x` divided by its Euclidean norm over `axes`."""
+    """`x` divided by its Euclidean norm over `axes`, in float32 or wider."""
+    x = _widened(x)
     squares = jnp.sum(x * x, axis=axes, keepdims=True)
     return x * lax.rsqrt(squares + epsilon)
+
+
+def _widened(x: Array) -> Array:
+    """`x` in a dtype in which squares neither overflow nor vanish."""
+    return jnp.asarray(x, ops.accumulator_of(x.dtype))
 
 
 def _name_of(layer: Module, path: Path) -> str:

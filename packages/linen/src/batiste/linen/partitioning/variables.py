@@ -15,6 +15,7 @@ from batiste.spmd import RulesFallback, with_logical_constraint
 
 from ..module.context import context
 from ..module.module import Module
+from ..module.variables import sow
 
 __all__ = [
     "SUFFIX",
@@ -66,12 +67,14 @@ def _nothing() -> None:
 
 
 def _store_names(module: Module, collection: str, name: str, axes: Names) -> None:
-    module.sow(
+    sow(
+        module,
         collection + SUFFIX,
         name + SUFFIX,
         AxisMetadata(names=axes),
         reduce_fn=_keep_last,
         init_fn=_nothing,
+        reports=False,  # whoever lays nothing out needs no names
     )
 
 

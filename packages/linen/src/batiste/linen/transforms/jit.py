@@ -168,6 +168,10 @@ class _Program:
         return _bodies.stack[-1](scopes, *args, **kwargs)
 
 
+class _Programs(dict[Any, tuple[Function, list[Any]]]):
+    """Programs by their keys, with what watches over the functions in a key."""
+
+
 class _JitCall(LiftedCall):
     """Keeps what is compiled, for all modules that compute the same."""
 
@@ -176,8 +180,7 @@ class _JitCall(LiftedCall):
 
     def __init__(self, transform: Function, options: Mapping[str, Any]):
         super().__init__(transform, options)
-        # With each program what watches over the functions in its key.
-        self._cache: dict[Any, tuple[Function, list[Any]]] = {}
+        self._cache = _Programs()
         self._unbound: dict[Any, Function] = {}
 
     def _key_of_function(self, fn: Function) -> Hashable:
@@ -246,12 +249,12 @@ class _JitCall(LiftedCall):
 
     def _watch(self, key: Hashable) -> list[Any]:
         """What takes a program away when a function of its key is gone."""
-        cache = weakref.ref(self)
+        cache = weakref.ref(self._cache)
 
         def forget(_: object) -> None:
-            call = cache()
-            if call is not None:
-                call._cache.pop(key, None)
+            programs = cache()
+            if programs is not None:
+                programs.pop(key, None)
 
         return [weakref.ref(fn, forget) for fn in functions_of(key)]
 

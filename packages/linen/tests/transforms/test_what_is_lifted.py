@@ -1,0 +1,180 @@
+"""What a lifted transform does not pass on, and the errors that say so."""
+
+import jax
+import pytest
+from jax import numpy as jnp
+
+import batiste.linen as nn
+from batiste.core import errors, lift
+from batiste.core.config import config
+
+KEY = jax.random.key(0)
+X = jnp.ones((4, 2, 3))
+
+
+class Cell(nn.Module):
+    """Does what its name says, as the body of a scan and of other transforms."""
+
+    does: str = "sow"
+
+    @nn.compact
+    def __call__(self, carry, x):
+        if self.does == "sow":
+            self.sow("intermediates", "h", x)
+        elif self.does == "sow deep":
+            nn.jit(Cell)("sow")(carry, x)
+        elif self.does == "put":
+            self.put_variable("intermediates", "h", x)
+        elif self.does == "variable":
+            self.variable("intermediates", "h", jnp.ones, (1,))
+        elif self.does == "param":
+            self.param("w", nn.initializers.ones, (1,))
+        elif self.does == "key":
+            self.make_rng("dropout")
+        return carry, x
+
+
+SCAN = 'scan variable_axes={"intermediates": 0} (or variable_carry="intermediates", or'
+TRANSFORMS = {
+    "scan": (lambda: nn.scan(Cell), SCAN),
+    "remat_scan": (
+        lambda: nn.scan(nn.remat(Cell), variable_axes={"params": 0}),
+        SCAN,
+    ),
+    "vmap": (
+        lambda: nn.vmap(Cell, variable_axes={}, split_rngs={}, in_axes=(None, 0)),
+        'vmap variable_axes={"intermediates": 0}',
+    ),
+    "jit": (
+        lambda: nn.jit(Cell, variables="params", rngs="params"),
+        'jit `variables`, a filter that selects "intermediates"',
+    ),
+    "remat": (
+        lambda: nn.remat(Cell, variables="params", rngs="params"),
+        'remat `variables`, a filter that selects "intermediates"',
+    ),
+}
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+@pytest.mark.parametrize("does", ["sow", "sow deep", "put"])
+def test_what_is_sown_and_dropped_is_an_error(transform, does):
+    make, argument = TRANSFORMS[transform]
+    layer = make()(does)
+    with pytest.raises(errors.ModifyScopeVariableError) as raised:
+        layer.apply({}, 0.0, X, mutable=["intermediates"])
+    assert f"Give the {argument}" in str(raised.value)
+    assert '"h"' in str(raised.value)
+    # Outside it is not mutable either: nobody asks for it.
+    if does != "put":
+        layer.apply({}, 0.0, X)
+        layer.apply({}, 0.0, X, mutable=["state"])
+
+
+def test_sowing_in_a_while_loop():
+    class Loop(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            def body(module, x):
+                module.sow("intermediates", "h", x)
+                return x + 1
+
+            return nn.while_loop(lambda _, x: x < 3, body, self, x)
+
+    with pytest.raises(
+        errors.ModifyScopeVariableError, match='while_loop carry_variables="interm'
+    ):
+        Loop().apply({}, 0, mutable=["intermediates"])
+
+
+def test_sowing_with_an_axis():
+    layer = nn.scan(Cell, variable_axes={"intermediates": 0})()
+    _, state = layer.apply({}, 0.0, X, mutable=["intermediates"])
+    assert state["intermediates"]["h"][0].shape == X.shape
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_without_documented_checks_it_is_a_warning(transform):
+    layer = TRANSFORMS[transform][0]()("sow")
+    with (
+        config.temp_flip_flag("documented_checks", False),
+        pytest.warns(UserWarning, match='is dropped.*"h".*"intermediates"'),
+    ):
+        _, state = layer.apply({}, 0.0, X, mutable=["intermediates"])
+    assert not state
+
+
+def test_who_captures_results_has_asked_for_none_in_particular():
+    layer = nn.RNN(nn.GRUCell(3))
+    variables = layer.init(KEY, X)
+    _, state = layer.apply(variables, X, capture_intermediates=True)
+    assert list(state["intermediates"]) == ["__call__"]
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_a_stream_that_is_not_passed_on_is_not_called_missing(transform):
+    layer = TRANSFORMS[transform][0]()("key")
+    argument = {
+        "jit": 'jit `rngs`, a filter that selects "dropout"',
+        "remat": 'remat `rngs`, a filter that selects "dropout"',
+        "vmap": 'vmap split_rngs={"dropout": True}',
+    }.get(transform, 'scan split_rngs={"dropout": True}')
+    with pytest.raises(errors.InvalidRngError) as raised:
+        layer.apply({}, 0.0, X, rngs={"dropout": KEY})
+    text = str(raised.value)
+    assert text.endswith(f"Give the {argument}.")
+    assert "which the call was given" in text
+    # A stream that was not given at all is, with those that were.
+    with pytest.raises(errors.InvalidRngError, match=r"the call was given \['other'\]"):
+        layer.apply({}, 0.0, X, rngs={"other": KEY})
+    with pytest.raises(errors.InvalidRngError, match="the call was given no streams"):
+        layer.apply({}, 0.0, X)
+
+
+def test_the_fallback_is_not_passed_on_either():
+    with pytest.raises(
+        errors.InvalidRngError, match='scan split_rngs={"params": True}'
+    ):
+        nn.scan(Cell)("key").init(KEY, 0.0, X)
+
+
+@pytest.mark.parametrize("does", ["param", "variable"])
+def test_a_collection_that_is_not_passed_on_is_not_called_missing(does):
+    col = {"param": "params", "variable": "intermediates"}[does]
+    layer = nn.scan(Cell)(does)
+    with pytest.raises(errors.ScopeCollectionNotFound) as raised:
+        layer.init(KEY, 0.0, X, mutable=True)
+    assert f'Give the scan variable_axes={{"{col}": 0}}' in str(raised.value)
+    assert "apply" not in str(raised.value)
+    name = {"param": "w", "variable": "h"}[does]
+    with pytest.raises(errors.ScopeCollectionNotFound, match="does not let it in"):
+        layer.apply({col: {name: jnp.ones(1)}}, 0.0, X)
+
+
+@pytest.mark.parametrize("does", ["param", "variable"])
+def test_new_variables_that_are_not_let_out(does):
+    """Collections that only go in."""
+    col = {"param": "params", "variable": "intermediates"}[does]
+    layer = nn.scan(Cell, variable_axes={col: lift.In(0)})(does)
+    kinds = (errors.ScopeParamNotFoundError, errors.ScopeVariableNotFoundError)
+    with pytest.raises(kinds, match="does not let new ones out.*give the scan"):
+        layer.apply({col: {"other": jnp.ones(4)}}, 0.0, X, mutable=[col])
+
+
+def test_a_closure_over_a_module_from_outside_is_told_of():
+    class Model(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            dense = nn.Dense(3)
+
+            def body(module, carry, x):
+                return carry, dense(x)
+
+            return nn.scan(body, split_rngs={"params": False})(self, 0.0, x)
+
+    with pytest.raises(errors.JaxTransformError) as raised:
+        Model().init(KEY, X)
+    text = str(raised.value)
+    assert 'Scope "/Dense_0" is from outside of the lifted scan' in text
+    assert "Pass the module to the scan" in text
+    assert "nn.scan" not in text
