@@ -4,6 +4,7 @@ import jax
 import pytest
 from jax import numpy as jnp
 
+import batiste.linen as nn
 from batiste.linen import initializers
 
 NAMES = [
@@ -47,3 +48,28 @@ def test_constants():
 def test_one_object_each_so_that_results_can_be_memoised():
     assert initializers.zeros_init() is initializers.zeros_init()
     assert initializers.ones_init() is initializers.ones_init()
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
+@pytest.mark.parametrize(
+    "make", [nn.initializers.orthogonal, nn.initializers.delta_orthogonal]
+)
+def test_orthogonal_in_every_precision(dtype, make):
+    shape = (5, 4, 4)
+    w = make(scale=2.0)(jax.random.key(0), shape, dtype)
+    exact = getattr(jax.nn.initializers, make.__name__)(2.0)(jax.random.key(0), shape)
+    assert w.dtype == dtype
+    assert (w == exact.astype(dtype)).all()
+    assert (make(2.0, -1, dtype)(jax.random.key(0), shape) == w).all()
+
+
+CELLS = [nn.SimpleCell, nn.GRUCell, nn.MGUCell, nn.LSTMCell, nn.OptimizedLSTMCell]
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("cell", CELLS)
+def test_cells_with_parameters_in_half_precision(cell, dtype):
+    layer = nn.RNN(cell(4, param_dtype=dtype))
+    y, variables = layer.init_with_output(jax.random.key(0), jnp.ones((2, 3, 5), dtype))
+    assert y.dtype == dtype
+    assert {x.dtype for x in jax.tree.leaves(variables)} == {jnp.dtype(dtype)}

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jax.sharding import AxisType, PartitionSpec
 
 import batiste.linen as nn
 from batiste.linen.recurrent import (
@@ -294,3 +295,78 @@ def test_bidirectional_with_one_layer_shares_its_parameters():
     rnn = RNN(Simple(4))
     variables = Bidirectional(rnn, rnn).init(KEY, X)
     assert len(jax.tree.leaves(variables)) == 3
+
+
+# The default carry.
+
+CELLS = [nn.SimpleCell, nn.GRUCell, nn.MGUCell, nn.LSTMCell, nn.OptimizedLSTMCell]
+
+
+def run_by_hand(cell, variables, x, carry):
+    ys = []
+    for i in range(x.shape[1]):
+        carry, y = cell.apply(variables, carry, x[:, i])
+        ys.append(y)
+    return jnp.stack(ys, 1)
+
+
+@pytest.fixture
+def with_x64():
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", False)
+
+
+@pytest.mark.usefixtures("with_x64")
+@pytest.mark.parametrize("x_dtype", ["float32", "bfloat16", "float64", "complex64"])
+@pytest.mark.parametrize("dtype", [None, jnp.bfloat16])
+@pytest.mark.parametrize("make", CELLS)
+def test_the_default_carry_has_the_dtype_of_one_step(make, x_dtype, dtype):
+    if x_dtype == "complex64" and dtype is not None:
+        pytest.skip("what is complex is not computed in real numbers")
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 3)), x_dtype)
+    cell = make(4, dtype=dtype)
+    for layer in (nn.RNN(cell), nn.RNN(cell, reverse=True, keep_order=True)):
+        variables = layer.init(jax.random.key(0), x)
+        carry, y = layer.apply(variables, x, return_carry=True)
+        flip = -1 if layer.reverse else 1
+        own = {"params": variables["params"]["cell"]}
+        zeros = jax.tree.map(jnp.zeros_like, carry)
+        expected = run_by_hand(cell, own, x[:, ::flip], zeros)[:, ::flip]
+        assert y.dtype == expected.dtype
+        found = [np.asarray(array, "complex128") for array in (y, expected)]
+        np.testing.assert_allclose(*found, atol=0.02)
+    both = nn.Bidirectional(nn.RNN(cell), nn.RNN(make(4, dtype=dtype)))
+    assert both.init_with_output(jax.random.key(0), x)[0].dtype == y.dtype
+
+
+def test_a_carry_that_is_given_is_not_changed():
+    layer = nn.RNN(nn.SimpleCell(4, dtype=jnp.bfloat16))
+    x = jnp.ones((2, 5, 3))
+    variables = layer.init(jax.random.key(0), x)
+    with pytest.raises(TypeError, match="carry"):
+        layer.apply(variables, x, initial_carry=jnp.zeros((2, 4)))
+
+
+def test_an_error_of_the_cell_is_raised_as_it_is():
+    class Cell(nn.GRUCell):
+        def __call__(self, carry, x):
+            raise RuntimeError("Not today.")
+
+    with pytest.raises(RuntimeError, match="Not today"):
+        nn.RNN(Cell(4)).init(jax.random.key(0), jnp.ones((2, 5, 3)))
+
+
+@pytest.mark.parametrize("make", CELLS)
+def test_the_default_carry_within_a_shard_map(make):
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Auto,))
+    layer = nn.Bidirectional(nn.RNN(make(4)), nn.RNN(make(4)))
+    x = jnp.ones((2, 5, 3))
+    variables = layer.init(jax.random.key(0), x)
+    run = jax.shard_map(
+        layer.apply,
+        mesh=mesh,
+        in_specs=(PartitionSpec(), PartitionSpec("data")),
+        out_specs=PartitionSpec("data"),
+    )
+    np.testing.assert_allclose(run(variables, x), layer.apply(variables, x), rtol=1e-6)

@@ -11,10 +11,14 @@ An initializer is called as `init(key, shape, dtype)` and returns an array.
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
+import jax
+from jax import numpy as jnp
 from jax.nn.initializers import (
     Initializer,
     constant,
-    delta_orthogonal,
     glorot_normal,
     glorot_uniform,
     he_normal,
@@ -25,7 +29,6 @@ from jax.nn.initializers import (
     lecun_uniform,
     normal,
     ones,
-    orthogonal,
     truncated_normal,
     uniform,
     variance_scaling,
@@ -85,6 +88,62 @@ def ones_init() -> Initializer:
            [1., 1.]], dtype=float32)
     """
     return ones
+
+
+def orthogonal(
+    scale: float = 1.0, column_axis: int = -1, dtype: Any = jnp.float32
+) -> Initializer:
+    """Returns an initializer that makes matrices with orthogonal columns or rows.
+
+    As `jax.nn.initializers.orthogonal`; in half precision, in which JAX decomposes no
+    matrix, the numbers are those of float32, rounded.
+
+    Args:
+      scale: the factor of all numbers.
+      column_axis: the axis of the columns; all others together are the rows.
+      dtype: the default dtype of the initializer.
+
+    >>> import jax
+    >>> w = orthogonal()(jax.random.key(0), (2, 2), jnp.bfloat16)
+    >>> w.dtype, (w @ w.T).round(1).tolist()
+    (dtype(bfloat16), [[1.0, 0.0], [0.0, 1.0]])
+    """
+    init = jax.nn.initializers.orthogonal(scale, column_axis, dtype)
+    return _decomposed_widely(init, dtype)
+
+
+def delta_orthogonal(
+    scale: float = 1.0, column_axis: int = -1, dtype: Any = jnp.float32
+) -> Initializer:
+    """Returns an initializer of convolutions that keep norms: orthogonal in the middle.
+
+    As `jax.nn.initializers.delta_orthogonal`; in half precision the numbers are those
+    of float32, rounded.
+
+    Args:
+      scale: the factor of all numbers.
+      column_axis: the axis of the columns.
+      dtype: the default dtype of the initializer.
+
+    >>> import jax
+    >>> w = delta_orthogonal()(jax.random.key(0), (3, 2, 2), jnp.float16)
+    >>> w.dtype, w[0].tolist()
+    (dtype('float16'), [[0.0, 0.0], [0.0, 0.0]])
+    """
+    init = jax.nn.initializers.delta_orthogonal(scale, column_axis, dtype)
+    return _decomposed_widely(init, dtype)
+
+
+def _decomposed_widely(init: Initializer, default: Any) -> Initializer:
+    @functools.wraps(init)
+    def init_widely(
+        key: Any, shape: Any, dtype: Any = default, *args: Any, **kwargs: Any
+    ) -> jax.Array:
+        if jnp.dtype(dtype).itemsize >= 4 or not jnp.issubdtype(dtype, jnp.floating):
+            return init(key, shape, dtype, *args, **kwargs)
+        return init(key, shape, jnp.float32, *args, **kwargs).astype(dtype)
+
+    return init_widely
 
 
 # The layers share these two objects, so that what is memoised for an initializer is

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import functools
 import math
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar, overload
 
@@ -31,6 +32,7 @@ from jax.core import Tracer
 from batiste.core.tracers import staged_type
 from batiste.core.types import Array, ArrayLike, Dtype
 
+from . import array_type
 from .types import PrecisionLike
 
 __all__ = [
@@ -169,6 +171,28 @@ def _along(x: Array, y: Array, shape: tuple[int, ...] | None) -> Array:
     if shape is None:
         shape = (1,) * (x.ndim - y.ndim) + y.shape
     return y if y.shape == shape else lax.reshape(y, shape)
+
+
+# Under a mesh with explicit axes JAX refuses to lay out what could lie in several ways.
+# The layers have one way: the batch lies as that of the input.
+
+
+def _entries(x: Array) -> list[Any]:
+    """Returns what an explicit sharding says of each axis."""
+    spec = array_type.explicit_spec(jax.typeof(x)) or ()
+    return [*spec, *[None] * (x.ndim - len(spec))]
+
+
+def _auto(
+    function: Callable[..., Array], args: Sequence[Array], *entries: Any
+) -> Array:
+    """Calls a function that has just failed, laid out; or raises what it raised."""
+    error = sys.exception()
+    result = array_type.laid_out_by_compiler(function, args, *entries)
+    if result is None:
+        assert error is not None
+        raise error
+    return result
 
 
 # Elementwise. Two operands are brought to one dtype.
@@ -327,7 +351,11 @@ def where(mask: Array, x: Array, value: float, /) -> Array:
     if mask.shape != shape:
         shape = jnp.broadcast_shapes(shape, mask.shape)
         mask, x = jnp.broadcast_to(mask, shape), jnp.broadcast_to(x, shape)
-    return lax.select(mask, x, lax.full(shape, value, x.dtype))
+    other = lax.full(shape, value, x.dtype)
+    try:
+        return lax.select(mask, x, other)
+    except Exception:  # as a mask of random numbers lies nowhere in particular
+        return _auto(lambda *args: lax.select(*args), (mask, x, other), *_entries(x))
 
 
 @eager_jit
@@ -431,7 +459,16 @@ def reduce_window(
     >>> reduce_window(x, 0.0, lax.add, (2,), (2,), "VALID").tolist()
     [1.0, 5.0]
     """
-    return lax.reduce_window(x, init, computation, window, strides, padding)
+
+    def run(x: Array) -> Array:
+        return lax.reduce_window(x, init, computation, window, strides, padding)
+
+    try:
+        return run(x)
+    except Exception:
+        entries = zip(_entries(x), window, strides, strict=True)
+        kept = [entry if w == s == 1 else None for entry, w, s in entries]
+        return _auto(run, (x,), *kept)
 
 
 # Products and convolutions.
@@ -485,17 +522,28 @@ def conv_general_dilated(
     >>> conv_general_dilated(x, kernel, (1,), "VALID", (1,), (1,), numbers).shape
     (1, 3, 4)
     """
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        strides,
-        padding,
-        lhs_dilation=lhs_dilation,
-        rhs_dilation=rhs_dilation,
-        dimension_numbers=dimension_numbers,
-        feature_group_count=feature_group_count,
-        precision=precision,
-    )
+
+    def run(x: Array, kernel: Array) -> Array:
+        return lax.conv_general_dilated(
+            x,
+            kernel,
+            strides,
+            padding,
+            lhs_dilation=lhs_dilation,
+            rhs_dilation=rhs_dilation,
+            dimension_numbers=dimension_numbers,
+            feature_group_count=feature_group_count,
+            precision=precision,
+        )
+
+    try:
+        return run(x, kernel)
+    except Exception:
+        numbers = dimension_numbers
+        entries: list[Any] = [None] * x.ndim
+        entries[numbers.out_spec[0]] = _entries(x)[numbers.lhs_spec[0]]
+        entries[numbers.out_spec[1]] = _entries(kernel)[numbers.rhs_spec[0]]
+        return _auto(run, (x, kernel), *entries)
 
 
 @eager_jit(static_argnums=(2, 3, 4, 5, 6, 7))
@@ -516,16 +564,25 @@ def conv_transpose(
     >>> conv_transpose(x, kernel, (2,), "SAME", (1,)).shape
     (1, 10, 4)
     """
-    return lax.conv_transpose(
-        x,
-        kernel,
-        strides,
-        padding,
-        rhs_dilation=rhs_dilation,
-        transpose_kernel=transpose_kernel,
-        precision=precision,
-        preferred_element_type=preferred_element_type,
-    )
+
+    def run(x: Array, kernel: Array) -> Array:
+        return lax.conv_transpose(
+            x,
+            kernel,
+            strides,
+            padding,
+            rhs_dilation=rhs_dilation,
+            transpose_kernel=transpose_kernel,
+            precision=precision,
+            preferred_element_type=preferred_element_type,
+        )
+
+    try:
+        return run(x, kernel)
+    except Exception:
+        features = _entries(kernel)[-2 if transpose_kernel else -1]
+        spatial = [None] * (x.ndim - 2)
+        return _auto(run, (x, kernel), _entries(x)[0], *spatial, features)
 
 
 # Layout: the same numbers in another order or shape.
@@ -598,12 +655,19 @@ def take(table: Array, ids: Array, /) -> Array:
         negative = lax.lt(ids, np.zeros((), ids.dtype))
         from_end = lax.add(ids, np.asarray(table.shape[0], ids.dtype))
         ids = lax.select(negative, from_end, ids)
-    return lax.gather(
-        table,
-        lax.expand_dims(ids, (ids.ndim,)),
-        lax.GatherDimensionNumbers(
-            offset_dims=(ids.ndim,), collapsed_slice_dims=(0,), start_index_map=(0,)
-        ),
-        slice_sizes=(1, table.shape[1]),
-        mode=lax.GatherScatterMode.FILL_OR_DROP,
-    )
+
+    def run(table: Array, ids: Array) -> Array:
+        return lax.gather(
+            table,
+            lax.expand_dims(ids, (ids.ndim,)),
+            lax.GatherDimensionNumbers(
+                offset_dims=(ids.ndim,), collapsed_slice_dims=(0,), start_index_map=(0,)
+            ),
+            slice_sizes=(1, table.shape[1]),
+            mode=lax.GatherScatterMode.FILL_OR_DROP,
+        )
+
+    try:
+        return run(table, ids)
+    except Exception:
+        return _auto(run, (table, ids), *_entries(ids), _entries(table)[1])

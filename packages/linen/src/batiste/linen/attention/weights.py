@@ -261,7 +261,8 @@ def _drop(
     keep_prob = 1.0 - rate
     keep = jax.random.bernoulli(rng, keep_prob, shape).astype(dtype)
     # At rate 1 nothing is kept, and there is nothing to scale up.
-    return weights * (keep / jnp.asarray(keep_prob, dtype) if keep_prob else keep)
+    keep = keep / jnp.asarray(keep_prob, dtype) if keep_prob else keep
+    return ops.multiply(weights, keep)
 
 
 def _mix(

@@ -7,9 +7,10 @@ length of the longest, is padding.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -20,11 +21,17 @@ from batiste.core.frozen_dict import FrozenDict
 from batiste.core.scope import CollectionFilter
 from batiste.core.types import Array, ArrayLike, Key, Tree
 
+from .. import array_type
 from ..module.module import Module
 from ..module.text import located
 from .cell import Carry, RNNCellBase
 
 __all__ = ["RNN", "Bidirectional", "RNNBase", "flip_sequences"]
+
+T = TypeVar("T")
+
+# How often a default carry is adapted to what one step makes of it.
+_CARRY_TRIALS: Final = 4
 
 
 class RNNBase(Protocol):
@@ -116,7 +123,8 @@ class RNN(Module):
           inputs: array, or pytree of arrays, of shape (*batch, time, *features), or
             (time, *batch, *features) if time-major.
           initial_carry: the first carry, by default from the cell's
-            `initialize_carry`.
+            `initialize_carry`, in the dtypes and with the sharding that the cell
+            returns.
           init_key: PRNG key for `initialize_carry`, by default `jax.random.key(0)`.
           seq_lengths: the length of each sequence, integers of shape (*batch,). What
             follows is padding: it has outputs of no meaning, and the carry that is
@@ -159,7 +167,17 @@ class RNN(Module):
 
         # All carries are needed to find those at the ends of the sequences.
         ends = lengths if return_carry else None
-        carry, outputs = _scan(self, first, inputs, axes.time, ends is not None)
+        run = functools.partial(
+            _scan,
+            self,
+            inputs=inputs,
+            time_axis=axes.time,
+            keep_carries=ends is not None,
+        )
+        if initial_carry is None:
+            first, (carry, outputs) = _from_default(run, first, inputs, axes)
+        else:
+            carry, outputs = run(first)
         if ends is not None:
             carries, outputs = outputs
             at_end = functools.partial(_at_last_step, ends)
@@ -175,12 +193,12 @@ class _Axes(NamedTuple):
     n_batch: int
     time: int  # 0 if time-major, or else n_batch
 
-    def of_batch(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+    def of_batch(self, shape: tuple[T, ...]) -> tuple[T, ...]:
         """The part of a shape, of an input or a mask, that is the batch."""
         return _without(shape[: self.n_batch + 1], self.time)
 
 
-def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+def _without(shape: tuple[T, ...], axis: int) -> tuple[T, ...]:
     return shape[:axis] + shape[axis + 1 :]
 
 
@@ -260,13 +278,84 @@ def _first_carry(layer: RNN, key: Key, shape: tuple[int, ...], axes: _Axes) -> C
     return cell.initialize_carry(key, axes.of_batch(shape), layer.cell_size)
 
 
+def _from_default(
+    run: Callable[..., tuple[Carry, Tree]], first: Carry, inputs: Tree, axes: _Axes
+) -> tuple[Carry, tuple[Carry, Tree]]:
+    """Runs from the default carry, as a carry of the types that the cell returns.
+
+    Mostly it is that already. Where it is not, one step tells the dtypes, the axes of
+    a `shard_map` that it varies over, and the sharding; in a mesh with explicit axes
+    the batch is laid out as that of the inputs, without which no step can be made.
+
+    Returns:
+      The first carry, and what `run` returns for it.
+    """
+    for _ in range(_CARRY_TRIALS):
+        types: list[Any] = []
+        try:
+            return first, run(first)
+        except Exception:
+            # The body is traced once more, in this case alone.
+            with contextlib.suppress(Exception):
+                run(first, types=types)
+            fitted = _fitted(first, types, inputs, axes)
+            if fitted is None:
+                raise
+            first = fitted
+    return first, run(first)
+
+
+def _fitted(carry: Carry, types: list[Any], inputs: Tree, axes: _Axes) -> Carry | None:
+    """The carry as arrays of the types, or None if it cannot be, or is that already."""
+    leaves, treedef = jax.tree.flatten(carry)
+    leaves = [jnp.asarray(leaf) for leaf in leaves]
+    if len(types) != len(leaves):
+        new = _with_batch_of(jax.tree.leaves(inputs)[0], leaves, axes)
+    elif all(map(_same_shape, leaves, types)):
+        new = list(map(array_type.as_type, leaves, types))
+    else:
+        return None
+    before, after = ([array_type.type_parts(x) for x in xs] for xs in (leaves, new))
+    return None if before == after else jax.tree.unflatten(treedef, new)
+
+
+def _same_shape(x: Array, kind: Any) -> bool:
+    return x.shape == kind.shape
+
+
+def _with_batch_of(inputs: Array, leaves: list[Array], axes: _Axes) -> list[Array]:
+    """Arrays whose first axes are the batch, laid out as the batch of the inputs is."""
+    kind: Any = jax.typeof(inputs)
+    spec = array_type.explicit_spec(kind)
+    if spec is None:
+        return leaves
+    batch = axes.of_batch((*spec, *[None] * (inputs.ndim - len(spec))))
+    shape = axes.of_batch(inputs.shape)
+    return [
+        array_type.laid_out(x, kind, jax.sharding.PartitionSpec(*batch))
+        if x.shape[: len(shape)] == shape
+        else x
+        for x in leaves
+    ]
+
+
 def _scan(
-    layer: RNN, carry: Carry, inputs: Tree, time_axis: int, keep_carries: bool
+    layer: RNN,
+    carry: Carry,
+    inputs: Tree,
+    time_axis: int,
+    keep_carries: bool,
+    types: list[Any] | None = None,
 ) -> tuple[Carry, Tree]:
-    """The last carry, and the outputs, or all carries (time, ...) with the outputs."""
+    """The last carry, and the outputs, or all carries (time, ...) with the outputs.
+
+    `types`, if given, is filled with the types of the carry after one step.
+    """
 
     def step(cell: Any, carry: Carry, x: Tree) -> tuple[Carry, Tree]:
         carry, y = cell(carry, x)
+        if types is not None:
+            types[:] = map(jax.typeof, jax.tree.leaves(carry))
         return carry, (carry, y) if keep_carries else y
 
     # Here, since lifting takes as long to import as all that a cell alone needs.
