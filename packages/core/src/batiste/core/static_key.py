@@ -138,11 +138,9 @@ def _of_builtin(value: Any, above: tuple[Any, ...]) -> Hashable:
     if isinstance(value, complex):
         number = complex(value)
         return number.real.hex(), number.imag.hex()
-    return next(
-        base(value) if base is int else base.__str__(value) if base is str else value
-        for base in (int, str, bytes)
-        if isinstance(value, base)
-    )
+    if isinstance(value, int):
+        return int(value)
+    return str.__str__(value) if isinstance(value, str) else bytes(value)
 
 
 def _of_function(fn: types.FunctionType, above: tuple[Any, ...]) -> Hashable:

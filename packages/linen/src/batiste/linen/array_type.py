@@ -49,7 +49,7 @@ def explicit_spec(kind: Any) -> PartitionSpec | None:
 
     >>> explicit_spec(jax.typeof(jnp.ones(2)))
     """
-    sharding = getattr(kind, "sharding", None)
+    sharding: Any = getattr(kind, "sharding", None)
     mesh = getattr(sharding, "mesh", None)
     if mesh is None or mesh.empty or AxisType.Explicit not in (mesh.axis_types or ()):
         return None
@@ -108,7 +108,8 @@ def laid_out_by_compiler(
         used.update(names)
         kept.append(names or None)
     spec = PartitionSpec(*kept)
-    return jax.sharding.auto_axes(function, out_sharding=spec)(*args)
+    run: Any = jax.sharding.auto_axes(function, out_sharding=spec)
+    return run(*args)
 
 
 def as_type(x: Array, kind: Any) -> Array:
