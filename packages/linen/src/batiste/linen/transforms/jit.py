@@ -8,7 +8,7 @@ import threading
 import types
 import weakref
 from collections.abc import Hashable, Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import jax
 
