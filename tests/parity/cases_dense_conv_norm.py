@@ -58,7 +58,9 @@ def add(build: Case) -> Case:
 ROWS = values(5, 4)
 IMAGES = values(2, 6, 7, 4)
 TEXT = values(2, 9, 4)
-MASK = np.asarray(values(2, 6, 7, 4, seed="mask") > 0)
+# Where a mask hides all that a moment is of, Flax makes NaN, and Batiste does not.
+MASK = np.array(values(2, 6, 7, 4, seed="mask") > 0)
+MASK[..., 0] = True
 HALF, BRAIN = jnp.float16, jnp.bfloat16
 
 # Dense
@@ -248,7 +250,9 @@ for layer, fields in {
         "no_examples": IMAGES[:0],
         "rows": ROWS,
     }.items():
-        case(f"{layer}_{name}", layer, x=x, **fields)
+        # The averages of an empty batch are NaN in Flax.
+        if (layer, name) != ("BatchNorm", "no_examples"):
+            case(f"{layer}_{name}", layer, x=x, **fields)
     case(f"{layer}_dtype", layer, x=IMAGES, dtype=BRAIN, **fields)
     case(f"{layer}_params", layer, x=IMAGES, param_dtype=BRAIN, **fields)
     case(
@@ -286,7 +290,7 @@ case(
     "BatchNorm",
     False,
     x=IMAGES,
-    call={"mask": MASK[..., :1]},
+    call={"mask": MASK[..., 1:2]},
     **NORM,
 )
 case(
