@@ -10,11 +10,12 @@ class Client:
     """One library that is written for flax.
 
     Attributes:
-      name: of the distribution whose version is reported.
+      name: of the distribution whose version is reported, if none is given.
       requirements: what its environments hold, beside flax or Batiste.
       program: the file in programs/ that uses it.
       suites: its own tests, as files of the installed package.
       left_out: tests of those that fail by chance with any flax, by pytest's name.
+      distribution: whose version is reported for a program that needs no library.
       keep_flax: leaves the released flax in Batiste's environment, where nothing but
         its `flax.nnx` may be used; elsewhere it is taken out.
     """
@@ -25,6 +26,7 @@ class Client:
     suites: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     keep_flax: bool = False
+    distribution: str = ""
 
     @property
     def module(self) -> str:
@@ -102,4 +104,18 @@ CLIENTS = (
         (*OLDER_JAX, "transformers==4.57.6"),
         "transformers_program.py",
     ),
+    Client("sbx-rl", (*NEWEST_JAX, "sbx-rl==0.28.0"), "sbx_program.py"),
+    Client(
+        "diffusers",
+        (*OLDER_JAX, "diffusers==0.35.2", "transformers==4.57.6"),
+        "diffusers_program.py",
+    ),
+    Client(
+        "jax-resnet",
+        (*OLDER_JAX, "jax-resnet==0.0.4", "flaxmodels==0.1.3"),
+        "resnet_program.py",
+    ),
+    # No library: programs as the users of quantizers and of T5X write them.
+    Client("quantized-dense", NEWEST_JAX, "quantized_program.py", distribution="jax"),
+    Client("t5x-style", NEWEST_JAX, "t5x_program.py", distribution="jax"),
 )

@@ -194,7 +194,11 @@ def _row(
 ) -> Row:
     code = "import importlib.metadata as m; print(m.version({!r}), m.version('jax'))"
     versions = subprocess.run(
-        [python_of(folder, client, "batiste"), "-c", code.format(client.name)],
+        [
+            python_of(folder, client, "batiste"),
+            "-c",
+            code.format(client.distribution or client.name),
+        ],
         capture_output=True,
         text=True,
         check=True,
