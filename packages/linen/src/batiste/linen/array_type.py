@@ -31,6 +31,7 @@ def varying_axes(kind: Any) -> frozenset[str]:
     Args:
       kind: what `jax.typeof` returns.
 
+    >>> import jax.numpy as jnp
     >>> varying_axes(jax.typeof(jnp.ones(2)))
     frozenset()
     """
@@ -47,6 +48,7 @@ def explicit_spec(kind: Any) -> PartitionSpec | None:
     Args:
       kind: what `jax.typeof` returns.
 
+    >>> import jax.numpy as jnp
     >>> explicit_spec(jax.typeof(jnp.ones(2)))
     """
     sharding: Any = getattr(kind, "sharding", None)
@@ -59,6 +61,7 @@ def explicit_spec(kind: Any) -> PartitionSpec | None:
 def type_parts(x: Array) -> tuple[Any, ...]:
     """Returns the parts of an array's type, to be compared.
 
+    >>> import jax.numpy as jnp
     >>> type_parts(jnp.ones(2))[1]
     dtype('float32')
     """
@@ -69,6 +72,7 @@ def type_parts(x: Array) -> tuple[Any, ...]:
 def laid_out(x: Array, kind: Any, spec: PartitionSpec) -> Array:
     """Returns an array laid out by a spec, on the explicit mesh of a type.
 
+    >>> import jax.numpy as jnp
     >>> x = jnp.ones(2)
     >>> laid_out(x, jax.typeof(x), PartitionSpec()) is x  # no mesh
     True
@@ -95,6 +99,7 @@ def laid_out_by_compiler(
     Returns:
       The result, or None if no argument lies on a mesh with explicit axes.
 
+    >>> import jax.numpy as jnp
     >>> laid_out_by_compiler(jnp.sin, [jnp.ones(2)], None)
     """
     specs = [explicit_spec(jax.typeof(x)) for x in args]
@@ -119,6 +124,7 @@ def as_type(x: Array, kind: Any) -> Array:
       x: the array.
       kind: what `jax.typeof` returns, of the same shape.
 
+    >>> import jax.numpy as jnp
     >>> as_type(jnp.ones(2), jax.typeof(jnp.ones(2, jnp.complex64))).dtype
     dtype('complex64')
     """

@@ -527,7 +527,7 @@ class Scope(Place):
 
     def _no_stream(self, name: str) -> str:
         needs = f'"{self.path_text}" needs a PRNG key for the stream "{name}"'
-        for stream in (name, "params"):
+        for stream in (name, FALLBACK) if config.rng_fallback else (name,):
             transform = self.tree.keeps_stream(stream)
             if transform is not None:
                 return (

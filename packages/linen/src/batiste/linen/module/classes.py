@@ -115,7 +115,7 @@ def _keep_keyword_only(cls: Any) -> None:
     inherited = getattr(cls, "__dataclass_fields__", {})
     for name in inspect.get_annotations(cls):
         if name in inherited and inherited[name].kw_only:
-            value = getattr(cls, name, dataclasses.MISSING)
+            value: Any = getattr(cls, name, dataclasses.MISSING)
             if not isinstance(value, dataclasses.Field):
                 value = dataclasses.field(default=value)
                 setattr(cls, name, value)
