@@ -99,7 +99,7 @@ def test_layers_forwards_and_gradients(name, explicit):
 
 def test_decoding(explicit):
     layer = nn.SelfAttention(2, decode=True)
-    x = SEQUENCE[:, :4]
+    x = np.asarray(SEQUENCE)[:, :4]
 
     def decode(variables, x):
         cache, ys = variables["cache"], []

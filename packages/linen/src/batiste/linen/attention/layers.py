@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -14,6 +15,7 @@ from jax import lax
 from batiste.core.types import Function
 
 from .. import initializers
+from ..array_type import as_type
 from ..initializers import default_kernel_init
 from ..linear.dense import DenseGeneral
 from ..module.methods import compact
@@ -394,10 +396,8 @@ def _decode_step(
       is made, with the whole sequence, these are what was passed.
     """
     initialized = layer.has_variable("cache", "cached_key")
-    cached_key = layer.variable("cache", "cached_key", jnp.zeros, key.shape, key.dtype)
-    cached_value = layer.variable(
-        "cache", "cached_value", jnp.zeros, value.shape, value.dtype
-    )
+    cached_key = layer.variable("cache", "cached_key", jnp.zeros_like, key)
+    cached_value = layer.variable("cache", "cached_value", jnp.zeros_like, value)
     cache_index = layer.variable(
         "cache", "cache_index", lambda: jnp.array(0, jnp.int32)
     )
@@ -418,7 +418,7 @@ def _decode_step(
         start[-3] = index
         cached.value = lax.dynamic_update_slice(
             cached.value,
-            new.astype(cached.value.dtype),
+            as_type(new, jax.typeof(cached.value)),
             start,
             allow_negative_indices=False,
         )
