@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from jax import numpy as jnp
 from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
 
 import batiste.linen as nn
 from batiste.linen import partitioning
@@ -141,3 +142,74 @@ def test_errors_have_the_path_of_the_variable():
     with pytest.raises(ValueError, match="axes of the mesh: 'x'") as info:
         run((("in", "y"), ("out", None)), ("in",))
     assert str(info.value).startswith('In "params/inner/w": ')
+
+
+TREES = [
+    (lambda: jnp.ones((3,)), "embed", P("embed")),
+    (lambda: jnp.ones((3,)), ("embed",), P("embed")),
+    (lambda: jnp.ones((3,)), P("embed"), P("embed")),
+    (
+        lambda: {"a": jnp.ones((2, 3)), "b": {"c": jnp.ones((3,))}},
+        {"a": ("x", None), "b": {"c": "embed"}},
+        {"a": P("x", None), "b": {"c": P("embed")}},
+    ),
+    (
+        lambda: (jnp.ones((3,)), [jnp.ones((2, 3))]),
+        (("x",), [("x", "y")]),
+        (P("x"), [P("x", "y")]),
+    ),
+    (
+        lambda: {"a": jnp.ones((3,)), "b": jnp.ones((3,))},
+        {"a": ("x",), "b": None},
+        {"a": P("x"), "b": None},
+    ),
+]
+
+
+@pytest.mark.parametrize(("init", "axes", "specs"), TREES)
+@pytest.mark.parametrize("kind", ["param", "variable"])
+def test_trees_of_arrays_have_trees_of_names(kind, init, axes, specs):
+    class Holder(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            if kind == "param":
+                return partitioning.param_with_axes("w", lambda key: init(), axes=axes)
+            w = partitioning.variable_with_axes("state", "w", init, axes=axes)
+            w.value = jax.tree.map(lambda v: v + 1, w.value)
+            return w.value
+
+    collection = "params_axes" if kind == "param" else "state_axes"
+    with (
+        Mesh(np.array(jax.devices()[:1]), ("data",)),
+        nn.logical_axis_rules([("x", "data"), ("embed", "data")]),
+    ):
+        y, variables = Holder().init_with_output(KEY, X)
+    assert jax.tree.structure(y) == jax.tree.structure(init())
+    assert variables[collection]["w_axes"] == partitioning.AxisMetadata(names=axes)
+    assert partitioning.get_axis_names(variables[collection])["w"] == specs
+
+
+def test_trees_of_names_have_the_axes_of_loops():
+    class Layer(nn.Module):
+        @nn.compact
+        def __call__(self, x, _):
+            init = lambda key: {"a": jnp.ones((2, 3)), "b": jnp.ones(3)}  # noqa: E731
+            axes = {"a": ("in", "out"), "b": "out"}
+            w = partitioning.param_with_axes("w", init, axes=axes)
+            return x @ w["a"] @ w["a"].T + w["b"].sum(), None
+
+    loop = partitioning.scan_with_axes(
+        Layer,
+        variable_axes={"params": 1},
+        split_rngs={"params": True},
+        length=4,
+        axis_name="layers",
+        axes_collections=("params",),
+    )
+    variables = loop().init(KEY, X, None)
+    assert variables["params_axes"]["w_axes"].names == {
+        "a": ("in", "layers", "out"),
+        "b": ("out", "layers"),
+    }
+    names = partitioning.variables.map_names(len, {"a": ("x", None), "b": "mlp"})
+    assert names == {"a": 2, "b": 1}

@@ -18,7 +18,7 @@ from batiste.core.types import Function, Tree
 from .. import transforms
 from ..transforms.call import LiftedCall
 from ..transforms.target import Methods, Target, lift_target
-from .variables import SUFFIX, AxisMetadata
+from .variables import SUFFIX, AxisMetadata, map_names
 
 __all__ = ["core_remat_static", "remat", "scan_with_axes", "vmap_with_axes"]
 
@@ -27,9 +27,12 @@ def _map_names(tree: Tree, change: Callable[[list[str | None]], None]) -> Tree:
     if isinstance(tree, Mapping):
         return {name: _map_names(child, change) for name, child in tree.items()}
     if isinstance(tree, AxisMetadata):
-        names = list(tree.names)
-        change(names)
-        return AxisMetadata(names=tuple(names))
+
+        def changed(names: tuple[Any, ...]) -> tuple[Any, ...]:
+            change(as_list := list(names))
+            return tuple(as_list)
+
+        return AxisMetadata(names=map_names(changed, tree.names))
     return tree
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias, cast
 
+import jax
 from jax.sharding import PartitionSpec
 
 from batiste.core import Scope, Variable, errors, struct
@@ -22,6 +23,7 @@ __all__ = [
     "AxisMetadata",
     "PartitionedVariable",
     "get_axis_names",
+    "map_names",
     "param_with_axes",
     "variable_with_axes",
 ]
@@ -45,6 +47,42 @@ class AxisMetadata:
     """
 
     names: Names = field(pytree_node=False)
+
+
+def map_names(change: Callable[[tuple[Any, ...]], Any], axes: Names) -> Tree:
+    """Applies a function to the names of each array of a variable.
+
+    A text alone is one name; None is no names at all.
+
+    Args:
+      change: gets a tuple of names and Nones.
+      axes: the names of an array, or a tree of them.
+
+    >>> map_names(len, {"a": ("embed", None), "b": "mlp", "c": None})
+    {'a': 2, 'b': 1, 'c': None}
+    """
+
+    def change_one(names: Any) -> Any:
+        if names is None:
+            return None
+        return change((names,) if isinstance(names, str) else tuple(names))
+
+    return jax.tree.map(change_one, axes, is_leaf=_is_names)
+
+
+def _is_names(value: Any) -> bool:
+    """Whether a value names the axes of one array."""
+    if value is None or isinstance(value, (str, PartitionSpec)):
+        return True
+    return (
+        isinstance(value, tuple)
+        and not hasattr(value, "_fields")
+        and all(name is None or isinstance(name, str) for name in value)
+    )
+
+
+def _to_spec(names: tuple[Any, ...]) -> PartitionSpec:
+    return PartitionSpec(*names)
 
 
 def _running_module(module: Module | None) -> Module:
@@ -87,9 +125,15 @@ def _constrain(
     fallback: RulesFallback = RulesFallback.AXIS_IS_UNSHARDED,
 ) -> Tree:
     """Lays a variable's value out by its names; errors get the variable's path."""
+
+    def constrain(spec: PartitionSpec | None, part: Tree) -> Tree:
+        if spec is None:
+            return part
+        return with_logical_constraint(part, spec, fallback=fallback)
+
+    specs = map_names(_to_spec, axes)
     try:
-        spec = PartitionSpec(*axes)
-        return with_logical_constraint(value, spec, fallback=fallback)
+        return jax.tree.map(constrain, specs, value, is_leaf=_is_names)
     except errors.AxisMetadataError as error:
         raise error.at("/".join((collection, *scope.path, name))) from None
 
@@ -111,7 +155,8 @@ def param_with_axes(
       name: the parameter's name.
       init_fn: makes the first value, from a key, `init_args` and `init_kwargs`.
       *init_args: passed on to `init_fn`.
-      axes: a name, or None, for each axis; None for no names at all.
+      axes: a name, or None, for each axis; None for no names at all. For a value that
+        is a tree of arrays, a tree of such.
       module: the module, by default the one whose method runs.
       **init_kwargs: passed on to `init_fn`.
 
@@ -211,7 +256,8 @@ def variable_with_axes(
       name: the variable's name.
       init_fn: makes the first value, from `init_args` and `init_kwargs`.
       *init_args: passed on to `init_fn`.
-      axes: a name, or None, for each axis; None for no names at all.
+      axes: a name, or None, for each axis; None for no names at all. For a value that
+        is a tree of arrays, a tree of such.
       module: the module, by default the one whose method runs.
       fallback: what to do about a name that no rule applies to.
       **init_kwargs: passed on to `init_fn`.
@@ -251,7 +297,8 @@ def get_axis_names(axes_metadata: Mapping[str, Any]) -> FrozenDict[str, Any]:
       axes_metadata: a collection of names, such as `params_axes`.
 
     Returns:
-      The collection with `PartitionSpec`s, under the names of the variables.
+      The collection with `PartitionSpec`s, or trees of them, under the names of the
+      variables.
 
     >>> names = AxisMetadata(names=("embed", "mlp"))
     >>> tuple(get_axis_names({"dense": {"kernel_axes": names}})["dense"]["kernel"])
@@ -268,4 +315,4 @@ def _without_suffix(tree: Tree) -> Tree:
             else name: _without_suffix(child)
             for name, child in tree.items()
         }
-    return PartitionSpec(*tree.names) if isinstance(tree, AxisMetadata) else tree
+    return map_names(_to_spec, tree.names) if isinstance(tree, AxisMetadata) else tree
