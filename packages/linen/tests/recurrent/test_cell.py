@@ -87,10 +87,18 @@ def test_a_cell_must_make_its_carry():
         Cell().initialize_carry(KEY, (2, 3))
 
 
-@pytest.mark.parametrize("carry", [jnp.ones((2, 3)), jnp.ones(())])
-def test_a_carry_of_other_features_is_refused(carry):
-    with pytest.raises(ValueError, match="^GRUCell: the carry has an array of shape"):
-        GRUCell(4).init(KEY, carry, jnp.ones((2, 3)))
+@pytest.mark.parametrize(
+    ("cell", "carry"),
+    [
+        (GRUCell(4), jnp.ones(())),
+        (LSTMCell(4), (jnp.ones((2, 4)), jnp.ones((2, 5)))),
+        (LSTMCell(4), (jnp.ones(()), jnp.ones(()))),
+    ],
+)
+def test_a_carry_without_one_number_of_features_is_refused(cell, carry):
+    name = type(cell).__name__
+    with pytest.raises(ValueError, match=f"^{name}: the carry has an array of shape"):
+        cell.init(KEY, carry, jnp.ones((2, 3)))
 
 
 def test_cells_differ_by_their_fields():

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import batiste.linen as nn
 from batiste.linen.recurrent import (
     DenseParams,
     GRUCell,
@@ -135,3 +136,33 @@ def test_dense_params_without_a_bias():
     assert kernel.shape == (3, 4)
     assert bias is None
     assert set(variables["params"]) == {"kernel"}
+
+
+@pytest.mark.parametrize("features", [None, 5, 7, 15])
+@pytest.mark.parametrize(
+    "name", ["LSTMCell", "OptimizedLSTMCell", "SimpleCell", "GRUCell", "MGUCell"]
+)
+def test_a_cell_takes_the_width_of_the_carry(name, features):
+    cell = getattr(nn, name)(features)
+    h = jnp.full((2, 16), 0.3)
+    carry = (h, h) if "LSTM" in name else h
+    x = jnp.ones((2, 3))
+    (new_carry, y), variables = cell.init_with_output(jax.random.key(0), carry, x)
+    assert y.shape == (2, 16)
+    assert jax.tree.map(jnp.shape, new_carry) == jax.tree.map(jnp.shape, carry)
+    same = getattr(nn, name)(16)
+    expected = same.init_with_output(jax.random.key(0), carry, x)
+    found = ((new_carry, y), variables)
+    assert all(map(jnp.array_equal, *map(jax.tree.leaves, (found, expected))))
+    layer = nn.RNN(getattr(nn, name)(features or 15))
+    ys, _ = layer.init_with_output(
+        jax.random.key(0), jnp.ones((2, 4, 3)), initial_carry=carry
+    )
+    assert ys.shape == (2, 4, 16)
+
+
+def test_a_convolutional_cell_takes_the_channels_of_the_carry():
+    carry = (jnp.ones((2, 5, 6)), jnp.ones((2, 5, 6)))
+    cell = nn.ConvLSTMCell(4, kernel_size=(3,))
+    (_, y), _ = cell.init_with_output(jax.random.key(0), carry, jnp.ones((2, 5, 3)))
+    assert y.shape == (2, 5, 6)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from jax.sharding import AxisType, PartitionSpec
 
 import batiste.linen as nn
+from batiste.linen.flags import config
 from batiste.linen.recurrent import (
     RNN,
     Bidirectional,
@@ -370,3 +371,22 @@ def test_the_default_carry_within_a_shard_map(make):
         out_specs=PartitionSpec("data"),
     )
     np.testing.assert_allclose(run(variables, x), layer.apply(variables, x), rtol=1e-6)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("time_major", [True, False])
+@pytest.mark.parametrize("name", ["LSTMCell", "GRUCell"])
+def test_the_carry_of_an_empty_sequence(name, time_major, keep):
+    layer = RNN(getattr(nn, name)(4), time_major=time_major, return_carry=True)
+    x = jnp.arange(24.0).reshape((4, 2, 3) if time_major else (2, 4, 3)) / 7
+    variables = layer.init(jax.random.key(0), x)
+    full, _ = layer.apply(variables, x)
+    config.update("empty_sequences_keep_carry", keep)
+    try:
+        carry, _ = layer.apply(variables, x, seq_lengths=jnp.array([0, 4]))
+    finally:
+        config.update("empty_sequences_keep_carry", True)
+    for part, whole in zip(jax.tree.leaves(carry), jax.tree.leaves(full), strict=True):
+        expected = jnp.zeros(4) if keep else whole[0]
+        assert jnp.allclose(part[0], expected)
+        assert jnp.allclose(part[1], whole[1])

@@ -15,6 +15,7 @@ DEFAULT = "0.12"
 VERSIONS = {"0.6": "0.6.9", "0.12": "0.12.8"}
 
 # Flags of core, of training and of linen.
+# Flags of core, linen and training.
 FLAGS: dict[str, dict[str, bool]] = {
     "0.6": {
         "return_frozendict": True,
@@ -29,6 +30,7 @@ FLAGS: dict[str, dict[str, bool]] = {
         "custom_vjp_counts_on": False,
         "share_scope_keeps_paths": False,
         "name_scopes_in_caller": False,
+        "empty_sequences_keep_carry": False,
     },
     "0.12": {
         "return_frozendict": False,
@@ -43,6 +45,7 @@ FLAGS: dict[str, dict[str, bool]] = {
         "custom_vjp_counts_on": True,
         "share_scope_keeps_paths": True,
         "name_scopes_in_caller": True,
+        "empty_sequences_keep_carry": False,
     },
 }
 

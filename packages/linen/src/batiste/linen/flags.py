@@ -34,3 +34,8 @@ bool_flag(
     help="What a `compact_name_scope` method makes is below the module that was the "
     "first to call its module, as in later versions of flax, not below its module.",
 )
+bool_flag(
+    "empty_sequences_keep_carry",
+    default=True,
+    help="A sequence of length 0 ends with its first carry, not with that of padding.",
+)

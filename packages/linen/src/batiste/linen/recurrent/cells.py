@@ -7,7 +7,7 @@ In the equations, products with W are layers of the names in their indices. Shap
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import jax.numpy as jnp
 import numpy as np
@@ -43,9 +43,10 @@ def _check_features(
     carry: Array | tuple[Array, Array],
     h: Array,
 ) -> int:
-    """The number of features of the cell, or else of h; raises if they differ."""
-    check_carry(cell, carry, cell.features)
-    return cell.features or np.shape(h)[-1]
+    """The number of features of h, which the rest of the carry must have, too."""
+    features = (np.shape(h) or (None,))[-1]
+    check_carry(cell, carry, features)
+    return cast(int, features)
 
 
 def _dense(
@@ -84,8 +85,8 @@ class LSTMCell(RNNCellBase):
     `hf`, `hg`, `ho`.
 
     Attributes:
-      features: the number of features of the carry; those of the carry that is passed
-        if None.
+      features: the number of features of the carry that `initialize_carry` makes; a
+        carry of other features counts for more.
       gate_fn: the activation of the gates.
       activation_fn: the activation of the memory's update and of the output.
       kernel_init: initializer of the kernels for the input.
@@ -133,7 +134,7 @@ class LSTMCell(RNNCellBase):
           The new carry, and the output, which is the new h.
 
         Raises:
-          ValueError: the carry has other features than the cell.
+          ValueError: the arrays of the carry differ in their features, or have none.
         """
         x = inputs
         c, h = carry
@@ -244,7 +245,7 @@ class OptimizedLSTMCell(RNNCellBase):
           The new carry, and the output, which is the new h.
 
         Raises:
-          ValueError: the carry has other features than the cell.
+          ValueError: the arrays of the carry differ in their features, or have none.
         """
         x = inputs
         c, h = carry
@@ -306,8 +307,8 @@ class SimpleCell(RNNCellBase):
     and `h` (a kernel only).
 
     Attributes:
-      features: the number of features of the carry; those of the carry that is passed
-        if None.
+      features: the number of features of the carry that `initialize_carry` makes; a
+        carry of other features counts for more.
       activation_fn: the activation of the output.
       kernel_init: initializer of the kernel for the input.
       recurrent_kernel_init: initializer of the kernel for the hidden state.
@@ -352,7 +353,7 @@ class SimpleCell(RNNCellBase):
           The new carry, twice: the second is the output.
 
         Raises:
-          ValueError: the carry has other features than the cell.
+          ValueError: the arrays of the carry differ in their features, or have none.
         """
         x, h = inputs, carry
         features = _check_features(self, carry, h)
@@ -413,7 +414,7 @@ class GRUCell(RNNCellBase):
           The new carry, twice: the second is the output.
 
         Raises:
-          ValueError: the carry has other features than the cell.
+          ValueError: the arrays of the carry differ in their features, or have none.
         """
         x, h = inputs, carry
         features = _check_features(self, carry, h)
@@ -445,8 +446,8 @@ class MGUCell(RNNCellBase):
     is h. Submodules: `if`, `in`, `hf` (a kernel only) and `hn`.
 
     Attributes:
-      features: the number of features of the carry; those of the carry that is passed
-        if None.
+      features: the number of features of the carry that `initialize_carry` makes; a
+        carry of other features counts for more.
       gate_fn: the activation of the gate.
       activation_fn: the activation of the update.
       kernel_init: initializer of the kernels for the input.
@@ -495,7 +496,7 @@ class MGUCell(RNNCellBase):
           The new carry, twice: the second is the output.
 
         Raises:
-          ValueError: the carry has other features than the cell.
+          ValueError: the arrays of the carry differ in their features, or have none.
         """
         x, h = inputs, carry
         features = _check_features(self, carry, h)

@@ -38,7 +38,8 @@ class ConvLSTMCell(RNNCellBase):
     of i, g, f and o, in this order.
 
     Attributes:
-      features: the number of channels of the carry.
+      features: the number of channels of the carry that `initialize_carry` makes; a
+        carry of others counts for more.
       kernel_size: the size of the kernels along each spatial axis.
       strides: the strides of the convolutions.
       padding: the padding of the convolutions.
@@ -83,16 +84,17 @@ class ConvLSTMCell(RNNCellBase):
           The new carry, and the output, which is the new h.
 
         Raises:
-          ValueError: the carry has other features than the cell, or the convolutions
-            change the sizes of the spatial axes.
+          ValueError: the arrays of the carry differ in their features, or the
+            convolutions change the sizes of the spatial axes.
         """
         x = inputs
         c, h = carry
-        check_carry(self, carry, self.features)
+        features = (np.shape(h) or (self.features,))[-1]
+        check_carry(self, carry, features)
 
         def conv(name: str) -> Conv:
             return Conv(
-                4 * self.features,
+                4 * features,
                 kernel_size=self.kernel_size,
                 strides=self.strides,
                 padding=self.padding,
@@ -112,7 +114,7 @@ class ConvLSTMCell(RNNCellBase):
                 "the carry; keep padding='SAME' and strides of 1"
             )
         gates = from_x + from_h
-        sizes = [self.features] * 4
+        sizes = [features] * 4
         i, g, f, o = lax.split(gates, sizes, axis=gates.ndim - 1)
         new_c = sigmoid(f + 1) * c + sigmoid(i) * tanh(g)
         new_h = sigmoid(o) * tanh(new_c)

@@ -22,6 +22,7 @@ from batiste.core.scope import CollectionFilter
 from batiste.core.types import Array, ArrayLike, Key, Tree
 
 from .. import array_type
+from ..flags import config
 from ..module.module import Module
 from ..module.text import located
 from .cell import Carry, RNNCellBase
@@ -377,13 +378,16 @@ def _scan(
 def _at_last_step(lengths: Array, first: ArrayLike, carries: Array) -> Array:
     """Of `carries` of shape (time, *batch, ...), the one of each sequence's end.
 
-    An empty sequence ends with its `first` carry.
+    An empty sequence ends with its `first` carry, or, as config
+    `empty_sequences_keep_carry` has it, with that of the last step of padding.
     """
     first = jnp.asarray(first)
     empty = lax.expand_dims(lengths == 0, range(lengths.ndim, first.ndim))
     if not carries.shape[0]:
         return first
     batch = np.indices(lengths.shape, sparse=True)
+    if not config.empty_sequences_keep_carry:
+        return carries[(lengths - 1, *batch)]
     return jnp.where(empty, first, carries[(lengths - 1, *batch)])
 
 
