@@ -59,3 +59,32 @@ def test_states_share_nothing():
 
 def test_own_fields():
     assert own_fields(Model()) == ("width",)
+
+
+def test_the_names_that_programs_written_for_flax_use():
+    class Asks(nn.Module):
+        def setup(self):
+            seen["setup"] = flags(self)
+
+        @nn.compact
+        def __call__(self, x):
+            seen["call"] = flags(self)
+            nn.Dense(2)(x)
+            assert self._state.autoname_cursor == {"Dense": 1}
+            assert list(self._state.children) == ["Dense_0"]
+            return x
+
+    def flags(module):
+        state = module._state
+        return (
+            state.setup_called.name,
+            state.in_compact_method,
+            state.in_setup,
+            state.is_initialized,
+        )
+
+    seen = {}
+    assert flags(Asks()) == ("NEW", False, False, False)
+    Asks().init(jax.random.key(0), jnp.ones((1, 2)))
+    assert seen["setup"] == ("NEW", False, True, True)
+    assert seen["call"] == ("DONE", True, False, True)

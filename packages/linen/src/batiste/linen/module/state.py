@@ -115,6 +115,28 @@ class ModuleState:
     children: dict[str, ModuleBase] = dataclasses.field(default_factory=dict)
     setup_names: frozenset[str] = frozenset()
 
+    # By these names programs that were written for Flax ask for the above.
+
+    @property
+    def setup_called(self) -> SetupState:
+        """Whether `setup` has run to its end."""
+        return SetupState.NEW if self.in_setup else self.setup
+
+    @property
+    def in_compact_method(self) -> bool:
+        """Whether a compact method of this object is running."""
+        return self.in_compact
+
+    @property
+    def is_initialized(self) -> bool:
+        """Whether construction has ended, so that attributes are frozen."""
+        return self.attached
+
+    @property
+    def autoname_cursor(self) -> dict[str, int]:
+        """For each class name, the number of the next unnamed submodule."""
+        return self.cursors
+
 
 state_of: Callable[[ModuleBase], ModuleState] = operator.attrgetter("_state")
 """The state of a module object, for the files around `module.py`.
