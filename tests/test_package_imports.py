@@ -23,7 +23,7 @@ WHERE_PRESENT = {
     "traverse": {"jax"},
     "serialization": {"jax", "ml_dtypes"},
     "training": {"etils"},
-    "batiste": {"pytest"},
+    "batiste": {"absl", "pytest", "tensorboard"},
 }
 
 

@@ -82,21 +82,35 @@ def test_parameters(family, name):
     check(result(family, name)["variables"], variables, rounds_as(family))
 
 
+# The mask of these hides all of some rows. The release divides by nothing there, and
+# gives NaN for the whole row.
+NOTHING_COUNTS = {"LayerNorm_mask", "RMSNorm_mask"}
+
+
 @pytest.mark.parametrize(("family", "name"), CASES, ids=lambda value: value)
 def test_outputs(family, name):
     case, found = recorded(family)["cases"][name], result(family, name)
     for part in ("output", "changed"):
-        check(found[part], case[part], rounds_as(family))
+        expected = case[part]
+        if name in NOTHING_COUNTS:
+            assert all(np.isfinite(a).all() for _, a in arrays(found[part]))
+            expected = jax.tree.map(
+                lambda a, b: np.where(np.isnan(a), b, a), expected, found[part]
+            )
+        check(found[part], expected, rounds_as(family))
 
 
 def test_every_layer_is_recorded():
+    public = {name: getattr(nn, name) for name in nn.__all__}
     layers = {
         name
-        for name, value in vars(nn).items()
+        for name, value in public.items()
         if inspect.isclass(value) and issubclass(value, nn.Module)
     }
     # These two have no call of their own.
     layers -= {"Module", "RNNCellBase"}
+    # These have no parameters, and tests/parity compares their statistics.
+    layers = {name for name in layers if "Fp8" not in name}
     assert len(layers) > 25
     seen = {
         layer
