@@ -12,7 +12,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 project = "Batiste"
 author = "The Batiste authors"
-copyright = f"2026, {author}"  # noqa: A001
+copyright = f"2026, {author}"
 
 extensions = [
     "myst_nb",
@@ -32,7 +32,9 @@ root_doc = "index"
 
 # Guides: Markdown notebooks, run at each change; a cell that fails fails the build.
 nb_execution_mode = "cache"
-nb_execution_cache_path = os.environ.get("BATISTE_DOCS_CACHE", str(HERE / "_build/jupyter"))
+nb_execution_cache_path = os.environ.get(
+    "BATISTE_DOCS_CACHE", str(HERE / "_build" / "jupyter")
+)
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_merge_streams = True
@@ -54,8 +56,8 @@ autodoc_class_signature = "mixed"
 python_display_short_literal_types = True
 python_maximum_signature_line_length = 88
 
-# Every reference that a page makes is checked. Those of annotations into other packages,
-# and words in single backticks that are no names, are not.
+# Every reference that a page makes is checked. Those of annotations into other
+# packages, and words in single backticks that are no names, are not.
 nitpicky = True
 nitpick_ignore_regex = [("py:obj", ".*"), ("py:class", r"(?!batiste\.).*")]
 

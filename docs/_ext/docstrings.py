@@ -28,9 +28,7 @@ def _mark_code(
 
 def _over_lines(text: str) -> str:
     """Joins code that goes over the end of a line, outside of examples."""
-    return re.sub(
-        r"(?<![`:\w])`([^`\n>]+)\n[ ]*([^`\n]+)`(?![`_])", r"`\1 \2`", text
-    )
+    return re.sub(r"(?<![`:\w])`([^`\n>]+)\n[ ]*([^`\n]+)`(?![`_])", r"`\1 \2`", text)
 
 
 def _literal(match: re.Match[str]) -> str:
