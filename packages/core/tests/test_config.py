@@ -315,3 +315,48 @@ def test_a_config_of_its_own():
         _ = other.filter_frames
     with pytest.raises(AttributeError):
         copy.copy(config).__no_such_attribute__  # noqa: B018
+
+
+def test_sources_tell_where_a_value_comes_from(monkeypatch):
+    monkeypatch.setenv("BATISTE_SOURCE_OF_ENV", "1")
+    monkeypatch.setenv("FLAX_SOURCE_OF_INT", "7")
+    names = ["source_of_default", "source_of_env", "source_of_int"]
+    try:
+        bool_flag(names[0], default=False, help="")
+        bool_flag(names[1], default=False, help="")
+        int_flag(names[2], default=None, help="")
+        assert [config.sources()[name] for name in names] == [
+            "default",
+            "BATISTE_SOURCE_OF_ENV",
+            "FLAX_SOURCE_OF_INT",
+        ]
+        with config.temp_flip_flag(names[0], True):
+            assert config.sources()[names[0]] == "set"
+        assert config.sources()[names[0]] == "default"
+        config.update(names[1], False)
+        assert config.sources()[names[1]] == "set"
+        config.update(names[1], True)
+        assert config.sources()[names[1]] == "BATISTE_SOURCE_OF_ENV"
+    finally:
+        for name in names:
+            for table in (config._globals, config._types, config._flips, config._first):
+                table.pop(name, None)
+            config.__dict__.pop(name, None)
+
+
+def test_of_two_variables_the_source_is_the_one_that_counts(monkeypatch):
+    monkeypatch.setenv("FLAX_SOURCE_OF_TWO", "1")
+    monkeypatch.setenv("BATISTE_SOURCE_OF_TWO", "0")
+    name = "source_of_two"
+    try:
+        assert bool_flag(name, default=True, help="").value is False
+        assert config.sources()[name] == "BATISTE_SOURCE_OF_TWO"
+    finally:
+        for table in (config._globals, config._types, config._flips, config._first):
+            table.pop(name, None)
+        config.__dict__.pop(name, None)
+
+
+def test_every_flag_has_a_source():
+    assert config.sources().keys() == config._globals.keys()
+    assert set(config.sources()) >= DEFAULTS.keys()

@@ -119,6 +119,7 @@ class Config:
     # it costs what any attribute costs. While some thread or task has a value of its
     # own for a flag, the attribute is absent, and `__getattr__` finds the value.
     _globals: dict[str, bool | int | None]
+    _first: dict[str, tuple[bool | int | None, str]]
     _types: dict[str, type[bool] | type[int]]
     _flips: dict[str, int]
     _local: ContextVar[Mapping[str, _Flip | None]]
@@ -127,6 +128,7 @@ class Config:
     def __init__(self):
         own = self.__dict__
         own["_globals"], own["_types"], own["_flips"] = {}, {}, {}
+        own["_first"] = {}
         own["_local"] = ContextVar("batiste_config", default=_NO_FLIPS)
         own["_lock"] = threading.RLock()
 
@@ -229,8 +231,36 @@ class Config:
             flip = flip.outer
         return flip
 
+    def sources(self) -> dict[str, str]:
+        """Tells where the value of each flag comes from.
+
+        Among them are the flags of all packages of Batiste that are installed.
+
+        Returns:
+          By the flag's name `"default"`; or the name of the environment variable that
+          it has its value from; or `"set"`, where `update` or a block of
+          `temp_flip_flag` gave it another one.
+
+        >>> config.sources()['return_frozendict']
+        'default'
+        >>> with config.temp_flip_flag('return_frozendict', False):
+        ...     config.sources()['return_frozendict']
+        'set'
+        """
+        _import_flags()
+        with self._lock:
+            first = dict(self._first)
+        return {
+            name: source if getattr(self, name) == value else "set"
+            for name, (value, source) in first.items()
+        }
+
     def define(
-        self, name: str, kind: type[bool] | type[int], value: bool | int | None
+        self,
+        name: str,
+        kind: type[bool] | type[int],
+        value: bool | int | None,
+        source: str = "default",
     ) -> None:
         """Adds a flag; `bool_flag` and `int_flag` do, with the environment's value.
 
@@ -238,6 +268,7 @@ class Config:
           name: the flag's name, without a prefix.
           kind: `bool`, or `int` for a flag that is an integer or None.
           value: the first value.
+          source: where that comes from, for `sources`.
 
         Raises:
           RuntimeError: the flag is already defined, or the name is that of a method.
@@ -253,7 +284,7 @@ class Config:
                 raise RuntimeError(f'Flag "{name}" is already defined.')
             self._types[name] = kind
             self._check(name, value)
-            self._flips[name] = 0
+            self._flips[name], self._first[name] = 0, (value, source)
             self._globals[name] = self.__dict__[name] = value
 
     def _known_name(self, name: str) -> str:
@@ -394,6 +425,12 @@ def _env_names(name: str) -> tuple[str, str]:
     return f"FLAX_{name.upper()}", f"BATISTE_{name.upper()}"
 
 
+def _source(name: str) -> str:
+    """The environment variable that gives the flag its first value, or "default"."""
+    found = [varname for varname in _env_names(name) if varname in os.environ]
+    return found[-1] if found else "default"
+
+
 def bool_flag(name: str, *, default: bool, help: str) -> FlagHolder[bool]:
     """Defines a flag that is True or False.
 
@@ -421,7 +458,7 @@ def bool_flag(name: str, *, default: bool, help: str) -> FlagHolder[bool]:
     value = default
     for varname in _env_names(name):
         value = static_bool_env(varname, value)
-    config.define(name, bool, value)
+    config.define(name, bool, value, _source(name))
     return FlagHolder(name, help)
 
 
@@ -437,7 +474,7 @@ def int_flag(name: str, *, default: int | None, help: str) -> FlagHolder[int | N
     value = default
     for varname in _env_names(name):
         value = static_int_env(varname, value)
-    config.define(name, int, value)
+    config.define(name, int, value, _source(name))
     return FlagHolder(name, help)
 
 

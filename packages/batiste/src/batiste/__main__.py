@@ -1,0 +1,8 @@
+"""Print what of Batiste is installed, and how it is set: python -m batiste [--json]."""
+
+from batiste.about import main
+
+__all__: list[str] = []
+
+if __name__ == "__main__":
+    main()
