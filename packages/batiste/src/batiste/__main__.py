@@ -1,6 +1,6 @@
 """Print what of Batiste is installed, and how it is set: python -m batiste [--json]."""
 
-from batiste.about import main
+from .about import main
 
 __all__: list[str] = []
 
