@@ -6,18 +6,22 @@
     ```
 
 Each is shown as what it is: a class with its documented methods, a function, an
-exception or a value. `:all:` stands for the module's whole `__all__`.
+exception or a value, after a table of them all. What comes from JAX under a name of ours
+is named, and linked, and not documented again. `tests/test_api_pages.py` compares what
+the pages' directives give with what is public.
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import types
+from collections.abc import Callable
 from typing import Any
 
+from docstrings import mark_code
 from docutils import nodes
-from docutils.parsers.rst import directives
 from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
@@ -30,34 +34,51 @@ class Api(SphinxDirective):
 
     required_arguments = 1
     has_content = True
-    option_spec = {"all": directives.flag, "except": directives.unchanged}
 
     def run(self) -> list[nodes.Node]:
         """Returns the documentation of each name."""
         name = self.arguments[0]
         module = importlib.import_module(name)
         wanted = [word for line in self.content for word in line.split()]
-        if "all" in self.options:
-            left_out = self.options.get("except", "").split()
-            wanted = [n for n in module.__all__ if n not in left_out]
-            wanted = [n for n in wanted if not inspect.ismodule(getattr(module, n))]
         lines = [f".. currentmodule:: {name}", ""]
+        if len(wanted) > 2:
+            lines += _table(name, module, wanted)
         for public in wanted:
             lines += _lines(name, public, getattr(module, public))
-        source = StringList(lines, source=f"{name} (api)")
-        return self.parse_content_as_rst(source)
-
-    def parse_content_as_rst(self, source: StringList) -> list[nodes.Node]:
-        """Parses lines of reStructuredText, also where the page is Markdown."""
+        wrapped = StringList(["```{eval-rst}", *lines, "```"], source=f"{name} (api)")
         found = nodes.container()
-        rst = "\n".join(source)
-        wrapped = StringList(["```{eval-rst}", *rst.split("\n"), "```"], source="api")
         self.state.nested_parse(wrapped, self.content_offset, found)
         return found.children
 
 
+def _table(module: str, holder: types.ModuleType, names: list[str]) -> list[str]:
+    lines = [".. list-table::", "   :class: api-table", "   :widths: 1 2", ""]
+    for name in names:
+        lines.append(f"   * - :py:obj:`{name} <{module}.{name}>`")
+        lines.append(f"     - {_first_sentence(getattr(holder, name))}")
+    return [*lines, ""]
+
+
+def _first_sentence(value: Any) -> str:
+    if not (isinstance(value, type) or _is_function(value)):
+        return "\\ "
+    paragraph = (inspect.getdoc(value) or "").strip().split("\n\n")[0]
+    text = " ".join(paragraph.split())
+    text = re.split(r"(?<=[.])\s+(?=[A-Z`])", text)[0].rstrip(":")
+    # A label would be there twice.
+    return mark_code(text if _is_ours(value) else _plain(text)) or "\\ "
+
+
+def _plain(text: str) -> str:
+    """Returns a sentence of another project's docstring without its markup."""
+    text = re.sub(r":[\w:]+:`~?([^`<]+?)(?:\s*<[^>]*>)?`", r"\1", text)
+    return re.sub(r"([*_|\\])", r"\\\1", text.replace("`", ""))
+
+
 def _lines(module: str, name: str, value: Any) -> list[str]:
     full = f"{module}.{name}"
+    if _is_function(value) and not _is_ours(value):
+        return _from_elsewhere(full, value)
     if isinstance(value, type) and issubclass(value, BaseException):
         return [f".. autoexception:: {full}", "   :show-inheritance:", ""]
     if isinstance(value, type):
@@ -65,9 +86,55 @@ def _lines(module: str, name: str, value: Any) -> list[str]:
         if _documents_call(value):
             options.append("   :special-members: __call__")
         return [f".. autoclass:: {full}", *options, ""]
-    if callable(value) and not isinstance(value, types.GenericAlias):
+    if _is_function(value):
         return [f".. autofunction:: {full}", ""]
     return [f".. autodata:: {full}", "   :no-value:", ""]
+
+
+def _is_function(value: Any) -> bool:
+    return (
+        isinstance(value, Callable)
+        and not isinstance(  # type: ignore[arg-type]
+            value, types.GenericAlias
+        )
+        and hasattr(value, "__name__")
+        and not hasattr(value, "__origin__")
+    )
+
+
+def _is_ours(value: Any) -> bool:
+    return str(getattr(value, "__module__", "batiste")).startswith("batiste")
+
+
+def _from_elsewhere(full: str, value: Any) -> list[str]:
+    """Returns the entry of a function of JAX, for which JAX has the documentation."""
+    name = full.rsplit(".", 1)[1]
+    home = next((h for h in _homes() if getattr(h[1], name, None) is value), None)
+    theirs = f"{home[0]}.{name}" if home else f"{value.__module__}.{value.__name__}"
+    return [
+        f".. py:function:: {full}{_signature(value)}",
+        "",
+        f"   {_first_sentence(value)}",
+        "",
+        f"   This is JAX's :py:obj:`{theirs}`.",
+        "",
+    ]
+
+
+def _homes() -> list[tuple[str, types.ModuleType]]:
+    names = ("jax.nn", "jax.nn.initializers", "jax.numpy", "jax.scipy.special", "jax")
+    return [(name, importlib.import_module(name)) for name in names]
+
+
+def _signature(value: Any) -> str:
+    try:
+        signature = inspect.signature(value)
+    except (TypeError, ValueError):
+        return "(...)"
+    bare = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+    shown = str(signature.replace(parameters=bare, return_annotation=signature.empty))
+    # The default of a dtype is a class.
+    return re.sub(r"<class '(?:[\w.]+\.)?(\w+)'>", r"\1", shown)
 
 
 def _documents_call(cls: type) -> bool:

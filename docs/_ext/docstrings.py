@@ -12,31 +12,47 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-__all__ = ["setup"]
+__all__ = ["mark_code", "setup"]
 
-# Single backticks only: neither literals nor roles, nor references.
-_CODE = re.compile(r"(?<![`:\w])`([^`\n]+)`(?![`_])")
+# What is marked up already, code in single backticks, and what only looks like markup.
+_TOKEN = re.compile(
+    r"(?P<marked>``.+?``|:[\w:]+:`[^`]+`|`[^`]+`_+)"
+    r"|`(?P<code>[^`]+)`(?P<after>\w?)"
+    r"|(?P<sign>[*|])",
+    re.S,
+)
 _NAME = re.compile(r"[A-Za-z_][\w.]*(\(\))?")
+# Examples are not text.
+_EXAMPLE = re.compile(r"^[ ]*>>> .*?(?:\n[ ]*\n|\Z)", re.M | re.S)
 
 
-def _mark_code(
+def mark_code(text: str) -> str:
+    """Returns the text of a docstring with its code marked as Sphinx wants it."""
+    marked, at = [], 0
+    for example in _EXAMPLE.finditer(text):
+        marked += [_TOKEN.sub(_mark, text[at : example.start()]), example[0]]
+        at = example.end()
+    return "".join([*marked, _TOKEN.sub(_mark, text[at:])])
+
+
+def _mark(match: re.Match[str]) -> str:
+    if match["marked"]:
+        return match[0]
+    if match["sign"]:
+        return f"\\{match['sign']}"
+    code = " ".join(match["code"].split())
+    shown = f"`{code}`" if _NAME.fullmatch(code) else f"``{code}``"
+    # As in `Array`s.
+    return f"{shown}\\ {match['after']}" if match["after"] else shown
+
+
+def _process(
     app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]
 ) -> None:
-    text = _over_lines("\n".join(lines))
-    lines[:] = _CODE.sub(_literal, text).split("\n")
-
-
-def _over_lines(text: str) -> str:
-    """Joins code that goes over the end of a line, outside of examples."""
-    return re.sub(r"(?<![`:\w])`([^`\n>]+)\n[ ]*([^`\n]+)`(?![`_])", r"`\1 \2`", text)
-
-
-def _literal(match: re.Match[str]) -> str:
-    code = match[1]
-    return match[0] if _NAME.fullmatch(code) else f"``{code}``"
+    lines[:] = mark_code("\n".join(lines)).split("\n")
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Rewrites each docstring before napoleon reads it."""
-    app.connect("autodoc-process-docstring", _mark_code, priority=100)
+    app.connect("autodoc-process-docstring", _process, priority=100)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

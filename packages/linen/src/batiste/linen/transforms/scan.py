@@ -47,7 +47,7 @@ def scan(
       split_rngs: for each PRNG stream that is passed in, whether every step gets a
         key of its own.
       in_axes: the axes of `xs` to scan along, a prefix of their tree;
-        `batiste.core.lift.broadcast` for what every step gets whole. Keyword
+        `nn.broadcast` for what every step gets whole. Keyword
         arguments are passed to every step as they are.
       out_axes: the axes along which `ys` are stacked.
       length: the number of steps, if `xs` does not tell it.
