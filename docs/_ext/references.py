@@ -3,8 +3,8 @@
 Annotations and base classes name the file in which a thing is written
 (`batiste.linen.module.module.Module`), facades have the same thing under several names,
 and a docstring says `Module` or `nn.scan`. All of them become links to the one place
-where the thing is documented. What exists and is documented nowhere, as an internal base
-class, stays text. What does not exist is left to Sphinx, which complains.
+where the thing is documented. What exists and is documented nowhere, as an internal
+base class, stays text. What does not exist is left to Sphinx, which complains.
 """
 
 from __future__ import annotations
