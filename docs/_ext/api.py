@@ -7,8 +7,8 @@
 
 Each is shown as what it is: a class with its documented methods, a function, an
 exception or a value, after a table of them all. What comes from JAX under a name of
-ours is named, and linked, and not documented again. `tests/test_api_pages.py` compares what
-the pages' directives give with what is public.
+ours is named, and linked, and not documented again. `tests/test_api_pages.py` compares
+what the pages' directives give with what is public.
 """
 
 from __future__ import annotations
