@@ -121,7 +121,7 @@ class Config:
     _globals: dict[str, bool | int | None]
     _first: dict[str, tuple[bool | int | None, str]]
     _types: dict[str, type[bool] | type[int]]
-    _flips: dict[str, int]
+    _flips: dict[str, set[_Flip]]
     _local: ContextVar[Mapping[str, _Flip | None]]
     _lock: threading.RLock
 
@@ -209,19 +209,29 @@ class Config:
         name = self._known_name(var_name)
         self._check(name, var_value)
         flip = _Flip(var_value, self._flip_here(name))
-        with self._lock:
-            self._flips[name] += 1
-            self.__dict__.pop(name, None)
-        self._local.set({**self._local.get(), name: flip})
         try:
-            yield
-        finally:
-            flip.active = False
-            self._local.set({**self._local.get(), name: flip.outer})
-            with self._lock:
-                self._flips[name] -= 1
-                if not self._flips[name]:
-                    self.__dict__[name] = self._globals[name]
+            try:
+                with self._lock:
+                    self._flips[name].add(flip)
+                    self.__dict__.pop(name, None)
+                self._local.set({**self._local.get(), name: flip})
+                yield
+            finally:
+                self._end(name, flip)
+        except BaseException:
+            self._end(name, flip)  # an interrupt may have come within the above
+            raise
+
+    def _end(self, name: str, flip: _Flip) -> None:
+        """Ends a block of `temp_flip_flag`, if that has not been done."""
+        flip.active = False
+        here = self._local.get()
+        if here.get(name) is flip:
+            self._local.set({**here, name: flip.outer})
+        with self._lock:
+            self._flips[name].discard(flip)
+            if not self._flips[name]:
+                self.__dict__[name] = self._globals[name]
 
     def _flip_here(self, name: str) -> _Flip | None:
         """The innermost open block that gives the flag a value here, if any."""
@@ -284,7 +294,7 @@ class Config:
                 raise RuntimeError(f'Flag "{name}" is already defined.')
             self._types[name] = kind
             self._check(name, value)
-            self._flips[name], self._first[name] = 0, (value, source)
+            self._flips[name], self._first[name] = set(), (value, source)
             self._globals[name] = self.__dict__[name] = value
 
     def _known_name(self, name: str) -> str:

@@ -126,30 +126,35 @@ def from_state_dict(target: Tree, state: Tree, name: str = ".") -> Tree:
     Unexpected in the state: 'kernal'. (at params)
     """
     names = _PLACE.names
-    names.append(name)
+    depth = len(names)
     try:
-        handler = handler_of(target)
-        if handler is None:
-            return restore_key(target, state) if is_prng_key(target) else state
-        if isinstance(handler, Registered):
-            return handler.from_state(target, state)
-        children = handler.children(target)
-        state = handler.match(target, children, state)
-        restored = {}
-        for key, child in children.items():
-            restored[key] = from_state_dict(child, state[key], key)
-        return handler.rebuild(target, restored)
-    except SerializationError as error:
-        if error.path is None:
-            place = join_path(names)
-            error.path = "" if place == "." else place.removeprefix("./")
-        raise
-    except RecursionError:
-        if len(names) > 1:
+        try:
+            names.append(name)
+            handler = handler_of(target)
+            if handler is None:
+                return restore_key(target, state) if is_prng_key(target) else state
+            if isinstance(handler, Registered):
+                return handler.from_state(target, state)
+            children = handler.children(target)
+            state = handler.match(target, children, state)
+            restored = {}
+            for key, child in children.items():
+                restored[key] = from_state_dict(child, state[key], key)
+            return handler.rebuild(target, restored)
+        except SerializationError as error:
+            if error.path is None:
+                place = join_path(names)
+                error.path = "" if place == "." else place.removeprefix("./")
             raise
-        raise _too_deep() from None
-    finally:
-        names.pop()
+        except RecursionError:
+            if depth:
+                raise
+            raise _too_deep() from None
+        finally:
+            del names[depth:]
+    except BaseException:
+        del names[depth:]  # an interrupt may have come before the above
+        raise
 
 
 def _too_deep() -> SerializationError:

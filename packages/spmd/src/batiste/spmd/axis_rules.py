@@ -114,11 +114,15 @@ def logical_axis_rules(rules: LogicalRules | None) -> Iterator[None]:
     ('data', None)
     """
     former = _in_force.rules
-    set_logical_axis_rules(rules)
     try:
-        yield
-    finally:
-        _in_force.rules = former
+        try:
+            set_logical_axis_rules(rules)
+            yield
+        finally:
+            _in_force.rules = former
+    except BaseException:
+        _in_force.rules = former  # an interrupt may have come before the above
+        raise
 
 
 @overload

@@ -86,11 +86,15 @@ def override_mode(override: BackendMode) -> Iterator[None]:
     False
     """
     before = io_mode
-    set_mode(override)
     try:
-        yield
-    finally:
-        set_mode(before)
+        try:
+            set_mode(override)
+            yield
+        finally:
+            set_mode(before)
+    except BaseException:
+        set_mode(before)  # an interrupt may have come before the above
+        raise
 
 
 def is_remote(name: str | os.PathLike[str]) -> bool:

@@ -114,19 +114,28 @@ def jit(
             ]
         )
         words = np.zeros(0, np.uint32)
-        with _Running(call):
-            if any(keys) and not anew:
-                # Tracing tells what keys are drawn, and it is remembered by JAX.
-                words = _find_words(
-                    lambda words: compiled.eval_shape(
-                        key, words, variable_groups, keys, *args, **kwargs
-                    )[2],
-                    rng_groups[0],
-                    scope_fn.counters,
+        stack = _calls.stack
+        depth = len(stack)
+        try:
+            try:
+                stack.append(call)
+                if any(keys) and not anew:
+                    # Tracing tells what keys are drawn, and it is remembered by JAX.
+                    words = _find_words(
+                        lambda words: compiled.eval_shape(
+                            key, words, variable_groups, keys, *args, **kwargs
+                        )[2],
+                        rng_groups[0],
+                        scope_fn.counters,
+                    )
+                y, out_groups, draws = compiled(
+                    key, words, variable_groups, keys, *args, **kwargs
                 )
-            y, out_groups, draws = compiled(
-                key, words, variable_groups, keys, *args, **kwargs
-            )
+            finally:
+                del stack[depth:]
+        except BaseException:
+            del stack[depth:]  # an interrupt may have come before the above
+            raise
         draws.count(scope_fn.counters)
         return y, out_groups
 
@@ -152,27 +161,6 @@ class _Calls(threading.local):
 
 
 _calls = _Calls()
-
-
-class _Running:
-    """Puts a call on the stack; takes off what it finds there of it, and above.
-
-    An interrupt may come at any moment, even before the call is on the stack.
-    """
-
-    def __init__(self, call: _Call) -> None:
-        self.depth = len(_calls.stack)
-        self.call = call
-
-    def __enter__(self) -> None:
-        try:
-            _calls.stack.append(self.call)
-        except BaseException:
-            del _calls.stack[self.depth :]
-            raise
-
-    def __exit__(self, *exc: object) -> None:
-        del _calls.stack[self.depth :]
 
 
 class _StaticKey(NamedTuple):

@@ -109,20 +109,27 @@ def pack(
             )
         lifted = Lifted(scope_tree, filters, name)
         try:
-            y, out_groups = fn(
-                lifted,
-                lifted.repack,
-                lifted.variable_groups(),
-                lifted.rng_groups(),
-                *args,
-                **kwargs,
-            )
-            lifted.commit(out_groups)
+            try:
+                # Who uses an outer scope from now on has closed over it: he is told so.
+                for root in lifted.roots:
+                    root.tree.lifted.append(name or "function")
+                y, out_groups = fn(
+                    lifted,
+                    lifted.repack,
+                    lifted.variable_groups(),
+                    lifted.rng_groups(),
+                    *args,
+                    **kwargs,
+                )
+                lifted.commit(out_groups)
+            except BaseException:
+                lifted.restore_counters()
+                raise
+            finally:
+                lifted.close()
         except BaseException:
-            lifted.restore_counters()
+            lifted.close()  # an interrupt may have come before or within the above
             raise
-        finally:
-            lifted.close()
         return y
 
     return wrapper
@@ -230,10 +237,10 @@ class Lifted:
         self.counters: list[RngCounters] = []
         # What there is to draw keys from can be drawn back; elsewhere nothing is drawn.
         self._saved: list[RngCounters | None] = []
+        self._depths: list[int] = []
         for root in self.roots:
-            # Who uses an outer scope from now on has closed over it, and is told so.
             tree = root.tree
-            tree.lifted.append(name or "function")
+            self._depths.append(len(tree.lifted))
             counters = root.counters
             self.counters.append(counters)
             self._saved.append(counters.copy() if tree.rngs else None)
@@ -395,8 +402,8 @@ class Lifted:
 
     def close(self) -> None:
         """Ends the life of all inner scopes, and gives the outer ones back."""
-        for root in self.roots:
-            root.tree.lifted.pop()
+        for root, depth in zip(self.roots, self._depths, strict=False):
+            del root.tree.lifted[depth:]
         for ref in self._trees:
             tree = ref()
             if tree is not None:

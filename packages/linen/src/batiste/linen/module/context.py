@@ -121,13 +121,21 @@ def intercept_methods(interceptor: Interceptor) -> Iterator[None]:
     >>> float(y[0, 0])
     6.0
     """
-    context.interceptors.append(interceptor)
-    context.refresh()
+    interceptors = context.interceptors
+    depth = len(interceptors)
     try:
-        yield
-    finally:
-        context.interceptors.pop()
+        try:
+            interceptors.append(interceptor)
+            context.refresh()
+            yield
+        finally:
+            del interceptors[depth:]
+            context.refresh()
+    except BaseException:
+        # An interrupt may have come before or within the above.
+        del interceptors[depth:]
         context.refresh()
+        raise
 
 
 def run_interceptors(
@@ -203,8 +211,12 @@ def override_named_call(enable: bool = True) -> Iterator[None]:
     ...     pass  # the calls in here leave no trace in the profile
     """
     before = context.named_call
-    context.named_call = enable
     try:
-        yield
-    finally:
-        context.named_call = before
+        try:
+            context.named_call = enable
+            yield
+        finally:
+            context.named_call = before
+    except BaseException:
+        context.named_call = before  # an interrupt may have come before the above
+        raise

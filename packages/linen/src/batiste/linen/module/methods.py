@@ -111,6 +111,10 @@ def compact_name_scope(fun: F) -> F:
 
 # A wrapper for each kind of method. They are alike, and written out: each step that one
 # of them leaves to another function is one more call around every call of every method.
+#
+# An interrupt may come between any two lines, also in a `finally`. So what was put on
+# the stack is not taken off: the stack is cut where it ended before, and once more by
+# the handler around, for the interrupt that came before the first cut.
 
 
 def wrap_method_once(fun: Function) -> Function:
@@ -158,22 +162,25 @@ def _plain_method(fun: Function) -> Function:
         if bound and state.setup is not SetupState.DONE:
             self._try_setup()
         modules = context.modules
+        depth = len(modules)
         try:
-            modules.append(self)  # here, so that no interrupt comes in between
-            if context.hooked:
-                return call_hooked(self, fun, name, suffix, args[1:], kwargs)
-            named = context.named_call
-            if bound and (config.profile if named is None else named):
-                with jax.named_scope((self.name or type(self).__name__) + suffix):
-                    return fun(*args, **kwargs)
-            return fun(*args, **kwargs)
-        except Exception as error:
-            if len(modules) == 1:
+            try:
+                modules.append(self)
+                if context.hooked:
+                    return call_hooked(self, fun, name, suffix, args[1:], kwargs)
+                named = context.named_call
+                if bound and (config.profile if named is None else named):
+                    with jax.named_scope((self.name or type(self).__name__) + suffix):
+                        return fun(*args, **kwargs)
+                return fun(*args, **kwargs)
+            finally:
+                del modules[depth:]
+        except BaseException as error:
+            del modules[depth:]
+            if not depth and isinstance(error, Exception):
                 # Called by the user on a bound module, not within init or apply.
                 hide_frames(error)
             raise
-        finally:
-            modules.pop()
 
     return wrapped
 
@@ -192,34 +199,43 @@ def _compact_method(fun: Function) -> Function:
             self._try_setup()
         was_compact = state.in_compact
         modules = context.modules
+        depth = len(modules)
         try:
-            modules.append(self)  # here, so that no interrupt comes in between
-            if not bound:
-                raise errors.CallCompactUnboundModuleError(module_cls=type(self))
-            state.in_compact = True
-            if context.hooked:
-                return call_hooked(self, fun, name, suffix, args[1:], kwargs)
-            named = context.named_call
-            if config.profile if named is None else named:
-                with jax.named_scope((self.name or type(self).__name__) + suffix):
-                    return fun(*args, **kwargs)
-            return fun(*args, **kwargs)
-        except Exception as error:
-            if len(modules) == 1 or not bound:
-                hide_frames(error)
-            raise
-        finally:
-            modules.pop()
+            try:
+                modules.append(self)
+                if not bound:
+                    raise errors.CallCompactUnboundModuleError(module_cls=type(self))
+                state.in_compact = True
+                if context.hooked:
+                    return call_hooked(self, fun, name, suffix, args[1:], kwargs)
+                named = context.named_call
+                if config.profile if named is None else named:
+                    with jax.named_scope((self.name or type(self).__name__) + suffix):
+                        return fun(*args, **kwargs)
+                return fun(*args, **kwargs)
+            finally:
+                del modules[depth:]
+                if bound:
+                    # Its names may be used again, by the next call, which shares them.
+                    if state.shares_scope:
+                        # Not those of the module that it shares its scope with.
+                        self.__dict__["scope"] = self.scope.rewound()
+                    else:
+                        self.scope.reservations = {}
+                    if not was_compact:
+                        state.in_compact = False
+                        state.cursors = {}
+        except BaseException as error:
+            del modules[depth:]
             if bound:
-                # Its names may be used again, by the next call, which shares them.
-                if state.shares_scope:
-                    # Not those of the module that it shares its scope with.
-                    self.__dict__["scope"] = self.scope.rewound()
-                else:
+                if not state.shares_scope:
                     self.scope.reservations = {}
                 if not was_compact:
                     state.in_compact = False
                     state.cursors = {}
+            if (not depth or not bound) and isinstance(error, Exception):
+                hide_frames(error)
+            raise
 
     return wrapped
 
@@ -234,23 +250,29 @@ def _setup_method(fun: Function) -> Function:
         bound = self.scope is not None
         was_setup = state.in_setup
         modules = context.modules
+        depth = len(modules)
         try:
-            modules.append(self)  # here, so that no interrupt comes in between
-            if not bound:
-                raise errors.CallSetupUnboundModuleError(module_cls=type(self))
-            state.in_setup = True
-            if context.hooked:
-                return call_hooked(self, fun, "setup", ".setup", args[1:], kwargs)
-            return fun(*args, **kwargs)
-        except Exception as error:
-            if len(modules) == 1 or not bound:
-                hide_frames(error)
-            raise
-        finally:
-            modules.pop()
+            try:
+                modules.append(self)
+                if not bound:
+                    raise errors.CallSetupUnboundModuleError(module_cls=type(self))
+                state.in_setup = True
+                if context.hooked:
+                    return call_hooked(self, fun, "setup", ".setup", args[1:], kwargs)
+                return fun(*args, **kwargs)
+            finally:
+                del modules[depth:]
+                if not was_setup:
+                    state.in_setup = False
+                    state.cursors = {}
+        except BaseException as error:
+            del modules[depth:]
             if not was_setup:
                 state.in_setup = False
                 state.cursors = {}
+            if (not depth or not bound) and isinstance(error, Exception):
+                hide_frames(error)
+            raise
 
     return wrapped
 
@@ -300,9 +322,9 @@ def _name_scope_method(fun: Function) -> Function:
         self._try_setup()
         scope = self._name_scope(fun)
         before = scope.fn
-        # An overriding method and the one it overrides have one scope.
-        vars(scope)["fn"] = fun
         try:
+            # An overriding method and the one it overrides have one scope.
+            vars(scope)["fn"] = fun
             return scope(*args, **kwargs)
         finally:
             vars(scope)["fn"] = before
@@ -391,15 +413,21 @@ class DescriptorWrapper:
             return self.wrapped.__get__(obj, owner)
         if state_of(obj).setup is not SetupState.DONE and obj.scope is not None:
             try_setup(obj)
+        modules = context.modules
+        depth = len(modules)
         try:
-            context.modules.append(obj)
-            return self.wrapped.__get__(obj, owner)
-        except AttributeError as error:
+            try:
+                modules.append(obj)
+                return self.wrapped.__get__(obj, owner)
+            finally:
+                del modules[depth:]
+        except BaseException as error:
+            del modules[depth:]
+            if not isinstance(error, AttributeError):
+                raise
             raise errors.DescriptorAttributeError(
                 module_cls=type(obj), attr_name=self.name
             ) from error
-        finally:
-            context.modules.pop()
 
     def __getattr__(self, name: str) -> Any:
         if name == "wrapped":  # while it is unpickled

@@ -175,10 +175,10 @@ class Module(ModuleBase, metaclass=abc.ABCMeta):
         state = self._state
         if self.scope is None or state.in_setup or state.setup is SetupState.DONE:
             return
-        state.setup = SetupState.DONE
         scope, attributes, children = self.scope, dict(vars(self)), dict(state.children)
         reserved = {name: set(cols) for name, cols in scope.reservations.items()}
         try:
+            state.setup = SetupState.DONE
             if self._name_scopes and config.name_scopes_in_caller:
                 self._make_name_scopes()
             self.setup()

@@ -108,26 +108,36 @@ def run(
     Returns:
       What `fn` returns and, unless nothing is mutable, the mutable collections.
     """
-    # The modules of a running call must not adopt those of this one.
     outer = context.capture
     capture = _is_call if capture_intermediates is True else capture_intermediates
     bound = None
+    modules = context.modules
+    depth = len(modules)
     try:
-        context.modules.append(None)  # here, so that no interrupt comes in between
-        if capture or outer:
-            context.capture = capture or None
-            context.refresh()
-        bound = module.clone(parent=root, _deep_clone=True)
-        y = fn(bound, *args, **kwargs)
-        return y if root.mutable is False else (y, root.mutable_variables())
-    finally:
-        context.modules.pop()
-        if capture or outer:
-            context.capture = outer
-            context.refresh()
-        if bound is not None:
-            _unlink(bound)
+        try:
+            # The modules of a running call must not adopt those of this one.
+            modules.append(None)
+            if capture or outer:
+                context.capture = capture or None
+                context.refresh()
+            bound = module.clone(parent=root, _deep_clone=True)
+            y = fn(bound, *args, **kwargs)
+            return y if root.mutable is False else (y, root.mutable_variables())
+        finally:
+            del modules[depth:]
+            if capture or outer:
+                context.capture = outer
+                context.refresh()
+            if bound is not None:
+                _unlink(bound)
+            root.invalidate()
+    except BaseException:
+        # An interrupt may have come before or within the above.
+        del modules[depth:]
+        context.capture = outer
+        context.refresh()
         root.invalidate()
+        raise
 
 
 def _is_call(module: ModuleBase, method_name: str) -> bool:

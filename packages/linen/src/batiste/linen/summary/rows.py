@@ -186,11 +186,12 @@ def _record_calls(
         path = called.scope.path
         call = _Call(path, called.clone(), method, abstract_args, abstract_kwargs)
         calls.append(call)
-        active.append(called)
+        depth = len(active)
         try:
+            active.append(called)
             outputs = run(*args, **kwargs)
         finally:
-            active.pop()
+            del active[depth:]
         call.outputs = _abstract(outputs)
         # As the call sees them: within a transform they have other shapes than outside.
         call.variables = _abstract(_variables_with_fields(called))
@@ -201,13 +202,21 @@ def _record_calls(
 
     def run(arrays: list[Any]) -> Variables:
         rngs, args, kwargs = rebuild(arrays)
-        context.recorders.append(record)
-        context.refresh()
+        recorders = context.recorders
+        depth = len(recorders)
         try:
-            return module.init(rngs, *args, mutable=mutable, **kwargs)
-        finally:
-            context.recorders.pop()
+            try:
+                recorders.append(record)
+                context.refresh()
+                return module.init(rngs, *args, mutable=mutable, **kwargs)
+            finally:
+                del recorders[depth:]
+                context.refresh()
+        except BaseException:
+            # An interrupt may have come before or within the above.
+            del recorders[depth:]
             context.refresh()
+            raise
 
     variables = jax.eval_shape(run, arrays)
     return calls, {

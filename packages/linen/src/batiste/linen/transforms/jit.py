@@ -224,10 +224,14 @@ class _JitCall(LiftedCall):
         stack = _bodies.stack
         size = len(stack)
         try:
-            stack.append(body)
-            y, inside = found[0](scopes, *args, **kwargs)
-        finally:
-            del stack[size:]
+            try:
+                stack.append(body)
+                y, inside = found[0](scopes, *args, **kwargs)
+            finally:
+                del stack[size:]
+        except BaseException:
+            del stack[size:]  # an interrupt may have come before the above
+            raise
         if continues_names(module):
             commit_cursors(module, dict(inside.cursors))
             if inside.made:
