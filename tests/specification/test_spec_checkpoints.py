@@ -16,6 +16,11 @@ from batiste import serialization
 from batiste.core import FrozenDict, config
 from batiste.training import checkpoints, orbax_utils, train_state
 
+# The documentation restores without shardings, which Orbax advises against.
+no_shardings = pytest.mark.filterwarnings(
+    "ignore:Sharding info not provided when restoring:UserWarning"
+)
+
 KERNEL = """
 [[ 0.26048955, -0.61399287, -0.23458514],
  [ 0.11050402, -0.8765793 ,  0.9800635 ],
@@ -135,6 +140,7 @@ def test_the_checkpoints_content_is_printed_as_documented(guide, check_printed):
     assert "'config': {'dimensions': array([5, 3]), 'name': 'dense'}" in text
 
 
+@no_shardings
 def test_saving_and_restoring_with_orbax(guide, tmp_path, check_restored):
     orbax_checkpoint = pytest.importorskip("orbax.checkpoint")
     # Orbax wants absolute paths today.
@@ -160,6 +166,7 @@ def transforming(target):
     return {"transforms": {}, "restore_args": restore_args}
 
 
+@no_shardings
 def test_a_manager_keeps_the_latest_checkpoints(guide, tmp_path, check_restored):
     orbax_checkpoint = pytest.importorskip("orbax.checkpoint")
     path = tmp_path / "managed"
@@ -261,6 +268,7 @@ def test_orbax_behind_the_legacy_functions(
     np.testing.assert_array_equal(restored["model"].batch_stats, np.arange(10))
 
 
+@no_shardings
 def test_saving_in_the_background(guide, tmp_path, check_restored):
     orbax_checkpoint = pytest.importorskip("orbax.checkpoint")
     # jax.distributed.initialize is for several processes; one needs none today.

@@ -373,6 +373,13 @@ def test_managed_checkpoints(tmp_path, legacy):
     assert_restored(restored)
 
 
+# The documentation restores without shardings, which Orbax advises against.
+no_shardings = pytest.mark.filterwarnings(
+    "ignore:Sharding info not provided when restoring:UserWarning"
+)
+
+
+@no_shardings
 def test_single_checkpoints(tmp_path, legacy):
     orbax_checkpoint = pytest.importorskip("orbax.checkpoint")
     directory = tmp_path / "pure"
@@ -396,6 +403,7 @@ def test_single_checkpoints(tmp_path, legacy):
     assert_restored(ckptr.restore(tmp_path / "orbax", item=None))
 
 
+@no_shardings
 def test_checkpoints_of_one_array(tmp_path, legacy):
     orbax_checkpoint = pytest.importorskip("orbax.checkpoint")
     checkpoints.save_checkpoint(tmp_path / "legacy", jnp.arange(10), step=0)

@@ -23,6 +23,11 @@ from batiste.training.early_stopping import EarlyStopping
 
 # `lr_schedule` and the rest have their passages in their own test files.
 
+# The documentation restores without shardings, which Orbax advises against.
+no_shardings = pytest.mark.filterwarnings(
+    "ignore:Sharding info not provided when restoring:UserWarning"
+)
+
 KERNEL_AFTER_STEP = np.array(
     [
         [0.26048955, -0.61399287, -0.23458514],
@@ -109,6 +114,7 @@ def test_save_and_restore_with_this_package(ckpt, target, tmp_path, monkeypatch)
     )
 
 
+@no_shardings
 def test_save_and_restore_with_orbax(ckpt, target, tmp_path, ocp):
     orbax_checkpointer = ocp.PyTreeCheckpointer()
     save_args = orbax_utils.save_args_from_target(ckpt)
@@ -175,6 +181,7 @@ def test_restore_when_structures_differ_by_hand(ckpt, custom_target, tmp_path):
     assert restored["config"]["name"] == "dense"
 
 
+@no_shardings
 def test_asynchronous_checkpointing(ckpt, target, tmp_path, ocp):
     saver = ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler(), timeout_secs=50)
     save_args = orbax_utils.save_args_from_target(ckpt)
@@ -286,6 +293,7 @@ def test_migration_pure_and_without_target(tmp_path, ocp):
     check_migrated(ckptr.restore(tmp_path / "orbax", item=None))
 
 
+@no_shardings
 def test_migration_of_a_single_array(tmp_path, ocp):
     checkpoints.save_checkpoint(tmp_path / "flax", jnp.arange(10), step=0)
     restored = checkpoints.restore_checkpoint(tmp_path / "flax", target=None)
