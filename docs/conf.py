@@ -22,6 +22,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "api",
+    "cell_tabs",
     "docstrings",
     "downloads",
     "inventories",
