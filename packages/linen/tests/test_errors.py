@@ -47,6 +47,10 @@ CASES = {
         ("encode",),
         ["encode", "Module or Variable", "return arrays"],
     ),
+    "ModuleDepthError": (
+        (330, "/Block_0", 1000),
+        ["limit (1000)", "330 nested", '"/Block_0"', "sys.setrecursionlimit(10000)"],
+    ),
     "TransformTargetError": ((3,), ["3 (of type int)", "nn.vmap(nn.Dense)"]),
 }
 

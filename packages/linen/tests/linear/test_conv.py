@@ -216,3 +216,30 @@ def test_a_layer_has_no_methods_that_a_subclass_could_hide(base):
         if callable(value) and not name.startswith("__")
     }
     assert own - fields <= allowed
+
+
+def spread_by_hand(x, axes, periodic):
+    for axis in axes:
+        shape = list(x.shape)
+        shape[axis] = 2 * shape[axis] - (not periodic)
+        wide = np.zeros(shape, x.dtype)
+        wide[(slice(None),) * axis + (slice(None, None, 2),)] = x
+        x = wide
+    return x
+
+
+@pytest.mark.parametrize("layer", [Conv, ConvLocal])
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize("strides", [1, 2])
+@pytest.mark.parametrize(
+    "padding", [None, "SAME", "VALID", "SAME_LOWER", "CIRCULAR", "REFLECT"]
+)
+def test_a_dilated_input_with_padding_by_name(layer, rank, strides, padding):
+    x = np.random.default_rng(0).normal(size=(2, *[4] * rank, 2)).astype(np.float32)
+    size = (3,) * rank
+    options = {} if padding is None else {"padding": padding}
+    dilated = layer(3, size, strides, input_dilation=2, **options)
+    y, variables = dilated.init_with_output(KEY, x)
+    wide = spread_by_hand(x, range(1, rank + 1), padding == "CIRCULAR")
+    expected = layer(3, size, strides, **options).apply(variables, wide)
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)

@@ -395,6 +395,38 @@ def test_perturb_gives_the_documented_gradient():
     np.testing.assert_allclose(grads["dense3"], [row, row], rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("batch", "other"),
+    [((2,), (5,)), ((2,), (1,)), ((2,), ()), ((3, 2), (3, 4)), ((2,), (0,))],
+)
+def test_perturbations_of_another_batch(batch, other):
+    model = nn.Sequential([nn.Dense(2), Perturbed()])
+    variables = model.init(KEY, jnp.ones((*batch, 3)))
+    with pytest.raises(ValueError, match="was made for a value of shape") as raised:
+        model.apply(variables, jnp.ones((*other, 3)))
+    text = str(raised.value)
+    assert '"dense3" at "/layers_1"' in text
+    assert str((*batch, 3)) in text
+    assert str((*other, 3)) in text
+    assert 'init(key, inputs)["perturbations"]' in text
+    # One that is broadcast is of all of them.
+    one = model.init(KEY, jnp.ones(3))
+    assert model.apply(one, jnp.ones((*other, 3))).shape[:-1] == other
+
+
+def test_perturbations_of_trees():
+    class Model(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return self.perturb("tree", {"a": x, "b": (2 * x, None)})
+
+    variables = Model().init(KEY, X)
+    found = Model().apply(variables, X)
+    assert jax.tree.map(jnp.shape, found) == {"a": X.shape, "b": (X.shape, None)}
+    with pytest.raises(ValueError, match="was made for a value of shape"):
+        Model().apply(variables, X[:1])
+
+
 def test_perturb_is_nothing_unless_it_is_given():
     variables = Perturbed().init(KEY, X)
     params = {"params": variables["params"]}

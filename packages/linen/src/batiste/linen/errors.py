@@ -16,6 +16,7 @@ __all__ = [
     "IncorrectPostInitOverrideError",
     "InvalidConstructorError",
     "InvalidInstanceModuleError",
+    "ModuleDepthError",
     "MultipleMethodsCompactError",
     "NameInUseError",
     "ReservedModuleAttributeError",
@@ -385,4 +386,33 @@ class TransformTargetError(FlaxError):
             "function whose first argument is a module. For an instance, transform "
             "the class, nn.vmap(nn.Dense)(features), or a function, "
             "nn.vmap(lambda module, x: module(x))(instance, x)."
+        )
+
+
+class ModuleDepthError(FlaxError, RecursionError):
+    """Modules are nested deeper than Python's recursion limit allows.
+
+    Args:
+      depth: how many modules were running, one within the other.
+      path: the path of the innermost of them.
+      limit: the limit that was reached.
+
+    >>> print(ModuleDepthError(330, "/Block_0/Block_0", 1000))
+    Python's recursion limit (1000) was reached within 330 nested modules; the innermost
+    is at "/Block_0/Block_0". Raise it before the call, as in
+    sys.setrecursionlimit(10000); or run layers one after the other and not within each
+    other. If no module is meant to be so deep, one of them calls itself.
+    """
+
+    def __init__(self, depth: int, path: str | Iterable[Any], limit: int):
+        self.depth, self.scope_path, self.limit = depth, path_text(path), limit
+        shown = self.scope_path
+        if len(shown) > 120:
+            shown = f"{shown[:60]}...{shown[-60:]}"
+        super().__init__(
+            f"Python's recursion limit ({limit}) was reached within {depth} nested "
+            f'modules; the innermost is at "{shown}". Raise it before the call, as in '
+            f"sys.setrecursionlimit({10 * limit}); or run layers one after the other "
+            f"and not within each other. If no module is meant to be so deep, one of "
+            f"them calls itself."
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
 from jax import lax
 from jax import numpy as jnp
 
@@ -28,6 +29,7 @@ from .conv_shapes import (
     Window,
     check_mask,
     named_padding,
+    named_sides,
     one_batch_axis,
     output_positions,
     per_dimension,
@@ -88,7 +90,7 @@ class _Conv(Module):
         window = _window(self)
         x = inputs if hasattr(inputs, "shape") else jnp.asarray(inputs)
         x, batch_shape = one_batch_axis(self, x, window.kernel_size)
-        x, padding = _pad(self, x, window)
+        x, window, padding = _pad(self, x, window)
         _check_groups(self, x.shape[-1])
         conv = self.conv_general_dilated
         if self.conv_general_dilated_cls is not None:
@@ -207,19 +209,24 @@ def _window(layer: _Conv) -> Window:
     )
 
 
-def _pad(layer: _Conv, x: Array, window: Window) -> tuple[Array, Sides]:
+def _pad(layer: _Conv, x: Array, window: Window) -> tuple[Array, Window, Sides]:
     """Applies the paddings that `lax` has no name for.
 
     Returns:
-      The input, perhaps padded, and the padding that is left to do.
+      The input, perhaps spread out and padded, how the kernel lies on it, and the
+      padding that is left to do.
     """
     names = ("SAME", "SAME_LOWER", "VALID", "CIRCULAR", "REFLECT", "CAUSAL")
     padding = named_padding(layer, layer.padding, len(window.kernel_size), names)
+    is_dilated = any(spacing != 1 for spacing in window.input_dilation)
     if padding in ("CIRCULAR", "REFLECT"):
+        if is_dilated:
+            x = _spread(x, window.input_dilation, periodic=padding == "CIRCULAR")
+            window = window._replace(input_dilation=(1,) * len(window.kernel_size))
         added = [extent - 1 for extent in window.extents]
         sides = [(0, 0), *((n // 2, n - n // 2) for n in added), (0, 0)]
         mode = "wrap" if padding == "CIRCULAR" else "reflect"
-        return jnp.pad(x, sides, mode=mode), "VALID"
+        return jnp.pad(x, sides, mode=mode), window, "VALID"
     if padding == "CAUSAL":
         if len(window.kernel_size) != 1:
             raise ValueError(
@@ -228,8 +235,17 @@ def _pad(layer: _Conv, x: Array, window: Window) -> tuple[Array, Sides]:
                 "pad the input yourself and use padding='VALID'"
             )
         left = (window.extents[0] - 1) * window.input_dilation[0]
-        return x, ((left, 0),)
-    return x, padding
+        return x, window, ((left, 0),)
+    if is_dilated and isinstance(padding, str):
+        # `lax` does not know its own names where the input is spread out.
+        return x, window, named_sides(x.shape[1:-1], window, padding)
+    return x, window, padding
+
+
+def _spread(x: Array, spacing: tuple[int, ...], periodic: bool) -> Array:
+    """Puts zeros between the elements, and after the last of a periodic input."""
+    sides = [(0, (n - 1) * periodic, n - 1) for n in spacing]
+    return lax.pad(x, np.zeros((), x.dtype), [(0, 0, 0), *sides, (0, 0, 0)])
 
 
 def _check_groups(layer: _Conv, in_features: int) -> None:

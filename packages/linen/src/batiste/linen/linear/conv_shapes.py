@@ -20,6 +20,7 @@ __all__ = [
     "canonicalize_padding",
     "check_mask",
     "named_padding",
+    "named_sides",
     "one_batch_axis",
     "output_positions",
     "per_dimension",
@@ -211,6 +212,27 @@ def check_mask(
         )
 
 
+def _spread_sizes(spatial: tuple[int, ...], window: Window) -> tuple[int, ...]:
+    """The sizes of the spatial axes with the gaps between the input's elements."""
+    return tuple(
+        (size - 1) * spacing + 1 if size else 0
+        for size, spacing in zip(spatial, window.input_dilation, strict=True)
+    )
+
+
+def named_sides(
+    spatial: tuple[int, ...], window: Window, padding: str
+) -> tuple[tuple[int, int], ...]:
+    """Returns what a name adds before and after each spatial axis.
+
+    >>> named_sides((4,), Window((3,), (1,), (2,), (1,)), "SAME")
+    ((1, 1),)
+    """
+    sizes = _spread_sizes(spatial, window)
+    sides = lax.padtype_to_pads(sizes, window.extents, window.strides, padding)
+    return tuple([(int(low), int(high)) for low, high in sides])
+
+
 def output_positions(
     spatial: tuple[int, ...], window: Window, padding: Padding
 ) -> tuple[int, ...]:
@@ -220,15 +242,15 @@ def output_positions(
     >>> output_positions((7,), window, "VALID"), output_positions((7,), window, "SAME")
     ((3,), (4,))
     """
-    dilated = [
-        (size - 1) * spacing + 1 if size else 0
-        for size, spacing in zip(spatial, window.input_dilation, strict=True)
-    ]
     if isinstance(padding, str):
-        padding = lax.padtype_to_pads(dilated, window.extents, window.strides, padding)
+        padding = named_sides(spatial, window, padding)
     return tuple(
         max(0, int(size + low + high - extent) // stride + 1)
         for size, (low, high), extent, stride in zip(
-            dilated, padding, window.extents, window.strides, strict=True
+            _spread_sizes(spatial, window),
+            padding,
+            window.extents,
+            window.strides,
+            strict=True,
         )
     )

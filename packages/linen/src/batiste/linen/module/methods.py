@@ -15,6 +15,7 @@ from .. import errors
 from ..flags import config
 from .context import context, named_calls, run_interceptors
 from .state import ModuleBase, ModuleState, SetupState, state_of, try_setup
+from .text import too_deep
 from .variables import sow
 
 __all__ = [
@@ -142,6 +143,17 @@ def wrap_method_once(fun: Function) -> Function:
     return wrapped
 
 
+def _leave(error: Exception) -> None:
+    """Prepares an error that leaves for the user's code.
+
+    Raises:
+      ModuleDepthError: in its place, where it says no more than that it is too deep.
+    """
+    if type(error) is RecursionError and (told := too_deep(error)) is not error:
+        raise told from None
+    hide_frames(error)
+
+
 def _name_and_suffix(fun: Function) -> tuple[str, str]:
     """A method's name, and what is put after the module's name in profiles."""
     name = getattr(fun, "__name__", "unnamed_function")
@@ -179,7 +191,7 @@ def _plain_method(fun: Function) -> Function:
             del modules[depth:]
             if not depth and isinstance(error, Exception):
                 # Called by the user on a bound module, not within init or apply.
-                hide_frames(error)
+                _leave(error)
             raise
 
     return wrapped
@@ -234,7 +246,7 @@ def _compact_method(fun: Function) -> Function:
                     state.in_compact = False
                     state.cursors = {}
             if (not depth or not bound) and isinstance(error, Exception):
-                hide_frames(error)
+                _leave(error)
             raise
 
     return wrapped
@@ -271,7 +283,7 @@ def _setup_method(fun: Function) -> Function:
                 state.in_setup = False
                 state.cursors = {}
             if (not depth or not bound) and isinstance(error, Exception):
-                hide_frames(error)
+                _leave(error)
             raise
 
     return wrapped
@@ -352,7 +364,10 @@ def call_hooked(
     """
     bound = types.MethodType(fun, module)
     if module.scope is None or name == "setup":
-        y = _intercepted(bound, module, args, kwargs)
+        if context.interceptors:
+            y = run_interceptors(bound, module, args, kwargs)
+        else:
+            y = bound(*args, **kwargs)
     elif context.recorders:
         run = functools.partial(_run_named, bound, module, suffix)
         y = context.recorders[-1](module, name, run, args, kwargs)
@@ -367,18 +382,15 @@ def call_hooked(
 def _run_named(
     bound: Function, module: Any, suffix: str, /, *args: Any, **kwargs: Any
 ) -> Any:
+    # Each frame here is one more at each level of nesting.
     if not named_calls():
-        return _intercepted(bound, module, args, kwargs)
+        if context.interceptors:
+            return run_interceptors(bound, module, args, kwargs)
+        return bound(*args, **kwargs)
     with jax.named_scope((module.name or type(module).__name__) + suffix):
-        return _intercepted(bound, module, args, kwargs)
-
-
-def _intercepted(
-    bound: Function, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
-    if context.interceptors:
-        return run_interceptors(bound, module, args, kwargs)
-    return bound(*args, **kwargs)
+        if context.interceptors:
+            return run_interceptors(bound, module, args, kwargs)
+        return bound(*args, **kwargs)
 
 
 class DescriptorWrapper:

@@ -41,7 +41,7 @@ from .submodules import (
     clone_within,
     contains_module,
 )
-from .text import module_repr
+from .text import module_repr, too_deep
 from .variables import bound_scope
 
 __all__ = ["CompactNameScope", "Module"]
@@ -239,7 +239,10 @@ class Module(ModuleBase, metaclass=abc.ABCMeta):
         return sorted({*super().__dir__(), *self.__dict__})
 
     def __repr__(self) -> str:
-        return module_repr(self)
+        try:
+            return module_repr(self)
+        except RecursionError:
+            return f"{type(self).__name__}(...)"  # the rest is shown
 
     # Copies.
 
@@ -338,7 +341,10 @@ class Module(ModuleBase, metaclass=abc.ABCMeta):
         """
         check_instance(self)
         root = core_scope.bind(variables, rngs=rngs, mutable=mutable)
-        return self.clone(parent=root, _deep_clone=True)
+        try:
+            return self.clone(parent=root, _deep_clone=True)
+        except RecursionError as error:
+            raise too_deep(error) from None
 
     @api_boundary
     def unbind(self) -> tuple[Self, Variables]:
@@ -396,6 +402,7 @@ class Module(ModuleBase, metaclass=abc.ABCMeta):
           ApplyScopeInvalidVariablesStructureError: it has "params" within "params".
           InvalidRngError: `rngs` is neither a key nor a dict of keys.
           InvalidInstanceModuleError: called on the class.
+          ModuleDepthError: modules are nested too deep for Python's recursion limit.
 
         >>> import jax, jax.numpy as jnp
         >>> import batiste.linen as nn
@@ -469,6 +476,7 @@ class Module(ModuleBase, metaclass=abc.ABCMeta):
         Raises:
           InvalidRngError: `rngs` is neither a key nor a dict of keys.
           InvalidInstanceModuleError: called on the class.
+          ModuleDepthError: modules are nested too deep for Python's recursion limit.
 
         >>> import jax, jax.numpy as jnp
         >>> import batiste.linen as nn
@@ -759,7 +767,8 @@ class Module(ModuleBase, metaclass=abc.ABCMeta):
           The value plus the stored perturbation.
 
         Raises:
-          ValueError: the collection was given but lacks this perturbation.
+          ValueError: the collection was given but lacks this perturbation, or has it
+            for a value of another shape.
         """
         return of_variables.perturb(self, name, value, collection)
 

@@ -15,6 +15,7 @@ from batiste.core.types import Function, Variables
 from .. import errors
 from .context import Capture, context
 from .state import ModuleBase, state_of
+from .text import too_deep
 
 __all__ = [
     "ALL_BUT_INTERMEDIATES",
@@ -131,12 +132,14 @@ def run(
             if bound is not None:
                 _unlink(bound)
             root.invalidate()
-    except BaseException:
+    except BaseException as error:
         # An interrupt may have come before or within the above.
         del modules[depth:]
         context.capture = outer
         context.refresh()
         root.invalidate()
+        if type(error) is RecursionError and (told := too_deep(error)) is not error:
+            raise told from None
         raise
 
 

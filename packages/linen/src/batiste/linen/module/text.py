@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import os
+import sys
+from typing import Any, Final
 
+from ..errors import ModuleDepthError
 from .state import ModuleBase
 
-__all__ = ["located", "module_repr"]
+__all__ = ["located", "module_repr", "too_deep"]
 
 _INDENT = "    "
+
+# With fewer modules than this on the stack they are not what fills it.
+_DEEP: Final = 30
+
+# Where modules call each other, or adopt each other: the variable with the outer one.
+_NESTING: Final = {
+    (os.path.join(os.path.dirname(__file__), "methods.py"), "wrapped"): "self",
+    (os.path.join(os.path.dirname(__file__), "submodules.py"), "adopt"): "parent",
+}
 
 
 def located(module: ModuleBase) -> str:
@@ -64,3 +76,30 @@ def _value_repr(value: Any) -> str:
     if callable(value) and hasattr(value, "__name__"):
         return value.__name__
     return repr(value)
+
+
+def too_deep(error: RecursionError) -> RecursionError:
+    """Returns the error that says how deep modules were nested, if it is that.
+
+    Args:
+      error: what was raised, with its traceback.
+
+    >>> error = RecursionError("maximum recursion depth exceeded")
+    >>> too_deep(error) is error  # no module in it
+    True
+    """
+    modules = []
+    traceback = error.__traceback__
+    while traceback is not None:
+        frame = traceback.tb_frame
+        variable = _NESTING.get((frame.f_code.co_filename, frame.f_code.co_name))
+        if variable is not None:
+            module = frame.f_locals.get(variable)
+            if isinstance(module, ModuleBase):
+                modules.append(module)
+        traceback = traceback.tb_next
+    paths = {m.scope.debug_path for m in modules if m.scope is not None}
+    if len(paths) < _DEEP:
+        return error
+    innermost = max(paths, key=len)
+    return ModuleDepthError(len(paths), innermost, sys.getrecursionlimit())

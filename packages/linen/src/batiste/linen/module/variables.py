@@ -12,6 +12,7 @@ from jax import numpy as jnp
 from batiste.core import Scope, Variable
 from batiste.core import errors as core_errors
 from batiste.core.config import config
+from batiste.core.frozen_dict import FrozenDict, unfreeze
 from batiste.core.types import Tree
 
 from .. import errors
@@ -193,4 +194,26 @@ def perturb(module: ModuleBase, name: str, value: Tree, collection: str) -> Tree
             f'"{name}" at "{scope.path_text}". Make it with init.'
         )
     stored = scope.get_variable(collection, name)
-    return jax.tree.map(jnp.add, value, stored)
+    leaves, treedef = jax.tree.flatten(value)
+    added, structure = jax.tree.flatten(_plain(stored))
+    same = jax.tree.structure(_plain(value)) == structure
+    if not same or not all(map(_keeps_shape, leaves, added)):
+        shapes, own = (jax.tree.map(jnp.shape, _plain(x)) for x in (value, stored))
+        raise ValueError(
+            f'The perturbation "{name}" at "{scope.path_text}" was made for a value of '
+            f"shape {own}, but is added to one of shape {shapes}. Perturbations are of "
+            f"one batch: make them anew with inputs of these shapes, as in "
+            f'init(key, inputs)["{collection}"].'
+        )
+    return jax.tree.unflatten(treedef, map(jnp.add, leaves, added))
+
+
+def _plain(tree: Tree) -> Tree:
+    return unfreeze(tree) if isinstance(tree, FrozenDict) else tree
+
+
+def _keeps_shape(x: Any, added: Any) -> bool:
+    shape, other = jnp.shape(x), jnp.shape(added)
+    return len(other) <= len(shape) and all(
+        size in (1, own) for own, size in zip(reversed(shape), reversed(other))
+    )
