@@ -28,6 +28,7 @@ from environments import (
     uninstall_from,
     wheel_requirements,
 )
+from releasing import release as make_release
 from vendoring import copy_packages
 from workspace import PACKAGES, ROOT, closure, lowest_pins, third_party
 
@@ -145,6 +146,14 @@ def wheels(session: nox.Session) -> None:
         session.run(
             str(clean), "tests/sessions/import_public.py", package, external=True
         )
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """Bumps, dates, builds, checks and tags: -- linen minor [--dry-run]."""
+    session.env.update(CLEAN_ENV)
+    session.install(*nox.project.dependency_groups(GROUPS, "wheels"))
+    make_release(session, session.posargs)
 
 
 @nox.session

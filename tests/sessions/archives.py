@@ -2,15 +2,18 @@
 
 import tarfile
 import zipfile
+from pathlib import Path
 
 import nox
 from workspace import ROOT
 
 
-def check_contents(session: nox.Session, package: str, files: list[str]) -> None:
+def check_contents(
+    session: nox.Session, package: str, files: list[str], root: Path = ROOT
+) -> None:
     """Fails unless the two archives of a package hold it whole, and nothing else."""
     inside = "batiste/" if package == "batiste" else f"batiste/{package}/"
-    source = ROOT / "packages" / package / "src"
+    source = root / "packages" / package / "src"
     expected = {
         path.relative_to(source).as_posix()
         for path in source.rglob("*")
