@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from jax import lax
 from jax import numpy as jnp
 
+from batiste.core.errors import InvalidArgumentError
 from batiste.linen.pooling import avg_pool, max_pool, min_pool, pool
 
 X = jax.random.normal(jax.random.key(0), (2, 6, 7, 3))
@@ -83,3 +84,26 @@ def test_own_reduction_and_gradient():
 def test_errors(window, strides, padding, message):
     with pytest.raises(ValueError, match=message):
         max_pool(X, window, strides, padding)
+
+
+@pytest.mark.parametrize("function", [max_pool, min_pool, avg_pool])
+def test_one_int_is_the_window_of_all_spatial_axes(function):
+    images = jnp.arange(2.0 * 6 * 6 * 3).reshape(2, 6, 6, 3)
+    assert (function(images, 2, 2) == function(images, (2, 2), (2, 2))).all()
+    sequences = images[:, 0]
+    assert (function(sequences, np.int64(3)) == function(sequences, (3,))).all()
+
+
+@pytest.mark.parametrize("name", ["window_shape", "strides"])
+@pytest.mark.parametrize("value", [0, -1, 2.5, "ab", (2.5, 2), (0, 1), (-1, 1)])
+@pytest.mark.parametrize("function", [max_pool, min_pool, avg_pool])
+def test_wrong_windows_are_named(function, name, value):
+    options = {"window_shape": (2, 2), name: value}
+    with pytest.raises(InvalidArgumentError, match=f"^pool: {name}.*must be"):
+        function(jnp.ones((2, 6, 6, 3)), **options)
+
+
+@pytest.mark.parametrize("inputs", [None, "abc", {}])
+def test_inputs_that_cannot_be_pooled(inputs):
+    with pytest.raises(InvalidArgumentError, match="^pool: inputs=.*an array"):
+        max_pool(inputs, (2, 2))

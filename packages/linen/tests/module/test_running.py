@@ -7,7 +7,7 @@ import pytest
 from jax import numpy as jnp
 
 import batiste.linen as nn
-from batiste.core import FrozenDict, config
+from batiste.core import DenyList, FrozenDict, config
 from batiste.core import errors as core_errors
 from batiste.linen import errors
 
@@ -369,3 +369,89 @@ def test_errors_leave_no_trace():
         jax.tree.map(lambda a, b: (a == b).all(), before, model.init(KEY, X))
     )
     assert (model.apply(before, X) == model.apply(before, X)).all()
+
+
+class Later(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        yield nn.Dense(3)(x)
+
+    async def wait(self, x):
+        return x
+
+    async def many(self, x):
+        yield x
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [("__call__", "a generator"), ("wait", "asynchronous"), ("many", "asynchronous")],
+)
+def test_methods_that_run_later_are_refused(method, words):
+    with pytest.raises(
+        core_errors.InvalidArgumentError, match=rf"^Later\.{method} is {words}"
+    ):
+        Later().apply({}, jnp.ones(2), method=method)
+    with pytest.raises(
+        core_errors.InvalidArgumentError, match=rf"^Later\.{method} is {words}"
+    ):
+        Later().init(jax.random.key(0), jnp.ones(2), method=method)
+
+
+def test_generators_within_a_call_are_run():
+    class Model(nn.Module):
+        def parts(self, x):
+            yield x
+            yield 2 * x
+
+        def __call__(self, x):
+            return list(self.parts(x))
+
+    assert Model().apply({}, 3) == [3, 6]
+
+
+@pytest.mark.parametrize("capture", [3, "abc", ["intermediates"]])
+def test_a_capture_that_is_no_filter(capture):
+    with pytest.raises(
+        core_errors.InvalidArgumentError, match="capture_intermediates="
+    ):
+        nn.Dense(3).init(
+            jax.random.key(0), jnp.ones((1, 2)), capture_intermediates=capture
+        )
+
+
+@pytest.mark.parametrize(
+    "mutable", [3, 2.5, None, [1], (None,), [["a"]], b"ab", object(), DenyList([1])]
+)
+@pytest.mark.parametrize("error", [core_errors.FlaxError, TypeError, ValueError])
+def test_mutable_that_is_no_filter(mutable, error):
+    layer = nn.Dense(3)
+    x = jnp.ones((1, 2))
+    variables = layer.init(jax.random.key(0), x)
+    with pytest.raises(error, match="no filter"):
+        layer.apply(variables, x, mutable=mutable)
+    with pytest.raises(error, match="no filter"):
+        layer.init(jax.random.key(0), x, mutable=mutable)
+
+
+def test_a_misspelt_branch_is_named_with_what_is_there():
+    class Body(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dense(3, name="layers_0")(x)
+
+    class Model(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return Body(name="body")(x)
+
+    x = jnp.ones((1, 2))
+    params = Model().init(jax.random.key(0), x)["params"]
+    layer = params["body"]["layers_0"]
+    wrong = {"body": {"layer_0": layer}}
+    words = 'has no "layers_0" in "/body".*"layer_0".*did you mean "layer_0"'
+    with pytest.raises(core_errors.ScopeParamNotFoundError, match=words):
+        Model().apply({"params": wrong}, x)
+    words = 'has no "body" in "/".*"bodi".*did you mean "bodi"'
+    with pytest.raises(core_errors.ScopeParamNotFoundError, match=words):
+        Model().apply({"params": {"bodi": params["body"]}}, x)

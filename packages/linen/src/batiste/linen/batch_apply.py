@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jax import lax
 
+from batiste.core.errors import InvalidArgumentError
 from batiste.core.types import Array, ArrayLike, Function, Shape, Tree
 
 __all__ = [
@@ -98,7 +99,7 @@ class BatchApply:
 
     def __init__(self, f: Function, num_dims: int = 2):
         if num_dims < 1:
-            raise ValueError(
+            raise InvalidArgumentError(
                 "BatchApply merges num_dims leading axes into one: it must be "
                 f"positive, got {num_dims}"
             )
@@ -110,7 +111,7 @@ class BatchApply:
         example = arbitrary_mergeable_leaf(self.num_dims, args, kwargs)
         if example is None:
             shapes = [np.shape(leaf) for leaf in jax.tree.leaves((args, kwargs))]
-            raise ValueError(
+            raise InvalidArgumentError(
                 f"BatchApply requires at least one input with ndim >= {self.num_dims}, "
                 f"whose leading {self.num_dims} axes it can merge; got shapes {shapes}"
             )
@@ -124,7 +125,7 @@ class BatchApply:
             if not _is_array(x):
                 return x
             if np.shape(x)[:1] != (size,):
-                raise ValueError(
+                raise InvalidArgumentError(
                     f"BatchApply: the function returned an array of shape "
                     f"{np.shape(x)}, but its leading axis must be the merged one of "
                     f"size {size} ({dims} merged), so that it can be split again; "

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from batiste.core.errors import InvalidArgumentError
 from batiste.core.types import Function, Tree
 
 from .module.methods import compact
 from .module.module import Module
+from .module.text import located
 
 __all__ = ["Sequential"]
 
@@ -41,7 +43,7 @@ class Sequential(Module):
 
     def __post_init__(self) -> None:
         if not isinstance(self.layers, Sequence) or isinstance(self.layers, str):
-            raise ValueError(
+            raise InvalidArgumentError(
                 f"'layers' must be a sequence, got '{type(self.layers).__name__}'; "
                 "write Sequential([first, second]) with a list or a tuple of callables"
             )
@@ -51,15 +53,16 @@ class Sequential(Module):
     def __call__(self, *args: Tree, **kwargs: Tree) -> Tree:
         """Applies all layers, and returns what the last one returns."""
         if not self.layers:
-            raise ValueError(
+            raise InvalidArgumentError(
                 f"Empty Sequential module {self.name}; it has no layer to apply, so "
                 "give `layers` at least one"
             )
         outputs: Tree = None
         for index, layer in enumerate(self.layers):
             if not callable(layer):
-                raise TypeError(
-                    f"Sequential {self.name}: layer {index} is not callable: {layer!r}"
+                raise InvalidArgumentError(
+                    f"{located(self)}: layer {index} is not callable: {layer!r}; it "
+                    "must be a module or a function"
                 )
             if index == 0:
                 outputs = layer(*args, **kwargs)

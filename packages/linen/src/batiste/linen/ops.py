@@ -253,6 +253,8 @@ def div(x: Array, y: Array | np.ndarray, /) -> Array:
 
 def _const(value: float, dtype: Dtype) -> np.ndarray:
     """Returns a scalar of any floating type, with overflow to infinity."""
+    if value is None or isinstance(value, str):
+        raise TypeError(f"{value!r} is no number")  # NumPy would make one of it
     with np.errstate(over="ignore"):
         return np.asarray(value).astype(dtype)
 

@@ -11,6 +11,10 @@ import numpy as np
 from jax import lax
 from jax import numpy as jnp
 
+from batiste.core.arguments import is_explainable, wrong_argument
+from batiste.core.errors import InvalidArgumentError
+from batiste.core.rules import CALLABLE, SIZES
+
 from . import ops
 from .linear.conv_shapes import canonicalize_padding
 from .types import Array, ArrayLike, PaddingLike
@@ -25,7 +29,7 @@ def pool(
     inputs: ArrayLike,
     init: ArrayLike,
     reduce_fn: Callable[[Array, Array], Array],
-    window_shape: Sequence[int],
+    window_shape: Sequence[int] | int,
     strides: Sequence[int] | int | None,
     padding: PaddingLike,
 ) -> Array:
@@ -40,7 +44,8 @@ def pool(
         it counts as a batch of one, and the result has none either.
       init: the value that the reduction starts from.
       reduce_fn: an associative function of two arrays.
-      window_shape: the size of the window in each spatial dimension.
+      window_shape: the size of the window in each spatial dimension. An int is that of
+        all axes between the first, of the batch, and the last.
       strides: the step between windows in each spatial dimension; 1 if None.
       padding: "SAME", "SAME_LOWER", "VALID", or an int or (low, high) pair for each
         spatial dimension.
@@ -58,33 +63,48 @@ def pool(
     >>> pool(x, 1.0, lax.mul, (2,), (2,), "VALID").ravel().tolist()
     [2.0, 12.0]
     """
-    x = ops.as_array(inputs)
-    window = tuple(window_shape)
-    rank = len(window)
-    n_batch = x.ndim - rank - 1
-    steps = _steps(strides, window)
-    if n_batch < 0:
-        raise ValueError(
-            f"pool: window_shape {window} needs an input of shape (*batch, {rank} "
-            f"window dims, features), got shape {x.shape}"
+    try:
+        x = ops.as_array(inputs)
+        window = _window(window_shape, x.ndim)
+        rank = len(window)
+        n_batch = x.ndim - rank - 1
+        steps = _steps(strides, window)
+        if n_batch < 0:
+            raise InvalidArgumentError(
+                f"pool: window_shape {window} needs an input of shape (*batch, {rank} "
+                f"window dims, features), got shape {x.shape}"
+            )
+        sides = _sides(padding, window, n_batch)
+        if n_batch == 0:
+            x = ops.expand_dims(x, (0,))
+        ones = (1,) * max(n_batch, 1)
+        # Only a scalar that Python knows can tell `lax` which reduction this is.
+        static = isinstance(init, (numbers.Number, np.generic))
+        reduce_window = ops.reduce_window if static else lax.reduce_window
+        dtype = x.dtype
+        if reduce_fn in _ROUNDING and jnp.issubdtype(dtype, jnp.inexact):
+            x = _widened(x)
+            if not static and x.dtype != dtype:
+                init = jnp.asarray(init, x.dtype)
+        y = reduce_window(
+            x, init, reduce_fn, (*ones, *window, 1), (*ones, *steps, 1), sides
         )
-    sides = _sides(padding, window, n_batch)
-    if n_batch == 0:
-        x = ops.expand_dims(x, (0,))
-    ones = (1,) * max(n_batch, 1)
-    # Only a scalar that Python knows can tell `lax` which reduction this is.
-    static = isinstance(init, (numbers.Number, np.generic))
-    reduce_window = ops.reduce_window if static else lax.reduce_window
-    dtype = x.dtype
-    if reduce_fn in _ROUNDING and jnp.issubdtype(dtype, jnp.inexact):
-        x = _widened(x)
-        if not static and x.dtype != dtype:
-            init = jnp.asarray(init, x.dtype)
-    y = reduce_window(
-        x, init, reduce_fn, (*ones, *window, 1), (*ones, *steps, 1), sides
-    )
-    if y.dtype != dtype and x.dtype != dtype:
-        y = ops.convert_element_type(y, dtype)
+        if y.dtype != dtype and x.dtype != dtype:
+            y = ops.convert_element_type(y, dtype)
+    except Exception as error:
+        arguments = {
+            "inputs": (inputs, ()),
+            "reduce_fn": (reduce_fn, lax.add),
+            "window_shape": (window_shape, ()),
+            "strides": (strides, None),
+            "padding": (padding, "VALID"),
+        }
+        found = None
+        if is_explainable(error) and not isinstance(error, InvalidArgumentError):
+            found = wrong_argument("pool", arguments, _RULES, error)
+        if found is None:
+            raise
+        raise found from error
     return ops.squeeze(y, (0,)) if n_batch == 0 else y
 
 
@@ -94,15 +114,27 @@ def _widened(x: Array) -> Array:
     return x if x.dtype == dtype else ops.convert_element_type(x, dtype)
 
 
+_RULES = {"reduce_fn": CALLABLE, "window_shape": SIZES}
+
+
+def _window(window_shape: Sequence[int] | int, ndim: int) -> tuple[int, ...]:
+    """Returns the size of the window along each axis that it has."""
+    if isinstance(window_shape, (int, np.integer)):
+        return (int(window_shape),) * max(ndim - 2, 1)
+    return tuple(map(operator.index, window_shape))
+
+
 def _steps(
     strides: Sequence[int] | int | None, window: tuple[int, ...]
 ) -> tuple[int, ...]:
     """Returns the stride along each axis of the window."""
     if strides is None:
         strides = 1
-    steps = (strides,) * len(window) if isinstance(strides, int) else tuple(strides)
+    if isinstance(strides, (int, np.integer)):
+        return (int(strides),) * len(window)
+    steps = tuple(map(operator.index, strides))
     if len(steps) != len(window):
-        raise ValueError(
+        raise InvalidArgumentError(
             f"pool: strides {strides} must be an int or have one entry for each of the "
             f"{len(window)} dimensions of window_shape {window}"
         )
@@ -116,7 +148,7 @@ def _sides(
     try:
         sides = canonicalize_padding(padding, len(window))
     except ValueError:
-        raise ValueError(
+        raise InvalidArgumentError(
             f"pool: padding {padding} is no (low, high) pair for each of the "
             f"{len(window)} dimensions of window_shape {window}; give these, an int "
             "for all of them, or a name such as 'SAME'"
@@ -124,7 +156,7 @@ def _sides(
     if not isinstance(sides, str):
         return (*[(0, 0)] * max(n_batch, 1), *sides, (0, 0))
     if sides not in ("SAME", "SAME_LOWER", "VALID"):
-        raise ValueError(
+        raise InvalidArgumentError(
             f"pool: unknown padding {padding!r}; use 'SAME', 'SAME_LOWER', 'VALID', or "
             "(low, high) pairs, one for each dimension of window_shape"
         )
@@ -133,7 +165,7 @@ def _sides(
 
 def max_pool(
     inputs: ArrayLike,
-    window_shape: Sequence[int],
+    window_shape: Sequence[int] | int,
     strides: Sequence[int] | int | None = None,
     padding: PaddingLike = "VALID",
 ) -> Array:
@@ -141,7 +173,8 @@ def max_pool(
 
     Args:
       inputs: an array of shape (*batch, *window dims, features).
-      window_shape: the size of the window in each spatial dimension.
+      window_shape: the size of the window in each spatial dimension. An int is that of
+        all axes between the first, of the batch, and the last.
       strides: the step between windows in each spatial dimension; 1 if None.
       padding: as for `pool`; padded elements are never the maximum.
 
@@ -161,7 +194,7 @@ def max_pool(
 
 def min_pool(
     inputs: ArrayLike,
-    window_shape: Sequence[int],
+    window_shape: Sequence[int] | int,
     strides: Sequence[int] | int | None = None,
     padding: PaddingLike = "VALID",
 ) -> Array:
@@ -169,7 +202,8 @@ def min_pool(
 
     Args:
       inputs: an array of shape (*batch, *window dims, features).
-      window_shape: the size of the window in each spatial dimension.
+      window_shape: the size of the window in each spatial dimension. An int is that of
+        all axes between the first, of the batch, and the last.
       strides: the step between windows in each spatial dimension; 1 if None.
       padding: as for `pool`; padded elements are never the minimum.
 
@@ -189,7 +223,7 @@ def min_pool(
 
 def avg_pool(
     inputs: ArrayLike,
-    window_shape: Sequence[int],
+    window_shape: Sequence[int] | int,
     strides: Sequence[int] | int | None = None,
     padding: PaddingLike = "VALID",
     count_include_pad: bool = True,
@@ -200,7 +234,8 @@ def avg_pool(
 
     Args:
       inputs: an array of shape (*batch, *window dims, features).
-      window_shape: the size of the window in each spatial dimension.
+      window_shape: the size of the window in each spatial dimension. An int is that of
+        all axes between the first, of the batch, and the last.
       strides: the step between windows in each spatial dimension; 1 if None.
       padding: as for `pool`.
       count_include_pad: whether padded elements count, as zeros, in the mean.
@@ -223,6 +258,7 @@ def avg_pool(
     x = ops.as_array(inputs)
     dtype = x.dtype
     x = _widened(x)
+    window_shape = _window(window_shape, x.ndim)
     y = pool(x, 0.0, lax.add, window_shape, strides, padding)
     if count_include_pad:
         y = y / math.prod(window_shape)

@@ -8,6 +8,8 @@ import jax
 import numpy as np
 from jax import numpy as jnp
 
+from batiste.core.errors import InvalidArgumentError
+
 from . import ops
 from .module.methods import compact
 from .module.module import Module
@@ -70,9 +72,10 @@ class Dropout(Module):
         deterministic = merge_param("deterministic", self.deterministic, deterministic)
         rate = self.rate
         if not 0.0 <= rate <= 1.0:
-            raise ValueError(
+            raise InvalidArgumentError(
                 f"{located(self)}: the dropout rate is the probability to drop an "
-                f"element, and must lie between 0 and 1, got {rate}"
+                f"element, and must lie between 0 and 1, got {rate}",
+                argument="rate",
             )
         if rate == 0.0 or deterministic:
             return inputs
@@ -94,9 +97,10 @@ def _mask_shape(layer: Dropout, shape: tuple[int, ...]) -> tuple[int, ...]:
     mask_shape = list(shape)
     for dim in layer.broadcast_dims:
         if not -len(shape) <= dim < len(shape):
-            raise ValueError(
+            raise InvalidArgumentError(
                 f"{located(layer)}: broadcast_dims={tuple(layer.broadcast_dims)} names "
-                f"axis {dim}, which an input of shape {shape} does not have"
+                f"axis {dim}, which an input of shape {shape} does not have; give axes "
+                f"between {-len(shape)} and {len(shape) - 1}"
             )
         mask_shape[dim] = 1
     return tuple(mask_shape)

@@ -5,6 +5,7 @@ and what to do. Errors can be pickled and copied, and carry as attributes the na
 paths and shapes they were made from.
 """
 
+from .arguments import InvalidArgumentError
 from .base import (
     BatisteError,
     FlaxError,
@@ -43,6 +44,7 @@ __all__ = [
     "CursorFindError",
     "FlaxError",
     "ImmutableVariableError",
+    "InvalidArgumentError",
     "InvalidFilterError",
     "InvalidRngError",
     "InvalidScopeError",

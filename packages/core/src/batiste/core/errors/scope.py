@@ -75,6 +75,18 @@ def _to_create(transform: str, col: str) -> str:
     )
 
 
+Missing: TypeAlias = tuple[str, ScopePath, Iterable[object]]
+"""A branch that does not exist: its name, where it should be, and what is there."""
+
+
+def _branch_hint(col: str, missing: Missing | None) -> str:
+    if missing is None:
+        return ""
+    name, path, available = missing
+    hint = name_hint(name, available)
+    return f' The collection "{col}" has no "{name}" in "{path_text(path)}".{hint}'
+
+
 class LazyInitError(FlaxError):
     """A variable depends on the value of an input that was given by shape alone.
 
@@ -163,6 +175,8 @@ class ScopeParamNotFoundError(FlaxError):
       available: the parameters that the scope has, for the message.
       transform: the lifted transform that does not let new ones out, if they could be
         created outside of it.
+      missing: the branch above it that does not exist, if there is one: its name, the
+        path of where it should be, and the names of what is there.
 
     >>> print(ScopeParamNotFoundError('kernal', '/Dense_0', available=['kernel']))
     No parameter "kernal" in scope "/Dense_0". It has "kernel"; did you mean ...
@@ -175,6 +189,7 @@ class ScopeParamNotFoundError(FlaxError):
         *,
         available: Iterable[object] = (),
         transform: str | None = None,
+        missing: Missing | None = None,
     ) -> None:
         self.param_name, self.scope_path = param_name, path_text(scope_path)
         advice = (
@@ -185,7 +200,8 @@ class ScopeParamNotFoundError(FlaxError):
             advice = _to_create(transform, "params")
         super().__init__(
             f'No parameter "{param_name}" in scope "{self.scope_path}".'
-            f"{name_hint(param_name, available)} {advice}"
+            f"{name_hint(param_name, available)}{_branch_hint('params', missing)} "
+            f"{advice}"
         )
 
 
@@ -273,6 +289,7 @@ class ScopeVariableNotFoundError(FlaxError):
       available: the variables that the scope has in the collection.
       transform: the lifted transform that does not let new ones out, if they could be
         created outside of it.
+      missing: as for `ScopeParamNotFoundError`.
 
     >>> print(ScopeVariableNotFoundError('mean', 'batch_stats', '/norm'))
     No variable "mean" in collection "batch_stats" of scope "/norm". ...
@@ -286,6 +303,7 @@ class ScopeVariableNotFoundError(FlaxError):
         *,
         available: Iterable[object] = (),
         transform: str | None = None,
+        missing: Missing | None = None,
     ) -> None:
         self.name, self.col, self.scope_path = name, col, path_text(scope_path)
         advice = (
@@ -295,11 +313,12 @@ class ScopeVariableNotFoundError(FlaxError):
             advice = _to_create(transform, col)
         super().__init__(
             f'No variable "{name}" in collection "{col}" of scope '
-            f'"{self.scope_path}".{name_hint(name, available)} {advice}'
+            f'"{self.scope_path}".{name_hint(name, available)}'
+            f"{_branch_hint(col, missing)} {advice}"
         )
 
 
-class InvalidFilterError(FlaxError):
+class InvalidFilterError(FlaxError, TypeError, ValueError):
     """A collection or key filter is of a type that filters cannot have.
 
     Args:
@@ -313,7 +332,7 @@ class InvalidFilterError(FlaxError):
         super().__init__(
             f"{short_repr(filter_like)} (of type {type(filter_like).__name__}) is no "
             "filter. A filter is True, False, a name, a container of names, or "
-            "DenyList(filter)."
+            "DenyList(filter). Names are strings."
         )
 
 

@@ -11,13 +11,14 @@ import jax
 import numpy as np
 
 from .. import errors, meta
+from ..arguments import not_a_mapping
 from ..scope.filters import Filter
 from ..scope.scope import Scope
 from ..types import Axis, Tree
 from .pack import VariableGroup, VariableGroups
 from .streams import RngGroups
 
-__all__ = ["In", "Out", "VariableAxes", "axis_sizes", "split_keys"]
+__all__ = ["In", "Out", "VariableAxes", "axis_sizes", "split_keys", "values_of"]
 
 T = TypeVar("T")
 
@@ -72,7 +73,11 @@ class VariableAxes:
     ):
         ins: list[tuple[Filter, Any]] = []
         outs: list[tuple[Filter, Any]] = []
-        for col_filter, axis in variable_axes.items():
+        try:
+            items = variable_axes.items()
+        except AttributeError:
+            raise not_a_mapping("variable_axes", variable_axes) from None
+        for col_filter, axis in items:
             if isinstance(axis, In):
                 ins.append((col_filter, axis.axis))
             elif isinstance(axis, Out):
@@ -80,6 +85,14 @@ class VariableAxes:
             else:
                 ins.append((col_filter, axis))
                 outs.append((col_filter, axis))
+            axis = getattr(axis, "axis", axis)
+            if axis is not None and not isinstance(axis, (int, np.integer)):
+                raise errors.InvalidArgumentError(
+                    f"variable_axes={{{col_filter!r}: {errors.short_repr(axis)}}} of a "
+                    "lifted transform cannot be used; an axis is an integer, or None "
+                    "for variables that have none.",
+                    argument="variable_axes",
+                )
         self.in_filters, self.in_axes = zip(*ins, strict=True) if ins else ((), ())
         self.out_filters, self.out_axes = zip(*outs, strict=True) if outs else ((), ())
         self._params = metadata_params
@@ -171,6 +184,25 @@ def _is_boxless(group: VariableGroup) -> bool:
             elif not isinstance(value, (jax.Array, np.ndarray)):
                 return False
     return True
+
+
+def values_of(argument: str, value: Mapping[Any, T]) -> tuple[T, ...]:
+    """Returns the values of an argument that is a mapping.
+
+    Args:
+      argument: its name.
+      value: the mapping.
+
+    Raises:
+      InvalidArgumentError: it is none.
+
+    >>> values_of("split_rngs", {"params": True})
+    (True,)
+    """
+    try:
+        return tuple(value.values())
+    except AttributeError:
+        raise not_a_mapping(argument, value) from None
 
 
 def axis_sizes(axes: Tree, tree: Tree, unmapped: Any = None) -> list[int]:

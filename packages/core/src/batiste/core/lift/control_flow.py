@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import jax
 from jax import lax
 from jax import numpy as jnp
 
 from ..config import config
+from ..errors import InvalidArgumentError, short_repr
 from ..scope.filters import Filter
 from ..types import ArrayLike, Function, Tree
+from .axes import values_of
 from .pack import Lifted, Repack, VariableGroups, pack, update_groups, variable_names
 from .streams import RngGroups, tree_map_rngs
 
@@ -58,7 +60,7 @@ def while_loop(
     >>> int(y), int(state["state"]["n"])
     (16, 4)
     """
-    splits = tuple(split_rngs.values())
+    splits = values_of("split_rngs", split_rngs)
 
     def inner(
         scope_fn: Lifted,
@@ -189,6 +191,13 @@ def switch(
     >>> [float(apply(model)({"params": {"w": 2.0}}, i)) for i in range(2)]
     [6.0, -3.0]
     """
+    if not isinstance(branches, Iterable):
+        raise InvalidArgumentError(
+            f"switch: branches={short_repr(branches)} (of type "
+            f"{type(branches).__name__}) cannot be used; it must be a sequence of "
+            "functions.",
+            argument="branches",
+        )
     return _branch(
         "switch",
         lambda branches, *args: lax.switch(index, branches, *args),
@@ -231,17 +240,42 @@ def _branch(
         functions = [lifted(name, fn) for name, fn in branches.items()]
         try:
             return choose(functions, variable_groups, rng_groups, operands)
-        except TypeError as error:
-            _explain_difference(transform, scope_fn, made, error)
+        except (TypeError, ValueError) as error:
+            _explain_branches(transform, scope_fn, branches, error)
+            if isinstance(error, TypeError):
+                _explain_difference(transform, scope_fn, made, error)
             raise
 
     return pack(inner, (variables,), (variables,), (rngs,), name=transform)(*args)
+
+
+def _explain_branches(
+    transform: str, lifted: Lifted, branches: Mapping[str, Function], error: Exception
+) -> None:
+    """Raises a better error if there are no branches, or one is no function."""
+    path = lifted.roots[0].path_text if lifted.roots else "/"
+    if not branches:
+        raise InvalidArgumentError(
+            f'The {transform} of scope "{path}" has no branches to choose from: '
+            "branches=[] cannot be used; give at least one function.",
+            argument="branches",
+        ) from error
+    for name, fn in branches.items():
+        if not callable(fn):
+            raise InvalidArgumentError(
+                f'The {transform} of scope "{path}": {name}={short_repr(fn)} (of type '
+                f"{type(fn).__name__}) cannot be used; it must be a function of a "
+                "scope and the operands.",
+                argument=name,
+            ) from error
 
 
 def _explain_difference(
     transform: str, lifted: Lifted, made: Mapping[str, list[set[str]]], error: TypeError
 ) -> None:
     """Raises a better error if the branches made different variables."""
+    if not made:
+        return
     (first, expected), *others = made.items()
     for other, found in others:
         for scope, a, b in zip(lifted.roots, expected, found, strict=True):

@@ -12,7 +12,7 @@ from jax.sharding import AbstractMesh, Mesh, PartitionSpec
 
 from ..scope.filters import Filter
 from ..types import Function, Key, Tree
-from .axes import VariableAxes
+from .axes import VariableAxes, values_of
 from .pack import Lifted, Repack, VariableGroups, pack
 from .streams import RngGroups, tree_map_rngs
 from .vmap import map_axis
@@ -119,8 +119,9 @@ def shard_map(
     >>> init(dense)(jax.random.key(0), np.ones((4, 2)))[0].shape
     (4, 3)
     """
-    variable_partition = tuple(variable_specs.values())
-    rng_axes = tuple(_mesh_axes(mesh, split) for split in split_rngs.values())
+    variable_partition = values_of("variable_specs", variable_specs)
+    splits = values_of("split_rngs", split_rngs)
+    rng_axes = tuple(_mesh_axes(mesh, split) for split in splits)
 
     def inner(
         scope_fn: Lifted,

@@ -7,6 +7,8 @@ from typing import Any
 
 import jax
 
+from .. import errors
+from ..arguments import not_a_mapping
 from ..axes_scan import Loop, broadcast, depends_on_loop
 from ..partial_eval import Staged
 from ..scope.filters import Filter
@@ -83,11 +85,14 @@ def scan(
     """
     has_constants = broadcast in jax.tree.leaves(out_axes)
     axes = VariableAxes(variable_axes, metadata_params)
-    splits = tuple(split_rngs.values())
+    try:
+        splits = tuple(split_rngs.values())
+    except AttributeError:
+        raise not_a_mapping("split_rngs", split_rngs) from None
     rng_axes = tuple([0 if split else broadcast for split in splits])
     for col_filter, axis in variable_axes.items():
         if not isinstance(getattr(axis, "axis", axis), int):
-            raise ValueError(
+            raise errors.InvalidArgumentError(
                 f"The axis of {col_filter!r} in the variable_axes of a scan must be an "
                 f"integer, but is {axis!r}. Collections that are the same in all "
                 "iterations belong into variable_broadcast."

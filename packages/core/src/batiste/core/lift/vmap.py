@@ -10,7 +10,7 @@ import jax
 
 from ..scope.filters import Filter
 from ..types import Function, Tree
-from .axes import VariableAxes, axis_sizes, split_keys
+from .axes import VariableAxes, axis_sizes, split_keys, values_of
 from .pack import Lifted, Repack, VariableGroups, pack
 from .streams import RngGroups
 
@@ -85,7 +85,7 @@ def map_axis(
     axis_size: int | None,
 ) -> Function:
     """What `vmap` and `pmap` are: `transform` gives all that is passed an axis."""
-    splits = tuple(split_rngs.values())
+    splits = values_of("split_rngs", split_rngs)
     rng_axes = tuple([0 if split else None for split in splits])
 
     def inner(

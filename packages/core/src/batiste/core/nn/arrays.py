@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ..errors import InvalidArgumentError
 from ..types import Array, ArrayLike, Dtype
 
 __all__ = ["Precision", "as_tuple", "cast", "normalize_axes"]
@@ -54,7 +55,7 @@ def normalize_axes(axes: Iterable[int], ndim: int) -> tuple[int, ...]:
     normalized = tuple(axis + ndim if axis < 0 else axis for axis in axes)
     missing = any(not 0 <= axis < ndim for axis in normalized)
     if missing or len(set(normalized)) < len(normalized):
-        raise ValueError(
+        raise InvalidArgumentError(
             f"Axes {axes} do not name distinct axes of an input with {ndim} "
             f"dimensions. Use values from {-ndim} to {ndim - 1}, each axis once."
         )

@@ -13,6 +13,9 @@ from jax import lax
 from jax.nn import initializers
 
 from .. import struct
+from ..arguments import explains_arguments
+from ..errors import InvalidArgumentError
+from ..rules import ARRAY, INTEGERS
 from ..scope.scope import Scope
 from ..types import Array, ArrayLike, Dtype, Function, Initializer, Key
 from .arrays import Precision, as_tuple, cast
@@ -41,7 +44,7 @@ def _attention_axes(axis: Axes, ndim: int, where: str) -> tuple[int, ...]:
         return tuple(range(1, ndim - 2))
     axes = as_tuple(axis)
     if not axes or any(not 1 <= ax < ndim - 2 for ax in axes):
-        raise ValueError(
+        raise InvalidArgumentError(
             f'The attention axes {axes} in "{where}" are not all between the batch '
             "axis and the last two axes, heads and features. With an array of "
             f"{ndim} axes use values from 1 to {ndim - 3}."
@@ -55,6 +58,7 @@ def _scalar(value: ArrayLike, dtype: Dtype) -> ArrayLike:
         return np.asarray(value).astype(dtype)[()]
 
 
+@explains_arguments(axis=INTEGERS, bias=ARRAY)
 def dot_product_attention(
     scope: Scope,
     query: ArrayLike,
@@ -104,7 +108,7 @@ def dot_product_attention(
     query, key, value = jnp.asarray(query), jnp.asarray(key), jnp.asarray(value)
     ndim = query.ndim
     if not (ndim == key.ndim == value.ndim and key.shape[:-1] == value.shape[:-1]):
-        raise ValueError(
+        raise InvalidArgumentError(
             f'Attention in "{scope.path_text}" needs a key and a value that agree in '
             "all but the last axis, and a query of the same number of axes, but the "
             f"shapes are {query.shape} (query), {key.shape} (key) and {value.shape} "
@@ -169,6 +173,7 @@ class CacheEntry(struct.PyTreeNode):
     i: ArrayLike
 
 
+@explains_arguments()
 def multi_head_dot_product_attention(
     scope: Scope,
     inputs_q: Array,
@@ -250,14 +255,14 @@ def multi_head_dot_product_attention(
     if inputs_kv is None:
         inputs_kv = inputs_q
     if causal_mask and inputs_q.shape[:-1] != inputs_kv.shape[:-1]:
-        raise ValueError(
+        raise InvalidArgumentError(
             f'The causal mask in "{scope.path_text}" is for self-attention, but the '
             f"inputs are of different shapes, {inputs_q.shape} and {inputs_kv.shape}."
         )
     features = out_features or inputs_q.shape[-1]
     qkv = qkv_features or inputs_q.shape[-1]
     if qkv % num_heads:
-        raise ValueError(
+        raise InvalidArgumentError(
             f'Attention in "{scope.path_text}" cannot divide {qkv} features '
             f"among {num_heads} heads. Choose qkv_features as a multiple of num_heads."
         )
@@ -282,7 +287,7 @@ def multi_head_dot_product_attention(
     masks = []
     if cache:
         if not causal_mask:
-            raise ValueError(
+            raise InvalidArgumentError(
                 f'The cache of the attention in "{scope.path_text}" is only for causal '
                 "attention. Pass causal_mask=True."
             )
@@ -347,7 +352,7 @@ def _check_mask(scope: Scope, mask: ArrayLike, expected: tuple[int, ...]) -> Non
     if len(shape) != len(expected) or any(
         n not in (1, wanted) for n, wanted in zip(shape, expected, strict=True)
     ):
-        raise ValueError(
+        raise InvalidArgumentError(
             f'A padding or segmentation mask in "{scope.path_text}" has the shape '
             f"{shape}, but the inputs need one that broadcasts to {expected}."
         )
@@ -371,7 +376,7 @@ def _decode_step(
     cached: CacheEntry = entry.value
     step = tuple(1 if ax in axes else n for ax, n in enumerate(cached.key.shape))
     if key.shape != step:
-        raise ValueError(
+        raise InvalidArgumentError(
             f'A decoding step of the attention in "{scope.path_text}" takes one '
             f"position, with keys of shape {step}, but the shape is {key.shape}. The "
             f"cache was made for keys of shape {cached.key.shape}."

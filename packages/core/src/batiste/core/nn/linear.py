@@ -11,6 +11,9 @@ import jax.numpy as jnp
 from jax import lax
 from jax.nn import initializers
 
+from ..arguments import check_elements, explains_arguments
+from ..errors import InvalidArgumentError
+from ..rules import LAX_PADDING, SIZES
 from ..scope.scope import Scope
 from ..types import Array, ArrayLike, Dtype, Initializer, Key
 from .arrays import Precision, as_tuple, cast, normalize_axes
@@ -35,6 +38,7 @@ default_kernel_init = initializers.lecun_normal()
 default_embed_init = initializers.variance_scaling(1.0, "fan_in", "normal", out_axis=0)
 
 
+@explains_arguments(features=SIZES)
 def dense_general(
     scope: Scope,
     inputs: ArrayLike,
@@ -87,7 +91,7 @@ def dense_general(
     features, batch_dims = as_tuple(features), tuple(batch_dims)
     n_batch = len(batch_dims)
     if set(batch_dims) != set(range(n_batch)):
-        raise ValueError(
+        raise InvalidArgumentError(
             f'batch_dims {batch_dims} in "{scope.path_text}" are not the first axes of '
             "the input, counted from 0. Move its batch axes to the front."
         )
@@ -113,6 +117,7 @@ def dense_general(
     return y
 
 
+@explains_arguments()
 def dense(
     scope: Scope,
     inputs: ArrayLike,
@@ -152,7 +157,7 @@ def dense(
     """
     x = cast(inputs, dtype)
     if not x.ndim:
-        raise ValueError(
+        raise InvalidArgumentError(
             f'The input of dense in "{scope.path_text}" is a scalar. It needs at '
             "least one axis, the features."
         )
@@ -169,6 +174,7 @@ def dense(
     return y
 
 
+@explains_arguments(padding=LAX_PADDING)
 def conv(
     scope: Scope,
     inputs: ArrayLike,
@@ -228,7 +234,7 @@ def conv(
     numbers = _channels_last(scope, x, kernel_size)
     in_features = x.shape[-1]
     if in_features % feature_group_count:
-        raise ValueError(
+        raise InvalidArgumentError(
             f'The convolution in "{scope.path_text}" cannot split the '
             f"{in_features} features of its input into {feature_group_count} groups "
             "of the same size. Choose a feature_group_count that divides them."
@@ -255,6 +261,7 @@ def conv(
     return y
 
 
+@explains_arguments(padding=LAX_PADDING)
 def conv_transpose(
     scope: Scope,
     inputs: ArrayLike,
@@ -348,7 +355,7 @@ class Embedding:
         """
         rows = jnp.asarray(indices)
         if not jnp.issubdtype(rows.dtype, jnp.integer):
-            raise ValueError(
+            raise InvalidArgumentError(
                 "Embedding.lookup needs indices of an integer type, but they are of "
                 f"type {rows.dtype}. Convert them with indices.astype(int)."
             )
@@ -366,6 +373,7 @@ class Embedding:
         return jnp.dot(query, self.table.T)
 
 
+@explains_arguments()
 def embedding(
     scope: Scope,
     num_embeddings: int,
@@ -413,6 +421,7 @@ class _FlatInitializer:
     def __call__(self, key: Key) -> Array:
         flat = tuple(math.prod(group) for group in self.groups)
         shape = tuple(size for group in self.groups for size in group)
+        check_elements(flat)
         value = self.init(key, flat, jnp.float32)
         return jnp.broadcast_to(jnp.reshape(value, shape), self.batch + shape)
 
@@ -433,7 +442,7 @@ def _channels_last(
     """Channels last in inputs and outputs, and in kernels input channels before."""
     ndim = x.ndim
     if ndim != len(kernel_size) + 2:
-        raise ValueError(
+        raise InvalidArgumentError(
             f'The convolution in "{scope.path_text}" has a kernel with '
             f"{len(kernel_size)} spatial axes, {tuple(kernel_size)}, and needs an "
             f"input of shape (batch, *spatial, features) with as many, but the shape "

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.nn import initializers
 
+from ..arguments import explains_arguments
+from ..errors import InvalidArgumentError
 from ..scope.scope import Scope
 from ..types import Array, ArrayLike, Dtype, Initializer
 from .arrays import as_tuple, cast, normalize_axes
@@ -47,6 +49,7 @@ def _moments(
     return mean, mean_square - lax.square(mean)
 
 
+@explains_arguments()
 def batch_norm(
     scope: Scope,
     x: ArrayLike,
@@ -141,6 +144,7 @@ def batch_norm(
     return cast(y, dtype)
 
 
+@explains_arguments()
 def layer_norm(
     scope: Scope,
     x: ArrayLike,
@@ -189,6 +193,7 @@ def layer_norm(
     return y if y.dtype == result_dtype else y.astype(result_dtype)
 
 
+@explains_arguments()
 def group_norm(
     scope: Scope,
     x: ArrayLike,
@@ -257,13 +262,13 @@ def _count_groups(
     options = {"num_groups": num_groups, "group_size": group_size}
     given = [(name, n) for name, n in options.items() if n is not None]
     if len(given) != 1:
-        raise ValueError(
+        raise InvalidArgumentError(
             f'group_norm in "{scope.path_text}" has num_groups={num_groups} and '
             f"group_size={group_size}. Give one of the two, and None for the other."
         )
     ((name, n),) = given
     if n < 1 or channels % n:
-        raise ValueError(
+        raise InvalidArgumentError(
             f'group_norm in "{scope.path_text}" cannot divide the {channels} channels '
             f"of its input with {name}={n}. Choose a divisor of the channels."
         )

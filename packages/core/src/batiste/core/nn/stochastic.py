@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ..arguments import explains_arguments
+from ..errors import InvalidArgumentError
 from ..scope.scope import Scope
 from ..types import Array, Key
 
@@ -23,18 +25,19 @@ def check_rate(scope: Scope, rate: float) -> None:
       rate: the rate.
 
     Raises:
-      ValueError: it is not between 0 and 1.
+      InvalidArgumentError: it is not between 0 and 1.
 
     >>> from batiste.core import Scope
     >>> check_rate(Scope({}), 0.5)
     """
     if not 0.0 <= rate <= 1.0:  # false for NaN, too
-        raise ValueError(
+        raise InvalidArgumentError(
             f'The dropout rate in "{scope.path_text}" is {rate}. It is a probability, '
             "and must be from 0 to 1."
         )
 
 
+@explains_arguments()
 def dropout(
     scope: Scope,
     inputs: Array,

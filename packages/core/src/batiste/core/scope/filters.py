@@ -86,7 +86,10 @@ class NameSet:
             return ~cls.of(filter_like.deny)
         # The usual types come first: asking for the abstract one takes longer.
         if isinstance(filter_like, (list, tuple, set, frozenset, Collection)):
-            return cls(frozenset(filter_like))
+            try:
+                return cls(frozenset(filter_like))
+            except TypeError:  # it contains something without a hash
+                pass
         raise InvalidFilterError(filter_like)
 
     def __contains__(self, name: object) -> bool:
@@ -146,7 +149,11 @@ def is_filter_empty(filter_like: Filter) -> bool:
     """
     if isinstance(filter_like, (bool, str)):
         return filter_like is False
-    return not NameSet.of(filter_like)
+    selected = NameSet.of(filter_like)
+    for name in selected.names:
+        if not isinstance(name, str):
+            raise InvalidFilterError(filter_like)
+    return not selected
 
 
 def in_filter(filter_like: Filter, col: str) -> bool:

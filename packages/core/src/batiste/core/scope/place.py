@@ -145,12 +145,17 @@ class Place:
           TypeError: the name is not a string.
           ValueError: the name is taken.
         """
-        taken = self.reservations.get(name)
+        try:
+            taken = self.reservations.get(name)
+        except TypeError:  # it has no hash, and so is no string
+            taken = None
         if not taken:
             if not isinstance(name, str):
-                raise TypeError(
-                    f"A scope or variable name must be a string, but {name!r} in "
-                    f'"{self.path_text}" is of type {type(name).__name__}.'
+                raise errors.InvalidArgumentError(
+                    "A scope or variable name must be a string, but "
+                    f'{errors.short_repr(name)} in "{self.path_text}" is of type '
+                    f"{type(name).__name__}.",
+                    argument="name",
                 )
             self.reservations[name] = _CHILD if col is None else {col}
         elif col is None or None in taken or col in taken or not config.relaxed_naming:

@@ -17,6 +17,7 @@ from ..tracers import current_trace
 from ..types import Collection, Key, Path, Variables
 from .filters import CollectionFilter, in_filter
 from .init_shapes import expected_shapes
+from .initial_values import check_made, check_sizes, why_not_initialized
 from .keys import FALLBACK, LazyRng, RngCounters, counted_as, fallbacks_of
 from .nested_dicts import as_result, merge_into, snapshot
 from .place import Place
@@ -419,8 +420,13 @@ class Scope(Place):
                 counts = (self._counters or self.counters).counts
                 drawn = counts.get("params", 0)
                 try:
-                    value = init_fn(self.make_rng("params"), *init_args, **init_kwargs)
-                    self.writable("params")[name] = value
+                    check_sizes(self, name, init_args)
+                    made: Any = init_fn(
+                        self.make_rng("params"), *init_args, **init_kwargs
+                    )
+                    if callable(made):
+                        check_made(self, name, init_fn, made)
+                    self.writable("params")[name] = value = made
                 except BaseException:
                     counts["params"] = drawn
                     raise
@@ -432,9 +438,13 @@ class Scope(Place):
                     self.path_text,
                     available=params,
                     transform=self.tree.keeps_changes("params"),
+                    missing=self._missing_branch("params"),
                 )
-        except BaseException:
+        except BaseException as error:
             self.reservations[name].discard("params")
+            found = why_not_initialized(self, name, init_fn, init_args, error)
+            if found is not None:
+                raise found from error
             raise
         if not unbox or type(value) in array_types:
             return value
@@ -456,9 +466,34 @@ class Scope(Place):
             self.path_text,
             available=self.collection(col),
             transform=self.tree.keeps_changes(col),
+            missing=self._missing_branch(col),
         )
 
+    def _missing_branch(self, col: str) -> tuple[str, str, list[str]] | None:
+        """The branch of a collection on the way here that does not exist.
+
+        Its name, the path of the scope where it should be, and what is there.
+        """
+        missing = None
+        scope: Scope | None = self
+        while scope is not None and scope.parent is not None:
+            above = scope.parent.collection(col)
+            if scope.name in above:
+                return missing
+            missing = str(scope.name), scope.parent.path_text, list(above)
+            scope = scope.parent
+        return missing
+
     def _check_shapes(self, name: str, value: Any, shapes: tuple[Any, ...]) -> None:
+        if value is None and shapes:
+            raise errors.InvalidArgumentError(
+                f'Parameter "{name}" in scope "{self.path_text}" is None, but its '
+                f"initializer gives it the shape {shapes[0]}. Pass the variables that "
+                "`init` or the last update returned, and leave out of a copy what is "
+                "to be made again.",
+                where=self.path_text,
+                argument=name,
+            )
         other = _first_other(value, shapes)
         if other is not None:
             raise errors.ScopeParamShapeError(name, self.path_text, *other)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from batiste.core.errors import InvalidArgumentError
 from batiste.core.types import Function
 
 from .. import initializers
@@ -256,12 +257,12 @@ def _sources(
     keys = inputs_q
     if inputs_kv is not None:
         if inputs_k is not None:
-            raise ValueError(_two_sources(layer))
+            raise InvalidArgumentError(_two_sources(layer))
         keys = inputs_kv
     elif inputs_k is not None:
         keys = inputs_k
     elif inputs_v is not None:
-        raise ValueError(
+        raise InvalidArgumentError(
             f"{located(layer)}: inputs_v was given without inputs_k; pass both, or "
             "only inputs_k for keys and values alike"
         )
@@ -271,10 +272,10 @@ def _sources(
     mask_shape = (*q_shape[:-2], layer.num_heads, q_shape[-2], k_shape[-2])
     if _is_values(inputs_v, k_shape, mask_shape):
         if inputs_kv is not None:
-            raise ValueError(_two_sources(layer))
+            raise InvalidArgumentError(_two_sources(layer))
         return keys, inputs_v, mask
     if mask is not None:
-        raise ValueError(
+        raise InvalidArgumentError(
             f"{located(layer)}: the third argument, of shape {np.shape(inputs_v)}, was "
             "taken for a mask, since it is not shaped as values for keys of shape "
             f"{k_shape}, but there is a keyword mask as well; pass values as inputs_v, "
@@ -318,7 +319,7 @@ def _attend(
     in_features = np.shape(inputs_q)[-1]
     qkv_features = layer.qkv_features or in_features
     if qkv_features % layer.num_heads:
-        raise ValueError(
+        raise InvalidArgumentError(
             f"{located(layer)}: {qkv_features} features cannot be shared out among "
             f"{layer.num_heads} heads; choose qkv_features as a multiple of num_heads"
         )
@@ -407,7 +408,7 @@ def _decode_step(
     *batch, length, heads, depth = cached_key.value.shape
     expected = (*batch, 1, heads, depth)
     if query.shape != expected:
-        raise ValueError(
+        raise InvalidArgumentError(
             f"{located(layer)}: a decoding step takes one position, with a query of "
             f"shape {expected} by its cache, but the query has shape {query.shape}; "
             "only initialization takes whole sequences"

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from batiste.core.errors import InvalidArgumentError
+
 from ..types import Array, ArrayLike, Dtype
 
 __all__ = ["as_bool", "combine_masks", "make_attention_mask", "make_causal_mask"]
@@ -109,7 +111,7 @@ def combine_masks(*masks: ArrayLike | None, dtype: Dtype = jnp.float32) -> Array
         return None
     ranks = tuple(mask.ndim for mask in present)
     if len(set(ranks)) > 1:
-        raise ValueError(
+        raise InvalidArgumentError(
             f"masks of {ranks} axes cannot be combined; a mask broadcasts to (*batch, "
             "heads, q_length, kv_length), so give each all of these axes, with size 1 "
             "where it does not vary"

@@ -12,7 +12,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from batiste.core.errors import InvalidRngError
+from batiste.core.errors import InvalidArgumentError, InvalidRngError
 
 from .. import ops
 from ..dtypes import promote_dtype
@@ -89,7 +89,7 @@ def dot_product_attention_weights(
     _check_shapes(q, k)
     check_rate("dropout_rate", dropout_rate)
     if einsum is not None and (precision, einsum_dot_general) != (None, None):
-        raise ValueError(
+        raise InvalidArgumentError(
             "an einsum of one's own leaves no product to hand precision="
             f"{precision} and einsum_dot_general={einsum_dot_general} to; build them "
             "into the einsum instead"
@@ -179,7 +179,7 @@ def dot_product_attention(
         missing = "qk_attn_weights_einsum"
         if qk_attn_weights_einsum is not None:
             missing = "attn_weights_value_einsum"
-        raise ValueError(
+        raise InvalidArgumentError(
             "of the two einsums of attention, of queries with keys and of weights with "
             f"values, one was given and {missing} was not; pass both or neither"
         )
@@ -303,7 +303,7 @@ def _check_shapes(query: Array, key: Array, value: Array | None = None) -> None:
         problem = "the key and the value of an attention differ in their length"
     if problem is not None:
         shapes = f"{q} (query), {k} (key)" + ("" if v is None else f", {v} (value)")
-        raise ValueError(
+        raise InvalidArgumentError(
             f"{problem}: the shapes are {shapes}; pass a query of shape (*batch, "
             "q_length, heads, depth), a key of shape (*batch, kv_length, heads, depth) "
             "and a value of shape (*batch, kv_length, heads, v_depth)"

@@ -9,6 +9,8 @@ import numpy as np
 from jax import lax
 from jax import numpy as jnp
 
+from batiste.core.errors import InvalidArgumentError
+
 from .. import initializers, ops
 from ..dtypes import promote_dtype
 from ..initializers import default_kernel_init
@@ -229,7 +231,7 @@ def _pad(layer: _Conv, x: Array, window: Window) -> tuple[Array, Window, Sides]:
         return jnp.pad(x, sides, mode=mode), window, "VALID"
     if padding == "CAUSAL":
         if len(window.kernel_size) != 1:
-            raise ValueError(
+            raise InvalidArgumentError(
                 f"{located(layer)}: padding='CAUSAL' needs one spatial dimension, in "
                 f"which there is a before, but kernel_size is {window.kernel_size}; "
                 "pad the input yourself and use padding='VALID'"
@@ -252,7 +254,7 @@ def _check_groups(layer: _Conv, in_features: int) -> None:
     groups = layer.feature_group_count
     for side, features in (("input", in_features), ("output", layer.features)):
         if groups < 1 or features % groups:
-            raise ValueError(
+            raise InvalidArgumentError(
                 f"{located(layer)}: feature_group_count={groups} must divide the "
                 f"number of {side} features, {features}"
             )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
 from jax import lax
+
+from batiste.core.errors import InvalidArgumentError
 
 from .. import ops
 from ..module.module import Module
@@ -89,7 +92,7 @@ def canonicalize_padding(
     entries = padding if isinstance(padding, Sequence) else ()
     pairs = [pair for entry in entries if (pair := _both_sides(entry)) is not None]
     if not isinstance(padding, Sequence) or not len(pairs) == len(padding) == rank:
-        raise ValueError(
+        raise InvalidArgumentError(
             f"padding {padding!r} does not say how much to add to {rank} spatial "
             "dimensions; give a name such as 'SAME', an int for all of them, or a "
             "sequence with an int or a (low, high) pair for each"
@@ -120,7 +123,7 @@ def named_padding(
     if not isinstance(sides, str):
         return tuple(sides)
     if sides not in names:
-        raise ValueError(
+        raise InvalidArgumentError(
             f"{located(layer)}: unknown padding {sides!r}; use one of "
             f"{', '.join(names)}, an int, or a sequence of ints or (low, high) pairs, "
             "one for each spatial dimension"
@@ -134,9 +137,9 @@ def spatial_sizes(value: int | Sequence[int]) -> tuple[int, ...]:
     >>> spatial_sizes(3), spatial_sizes([3, 5])
     ((3,), (3, 5))
     """
-    if isinstance(value, int):
-        return (value,)
-    return tuple(int(size) for size in value)
+    if isinstance(value, (int, np.integer)):
+        return (int(value),)
+    return tuple(map(operator.index, value))
 
 
 def per_dimension(
@@ -153,11 +156,11 @@ def per_dimension(
     rank = len(kernel_size)
     if value is None:
         return (1,) * rank
-    if isinstance(value, int):
-        return (value,) * rank
-    numbers = tuple(int(number) for number in value)
+    if isinstance(value, (int, np.integer)):
+        return (int(value),) * rank
+    numbers = tuple(map(operator.index, value))
     if len(numbers) != rank:
-        raise ValueError(
+        raise InvalidArgumentError(
             f"{located(layer)}: {field}={numbers} must be an int or have one entry for "
             f"each of the {rank} dimensions of kernel_size {kernel_size}"
         )
@@ -183,7 +186,7 @@ def one_batch_axis(
     rank = len(kernel_size)
     n_batch = len(x.shape) - rank - 1
     if n_batch < 0:
-        raise ValueError(
+        raise InvalidArgumentError(
             f"{located(layer)}: kernel_size {kernel_size} needs an input of shape "
             f"(*batch, *{rank}_spatial_dims, features), at least {rank + 1} axes, got "
             f"shape {x.shape}"
@@ -206,7 +209,7 @@ def check_mask(
 ) -> None:
     """Raises ValueError if there is a mask, and not of the kernel's shape."""
     if mask is not None and np.shape(mask) != kernel_shape:
-        raise ValueError(
+        raise InvalidArgumentError(
             f"{located(layer)}: the mask of shape {np.shape(mask)} cannot be laid over "
             f"the kernel of shape {kernel_shape}; give it that shape"
         )

@@ -13,6 +13,7 @@ from jax import lax
 from jax import numpy as jnp
 
 from batiste.core import meta
+from batiste.core.errors import InvalidArgumentError
 
 from .. import initializers, ops
 from ..dtypes import promote_dtype
@@ -96,7 +97,7 @@ class Dense(Module):
         """
         shape = np.shape(inputs)
         if not shape:
-            raise ValueError(
+            raise InvalidArgumentError(
                 f"{located(self)}: the input is a scalar, but a linear transformation "
                 "needs an axis of features; pass an array of shape (..., in_features)"
             )
@@ -226,7 +227,7 @@ def _contract(
 def _batch_dims(layer: DenseGeneral) -> tuple[int, ...]:
     batch_dims = ops.as_tuple(layer.batch_dims)
     if batch_dims != tuple(range(len(batch_dims))):
-        raise ValueError(
+        raise InvalidArgumentError(
             f"{located(layer)}: batch_dims {batch_dims} are not the first axes, in "
             "their order, such as (0,) or (0, 1); move the batch axes of the input to "
             "the front"
@@ -240,14 +241,14 @@ def _contracted_axes(layer: DenseGeneral, shape: tuple[int, ...]) -> tuple[int, 
     axes = []
     for axis in ops.as_tuple(layer.axis):
         if not -ndim <= axis < ndim:
-            raise ValueError(
+            raise InvalidArgumentError(
                 f"{located(layer)}: axis {axis} is out of range for an input of shape "
                 f"{shape}; give axes between {-ndim} and {ndim - 1}"
             )
         axes.append(axis % ndim)
     named = [*axes, *ops.as_tuple(layer.batch_dims)]
     if len(set(named)) < len(named):
-        raise ValueError(
+        raise InvalidArgumentError(
             f"{located(layer)}: axis={layer.axis} and "
             f"batch_dims={ops.as_tuple(layer.batch_dims)} name an axis of the input "
             f"of shape {shape} more than once; an axis is either contracted or a batch "

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from jax import numpy as jnp
 
+from batiste.core.errors import InvalidArgumentError
+
 from .. import initializers, ops
 from ..dtypes import promote_dtype
 from ..initializers import default_kernel_init
@@ -104,12 +106,12 @@ def _checked_equation(layer: Einsum, equation: str) -> str:
     """Returns the equation without spaces: two operands, an arrow and an output."""
     equation = equation.replace(" ", "")
     if "->" not in equation:
-        raise ValueError(
+        raise InvalidArgumentError(
             f"{located(layer)}: einsum_str={equation!r} does not say what axes the "
             'output has; write them after a "->", as in "ab,bc->ac"'
         )
     if equation.count(",") != 1:
-        raise ValueError(
+        raise InvalidArgumentError(
             f"{located(layer)}: einsum_str={equation!r} is one of "
             f"{equation.count(',') + 1} operands, but the layer has two, its input and "
             'its kernel; write "input,kernel->output"'
@@ -125,7 +127,7 @@ def _bias_shapes(
     lhs, rhs = operands.split(",")
     kernel_axes = _spell_out(rhs, len(kernel_shape))
     if len(kernel_axes) != len(kernel_shape):
-        raise ValueError(
+        raise InvalidArgumentError(
             f"{located(layer)}: the kernel has {len(kernel_shape)} axes by its shape "
             f"{kernel_shape}, but {len(kernel_axes)} by einsum_str={equation!r}"
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from jax import numpy as jnp
 
+from batiste.core.errors import InvalidArgumentError
+
 from .. import ops
 from ..dtypes import promote_dtype
 from ..initializers import default_embed_init
@@ -70,7 +72,7 @@ class Embed(Module):
         """
         ids = ops.as_array(inputs)
         if not jnp.issubdtype(ids.dtype, jnp.integer):
-            raise ValueError(
+            raise InvalidArgumentError(
                 f"{located(self)}: ids of dtype {ids.dtype} are no numbers of rows; "
                 "cast them to an integer dtype, for instance with `ids.astype('int32')`"
             )

@@ -14,6 +14,7 @@ from batiste.core.types import Function
 from .. import errors
 from ..flags import config
 from .context import context, named_calls, run_interceptors
+from .explain import explained_failure
 from .state import ModuleBase, ModuleState, SetupState, state_of, try_setup
 from .text import too_deep
 from .variables import sow
@@ -189,9 +190,12 @@ def _plain_method(fun: Function) -> Function:
                 del modules[depth:]
         except BaseException as error:
             del modules[depth:]
+            found = explained_failure(self, fun, args, kwargs, error)
             if not depth and isinstance(error, Exception):
                 # Called by the user on a bound module, not within init or apply.
                 _leave(error)
+            if found is not None:
+                raise found from error
             raise
 
     return wrapped
@@ -245,8 +249,11 @@ def _compact_method(fun: Function) -> Function:
                 if not was_compact:
                     state.in_compact = False
                     state.cursors = {}
+            found = explained_failure(self, fun, args, kwargs, error)
             if (not depth or not bound) and isinstance(error, Exception):
                 _leave(error)
+            if found is not None:
+                raise found from error
             raise
 
     return wrapped
@@ -282,8 +289,11 @@ def _setup_method(fun: Function) -> Function:
             if not was_setup:
                 state.in_setup = False
                 state.cursors = {}
+            found = explained_failure(self, fun, args, kwargs, error)
             if (not depth or not bound) and isinstance(error, Exception):
                 _leave(error)
+            if found is not None:
+                raise found from error
             raise
 
     return wrapped

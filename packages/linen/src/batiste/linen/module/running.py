@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable, Mapping
 from inspect import CO_VARARGS
 from typing import Any, Final
 
 from batiste.core import DenyList, Scope
 from batiste.core import scope as core_scope
+from batiste.core.errors import InvalidArgumentError, short_repr
 from batiste.core.scope import CollectionFilter, union_filters
 from batiste.core.traceback_util import api_boundary
 from batiste.core.types import Function, Variables
@@ -111,6 +113,13 @@ def run(
     """
     outer = context.capture
     capture = _is_call if capture_intermediates is True else capture_intermediates
+    if capture and not callable(capture):
+        raise InvalidArgumentError(
+            f"capture_intermediates={short_repr(capture)} (of type "
+            f"{type(capture).__name__}) cannot be used; it must be True, False, or a "
+            "function of a module and the name of a method.",
+            argument="capture_intermediates",
+        )
     bound = None
     modules = context.modules
     depth = len(modules)
@@ -123,6 +132,8 @@ def run(
                 context.refresh()
             bound = module.clone(parent=root, _deep_clone=True)
             y = fn(bound, *args, **kwargs)
+            if type(y) in _LATER:
+                raise _runs_later(fn, bound, y)
             return y if root.mutable is False else (y, root.mutable_variables())
         finally:
             del modules[depth:]
@@ -141,6 +152,26 @@ def run(
         if type(error) is RecursionError and (told := too_deep(error)) is not error:
             raise told from None
         raise
+
+
+# What a call of a function returns whose code does not run at once.
+_LATER: Final = frozenset(
+    {types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType}
+)
+
+
+def _runs_later(fn: Function, module: ModuleBase, y: Any) -> Exception:
+    if isinstance(y, types.CoroutineType):
+        y.close()  # Python warns of those that nobody awaited
+    kind = "a generator" if isinstance(y, types.GeneratorType) else "asynchronous"
+    name = getattr(fn, "__name__", "the function")
+    return InvalidArgumentError(
+        f"{type(module).__name__}.{name} is {kind}: its code would run only after the "
+        "call has ended, when the module has no variables any more. Let it return its "
+        "result: a list of what it yields, or a value without `async`.",
+        where=type(module).__name__,
+        argument="method",
+    )
 
 
 def _is_call(module: ModuleBase, method_name: str) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 from jax import numpy as jnp
 
 from batiste.core import Scope
+from batiste.core.errors import InvalidArgumentError, short_repr
 from batiste.core.frozen_dict import FrozenDict
 from batiste.core.traceback_util import api_boundary
 
@@ -206,12 +207,24 @@ def attach(child: ModuleBase, parent: ModuleBase) -> None:
     """
     name: Any = child.name
     scope: Any = parent.scope
-    if scope.reservations.get(name):
+    try:
+        taken = scope.reservations.get(name)
+    except TypeError:  # it has no hash, and so is no string
+        taken = None
+    if taken:
         raise errors.NameInUseError(
             "submodule", name, type(parent).__name__, scope_path=scope.path_text
         )
     child.__dict__["parent"] = parent
-    child.__dict__["scope"] = scope.push(name)
+    try:
+        child.__dict__["scope"] = scope.push(name)
+    except InvalidArgumentError:
+        raise InvalidArgumentError(
+            f'{type(child).__name__} in "{scope.path_text}": name={short_repr(name)} '
+            f"(of type {type(name).__name__}) cannot be used; a scope or variable name "
+            "must be a string, or None for one that is made from the class.",
+            argument="name",
+        ) from None
     state_of(parent).children[name] = child
 
 

@@ -12,6 +12,7 @@ from jax import numpy as jnp
 from batiste.core import Scope, Variable
 from batiste.core import errors as core_errors
 from batiste.core.config import config
+from batiste.core.errors import InvalidArgumentError
 from batiste.core.frozen_dict import FrozenDict, unfreeze
 from batiste.core.types import Tree
 
@@ -54,14 +55,14 @@ def merge_param(name: str, a: T | None, b: T | None) -> T:
     """
     if a is None:
         if b is None:
-            raise ValueError(
+            raise InvalidArgumentError(
                 f"`{name}` is given nowhere. Set it as a field of the module, or pass "
                 f"it to the call."
             )
         return b
     if b is None:
         return a
-    raise ValueError(
+    raise InvalidArgumentError(
         f"`{name}` is given twice: the module has {a!r} as a field, and {b!r} was "
         f"passed to the call. Leave out one of them."
     )

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from jax import numpy as jnp
 
+from batiste.core.errors import InvalidArgumentError
 from batiste.core.types import Array, ArrayLike, Dtype, Initializer
 
 from .. import initializers, ops
@@ -384,7 +385,7 @@ class GroupNorm(Module):
             axes = (*range(1, channel), -1)
         axes = canonical_axes(self, "reduction_axes", axes, x.shape)
         if channel not in axes:
-            raise ValueError(
+            raise InvalidArgumentError(
                 f"{located(self)}: reduction_axes={self.reduction_axes} leaves out the "
                 f"last axis of the input of shape {x.shape}; groups are made of its "
                 "channels, so add -1 to the axes"
@@ -412,14 +413,14 @@ def _count_groups(layer: GroupNorm, channels: int) -> tuple[int, int]:
     fields = {"num_groups": layer.num_groups, "group_size": layer.group_size}
     given = {name: n for name, n in fields.items() if n is not None}
     if len(given) != 1:
-        raise ValueError(
+        raise InvalidArgumentError(
             f"{located(layer)}: groups are described by one of num_groups="
             f"{layer.num_groups} and group_size={layer.group_size}; set the other to "
             "None (num_groups is 32 unless it is set)"
         )
     ((name, n),) = given.items()
     if n < 1 or channels % n:
-        raise ValueError(
+        raise InvalidArgumentError(
             f"{located(layer)}: {name}={n} does not divide the {channels} channels of "
             "the input; choose a divisor of that number"
         )
@@ -486,7 +487,7 @@ class InstanceNorm(Module):
         x = ops.as_array(x)
         feature_axes = canonical_axes(self, "feature_axes", self.feature_axes, x.shape)
         if 0 in feature_axes:
-            raise ValueError(
+            raise InvalidArgumentError(
                 f"{located(self)}: feature_axes={self.feature_axes} has axis 0, where "
                 "the examples are, each of which is normalized by itself; leave it out"
             )

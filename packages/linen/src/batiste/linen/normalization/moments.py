@@ -15,6 +15,7 @@ import numpy as np
 from jax import lax
 from jax import numpy as jnp
 
+from batiste.core.errors import InvalidArgumentError
 from batiste.core.types import Array, ArrayLike, Dtype, Initializer, Shape
 
 from .. import ops
@@ -85,7 +86,7 @@ def canonical_axes(
     found = set()
     for axis in ops.as_tuple(axes):
         if not -rank <= axis < rank:
-            raise ValueError(
+            raise InvalidArgumentError(
                 f"{located(module)}: {field}={axes} names axis {axis}, which an input "
                 f"of shape {shape} does not have; give axes between {-rank} and "
                 f"{rank - 1}"
@@ -131,7 +132,7 @@ def as_mask(
     except ValueError:
         fits = False
     if not fits:
-        raise ValueError(
+        raise InvalidArgumentError(
             f"{located(module)}: the mask of shape {mask.shape} does not broadcast to "
             f"the input of shape {shape}; give it that shape, with 1 where all "
             "elements of an axis are alike"

@@ -13,6 +13,7 @@ from jax import lax
 from jax import numpy as jnp
 
 from batiste.core import meta
+from batiste.core.errors import InvalidArgumentError
 from batiste.core.types import Array, Dtype, Initializer, Path, Tree, Variables
 
 from .. import initializers, ops
@@ -102,7 +103,7 @@ def _spectrally_normalized(
     name = _name_of(module.layer_instance, path)
     if value.ndim > 2:
         if module.error_on_non_matrix:
-            raise ValueError(
+            raise InvalidArgumentError(
                 f"{located(module)}: the parameter {name!r} of shape {shape} is no "
                 "matrix, and error_on_non_matrix is set; leave that out to flatten it "
                 "to a matrix with its last axis as columns"

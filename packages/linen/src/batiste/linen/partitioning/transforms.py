@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from batiste.core import lift
+from batiste.core.arguments import not_a_mapping
 from batiste.core.frozen_dict import FrozenDict
 from batiste.core.scope import (
     CollectionFilter,
@@ -107,6 +108,8 @@ def scan_with_axes(
     >>> variables["params_axes"]["scale_axes"].names
     ('layers', 'embed')
     """
+    if not isinstance(variable_axes, Mapping):
+        raise not_a_mapping("variable_axes", variable_axes)
     axes = dict(variable_axes)
     mapped = {}
     for collection in axes_collections:
@@ -181,6 +184,8 @@ def vmap_with_axes(
     >>> variables["params_axes"]["scale_axes"].names
     ('expert', 'embed')
     """
+    if not isinstance(variable_axes, Mapping):
+        raise not_a_mapping("variable_axes", variable_axes)
     axes = dict(variable_axes)
     for collection in partitioning_axis_names:
         if collection in axes:

@@ -9,9 +9,12 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 
+from batiste.core.arguments import check_elements
+from batiste.core.errors import InvalidArgumentError
 from batiste.core.types import Array, Function, Initializer, Key, Shape, Tree
 
 from .. import initializers
+from ..module.explain import explained_failure
 from ..module.module import Module
 from ..module.text import located
 
@@ -79,7 +82,21 @@ class InitializeCarry:
         self.make = make
 
     def __get__(self, cell: Any, cls: type) -> Function:
-        return functools.partial(_initialize_carry, self.make, cls, cell)
+        return functools.partial(_explained_carry, self.make, cls, cell)
+
+
+def _explained_carry(
+    make: Callable[..., Carry], cls: type, cell: Any, *args: Any, **kwargs: Any
+) -> Carry:
+    try:
+        return _initialize_carry(make, cls, cell, *args, **kwargs)
+    except Exception as error:
+        found = None
+        if cell is not None:
+            found = explained_failure(cell, _initialize_carry, (), {}, error)
+        if found is None:
+            raise
+        raise found from error
 
 
 def _initialize_carry(
@@ -96,14 +113,14 @@ def _initialize_carry(
     if size is not None:
         shape += (size,) if isinstance(size, int) else tuple(size)
     elif cell is None or cell.features is None:
-        raise ValueError(
+        raise InvalidArgumentError(
             f"{name}.initialize_carry(rng, shape) needs to know the number of features "
             f"of the carry; construct the cell with it, as in {name}(features=8)"
             ".initialize_carry(rng, input_shape), or pass the size, as in "
             f"{name}.initialize_carry(rng, batch_dims, 8)"
         )
     elif len(shape) < cell.num_feature_axes:
-        raise ValueError(
+        raise InvalidArgumentError(
             f"{name}.initialize_carry(rng, input_shape) was given the shape {shape}, "
             f"but one step of the input has {cell.num_feature_axes} or more axes, of "
             f"which the last {cell.num_feature_axes} are not batch axes"
@@ -111,6 +128,8 @@ def _initialize_carry(
     else:
         shape = (*shape[:-1], cell.features)
 
+    if shape and shape[-1] > 2**31:
+        check_elements(shape)
     if init_fn is not None:
         return make(init_fn, rng, shape)
     init = initializers.zeros if cell is None else cell.carry_init
@@ -183,7 +202,7 @@ def check_carry(cell: Module, carry: Carry, features: int | None) -> None:
     for array in jax.tree.leaves(carry):
         shape = jnp.shape(array)
         if not shape or (features is not None and shape[-1] != features):
-            raise ValueError(
+            raise InvalidArgumentError(
                 f"{located(cell)}: the carry has an array of shape {shape}, but its "
                 f"last axis should have {features or 'the hidden'} features; make the "
                 "carry with initialize_carry."

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from batiste.core.errors import InvalidArgumentError
 from batiste.core.types import Array, Dtype, Initializer
 
 from .. import initializers
@@ -107,7 +108,7 @@ class ConvLSTMCell(RNNCellBase):
         # (*batch, *spatial, 4 * features)
         from_x, from_h = conv("ih")(x), conv("hh")(h)
         if not from_x.shape[:-1] == from_h.shape[:-1] == np.shape(c)[:-1]:
-            raise ValueError(
+            raise InvalidArgumentError(
                 f"{located(self)}: the convolutions turn inputs of shape {np.shape(x)} "
                 f"and a hidden state of shape {np.shape(h)} into gates of shapes "
                 f"{from_x.shape} and {from_h.shape}, but gates must have the size of "

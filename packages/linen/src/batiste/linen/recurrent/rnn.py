@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from batiste.core.errors import InvalidArgumentError
 from batiste.core.frozen_dict import FrozenDict
 from batiste.core.scope import CollectionFilter
 from batiste.core.types import Array, ArrayLike, Key, Tree
@@ -209,7 +210,7 @@ def _axes_of(layer: RNN, shape: tuple[int, ...], time_major: bool) -> _Axes:
     n_batch = len(shape) - 1 - feature_axes
     if n_batch < 0:
         order = "time, *batch" if time_major else "*batch, time"
-        raise ValueError(
+        raise InvalidArgumentError(
             f"{located(layer)}: the input has the shape {shape}, but "
             f"{type(layer.cell).__name__} needs a time axis and {feature_axes} or more "
             f"axes of features, in an input of shape ({order}, *features)"
@@ -225,7 +226,7 @@ def _count_feature_axes(layer: RNN) -> int:
         return 1
     if isinstance(size, tuple | list):
         return len(size)
-    raise ValueError(
+    raise InvalidArgumentError(
         f"{located(layer)}: cell_size={size!r} is not a size; pass an integer or a "
         "tuple of integers, and time_major and the other options by keyword"
     )
@@ -240,7 +241,7 @@ def _sequence_lengths(
 ) -> Array | None:
     """The length of each sequence, of shape (*batch,), or None for full lengths."""
     if seq_lengths is not None and segmentation_mask is not None:
-        raise ValueError(
+        raise InvalidArgumentError(
             f"{where}: both seq_lengths and segmentation_mask were given; they say the "
             "same, so pass one of them"
         )
@@ -248,7 +249,7 @@ def _sequence_lengths(
 
     def check_shape(name: str, given: ArrayLike, expected: tuple[int, ...]) -> None:
         if np.shape(given) != expected:
-            raise ValueError(
+            raise InvalidArgumentError(
                 f"{where}: {name} has the shape {np.shape(given)}, but the input of "
                 f"shape {shape} has the batch axes {batch}; pass one of shape "
                 f"{expected}"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from batiste.core import lift
+from batiste.core.arguments import not_a_mapping
 from batiste.core.frozen_dict import FrozenDict
 from batiste.core.scope import CollectionFilter, PRNGSequenceFilter
 from batiste.core.types import Function
@@ -119,6 +120,8 @@ def add_metadata_axis(
     >>> variables["params"]["kernel"].names
     ('layers', 'in', 'out')
     """
+    if not isinstance(variable_axes, Mapping):
+        raise not_a_mapping("variable_axes", variable_axes)
     axes = {key: axis for key, axis in variable_axes.items() if axis is not None}
     if not axes:
         return target
