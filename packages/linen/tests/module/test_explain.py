@@ -181,7 +181,11 @@ def run(cls, field, value):
         @nn.compact
         def __call__(self, *args, **kwargs):
             options = {**made, "name": "inner", field: value}
-            return cls(**options)(*args, **kwargs)
+            layer = cls(**options)
+            if field == "features" and issubclass(cls, nn.RNNCellBase):
+                # A carry that is given has a width of its own.
+                return nn.RNN(layer)(args[1][None])
+            return layer(*args, **kwargs)
 
     return Model().init(KEYS, *args, **kwargs)
 

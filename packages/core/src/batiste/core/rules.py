@@ -145,8 +145,11 @@ def is_deleted(value: Any) -> bool:
     >>> is_deleted(x), is_deleted(3)
     (True, False)
     """
-    return isinstance(value, jax.Array) and bool(
-        getattr(value, "is_deleted", lambda: False)()
+    # What is traced has no memory, and jit's tracers refuse the question.
+    return (
+        isinstance(value, jax.Array)
+        and not isinstance(value, jax.core.Tracer)
+        and value.is_deleted()
     )
 
 

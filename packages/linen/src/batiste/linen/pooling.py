@@ -255,10 +255,15 @@ def avg_pool(
     >>> ends.ravel().tolist()
     [2.0, 2.0, 2.6666667461395264, 3.5]
     """
-    x = ops.as_array(inputs)
+    try:
+        x = ops.as_array(inputs)
+        window = _window(window_shape, x.ndim)
+    except Exception:
+        # It says which of them is wrong.
+        pool(inputs, 0.0, lax.add, window_shape, strides, padding)
+        raise
     dtype = x.dtype
-    x = _widened(x)
-    window_shape = _window(window_shape, x.ndim)
+    x, window_shape = _widened(x), window
     y = pool(x, 0.0, lax.add, window_shape, strides, padding)
     if count_include_pad:
         y = y / math.prod(window_shape)

@@ -82,21 +82,7 @@ class InitializeCarry:
         self.make = make
 
     def __get__(self, cell: Any, cls: type) -> Function:
-        return functools.partial(_explained_carry, self.make, cls, cell)
-
-
-def _explained_carry(
-    make: Callable[..., Carry], cls: type, cell: Any, *args: Any, **kwargs: Any
-) -> Carry:
-    try:
-        return _initialize_carry(make, cls, cell, *args, **kwargs)
-    except Exception as error:
-        found = None
-        if cell is not None:
-            found = explained_failure(cell, _initialize_carry, (), {}, error)
-        if found is None:
-            raise
-        raise found from error
+        return functools.partial(_initialize_carry, self.make, cls, cell)
 
 
 def _initialize_carry(
@@ -108,36 +94,46 @@ def _initialize_carry(
     size: int | Sequence[int] | None = None,
     init_fn: Initializer | None = None,
 ) -> Carry:
-    name = cls.__name__
-    shape = tuple(shape)
-    if size is not None:
-        shape += (size,) if isinstance(size, int) else tuple(size)
-    elif cell is None or cell.features is None:
-        raise InvalidArgumentError(
-            f"{name}.initialize_carry(rng, shape) needs to know the number of features "
-            f"of the carry; construct the cell with it, as in {name}(features=8)"
-            ".initialize_carry(rng, input_shape), or pass the size, as in "
-            f"{name}.initialize_carry(rng, batch_dims, 8)"
-        )
-    elif len(shape) < cell.num_feature_axes:
-        raise InvalidArgumentError(
-            f"{name}.initialize_carry(rng, input_shape) was given the shape {shape}, "
-            f"but one step of the input has {cell.num_feature_axes} or more axes, of "
-            f"which the last {cell.num_feature_axes} are not batch axes"
-        )
-    else:
-        shape = (*shape[:-1], cell.features)
+    try:
+        name = cls.__name__
+        shape = tuple(shape)
+        if size is not None:
+            shape += (size,) if isinstance(size, int) else tuple(size)
+        elif cell is None or cell.features is None:
+            raise InvalidArgumentError(
+                f"{name}.initialize_carry(rng, shape) needs to know the number of "
+                "features of the carry; construct the cell with it, as in "
+                f"{name}(features=8).initialize_carry(rng, input_shape), or pass the "
+                "size, as in "
+                f"{name}.initialize_carry(rng, batch_dims, 8)"
+            )
+        elif len(shape) < cell.num_feature_axes:
+            raise InvalidArgumentError(
+                f"{name}.initialize_carry(rng, input_shape) was given the shape "
+                f"{shape}, but one step of the input has {cell.num_feature_axes} or "
+                f"more axes, of which the last {cell.num_feature_axes} are not batch "
+                "axes"
+            )
+        else:
+            shape = (*shape[:-1], cell.features)
 
-    if shape and shape[-1] > 2**31:
-        check_elements(shape)
-    if init_fn is not None:
-        return make(init_fn, rng, shape)
-    init = initializers.zeros if cell is None else cell.carry_init
-    if init is initializers.zeros:
-        rng = None  # not used, and so not worth an equation
-    if cell is not None:
-        init = functools.partial(init, dtype=cell.param_dtype)
-    return make(init, rng, shape)
+        if shape and shape[-1] > 2**31:
+            check_elements(shape)
+        if init_fn is not None:
+            return make(init_fn, rng, shape)
+        init = initializers.zeros if cell is None else cell.carry_init
+        if init is initializers.zeros:
+            rng = None  # not used, and so not worth an equation
+        if cell is not None:
+            init = functools.partial(init, dtype=cell.param_dtype)
+        return make(init, rng, shape)
+    except Exception as error:
+        found = None
+        if cell is not None:
+            found = explained_failure(cell, _initialize_carry, (), {}, error)
+        if found is None:
+            raise
+        raise found from error
 
 
 class RNNCellBase(Module):
