@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent / "tests" / "sessions"))
 
 from alone import run_tests_alone
 from archives import check_contents
+from covering import ON_EIGHT, measure
 from environments import (
     CLEAN_ENV,
     PYTHONS,
@@ -28,6 +29,8 @@ from environments import (
     uninstall_from,
     wheel_requirements,
 )
+from linting import commands as lint_commands
+from releases import lowest_siblings
 from releasing import release as make_release
 from vendoring import copy_packages
 from workspace import PACKAGES, ROOT, closure, lowest_pins, third_party
@@ -35,10 +38,12 @@ from workspace import PACKAGES, ROOT, closure, lowest_pins, third_party
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.sessions = ["lint", "tests", "wheels", "vendor"]
-nox.options.error_on_missing_interpreters = False
+# Where all are to be checked, one that is missing is no reason to check fewer.
+nox.options.error_on_missing_interpreters = "CI" in os.environ
 
 VENDORED = ("traverse", "serialization", "core", "spmd", "linen")
 GROUPS = nox.project.load_toml("pyproject.toml")
+PUBLISHED = GROUPS["tool"]["batiste"]["published"]
 
 packages = nox.parametrize("package", [nox.param(p, id=p) for p in PACKAGES])
 
@@ -48,7 +53,7 @@ offer_pyenv_versions()
 @nox.session
 @nox.parametrize("package", [nox.param(p, id=p) for p in (*PACKAGES, "integration")])
 def tests(session: nox.Session, package: str) -> None:
-    """Each package's tests alone, then the integration tests with everything."""
+    """Each package's tests alone, then all together; on another Python with -P 3.13."""
     if package != "integration":
         run_tests_alone(session, package)
         return
@@ -60,12 +65,9 @@ def tests(session: nox.Session, package: str) -> None:
         args=tuple(nox.project.dependency_groups(GROUPS, "integration")),
     )
     show(session, "all packages together")
-    # The specification's programs and the tests of sharding want eight devices, which
-    # one process cannot get once another test has started JAX.
-    on_eight = ("tests/specification", "tests/sharding")
-    ignored = tuple(f"--ignore={folder}" for folder in ("tests/parity", *on_eight))
+    ignored = tuple(f"--ignore={folder}" for folder in ("tests/parity", *ON_EIGHT))
     session.run("python", "-m", "pytest", "tests", *ignored, *session.posargs)
-    for folder in on_eight:
+    for folder in ON_EIGHT:
         session.run("python", "-m", "pytest", folder, *session.posargs)
 
 
@@ -76,21 +78,43 @@ def package(session: nox.Session, package: str) -> None:
     run_tests_alone(session, package, warnings="default")
 
 
-@nox.session(python=PYTHONS[0])
+@nox.session(python=PYTHONS)
 @packages
 def lowest(session: nox.Session, package: str) -> None:
     """One package's own tests with the lowest versions that it declares."""
+    siblings = lowest_siblings(ROOT, package) if PUBLISHED else {}
     declared = third_party(closure(package), extras=True)
     pins = Path(session.create_tmp()).resolve() / "lowest.txt"
-    pins.write_text("".join(f"{r}\n" for r in lowest_pins(declared)), "utf-8")
-    run_tests_alone(session, package, "--constraint", str(pins), warnings="default")
+    lines = [*lowest_pins(declared), *siblings.values()]
+    pins.write_text("".join(f"{r}\n" for r in lines), "utf-8")
+    run_tests_alone(
+        session,
+        package,
+        *("--constraint", str(pins)),
+        warnings="default",
+        from_index=tuple(siblings),
+    )
 
 
-@nox.session(python=PYTHONS[-1])
+@nox.session(python=PYTHONS)
 @packages
 def newest(session: nox.Session, package: str) -> None:
     """One package's own tests with the newest versions that there are."""
     run_tests_alone(session, package, "--upgrade", warnings="default")
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Which branches all tests together take: -- traverse core, or nothing for all."""
+    session.env.update(CLEAN_ENV)
+    groups = [
+        r
+        for group in ("coverage", "integration")
+        for r in nox.project.dependency_groups(GROUPS, group)
+    ]
+    extras = "[test,orbax,tensorboard]"
+    install(session, "batiste", "training", extras=extras, args=tuple(groups))
+    measure(session, session.posargs)
 
 
 @nox.session
@@ -110,8 +134,8 @@ def lint(session: nox.Session) -> None:
     session.install(*wanted, *third_party(PACKAGES, extras=True))
     sources = [str(ROOT / "packages" / p / "src") for p in PACKAGES]
     failed = []
-    # All four, so that one run shows every finding.
-    for command in ("ruff check .", "ruff format --check .", "lint-imports", "pyright"):
+    # All of them, so that one run shows every finding.
+    for command in lint_commands():
         try:
             session.run(*command.split(), env={"PYTHONPATH": os.pathsep.join(sources)})
         except CommandFailed:

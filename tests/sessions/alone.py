@@ -21,15 +21,22 @@ PRESENT = {
 
 
 def run_tests_alone(
-    session: nox.Session, package: str, *install_args: str, warnings: str = "error"
+    session: nox.Session,
+    package: str,
+    *install_args: str,
+    warnings: str = "error",
+    from_index: tuple[str, ...] = (),
 ) -> None:
     """Runs one package's own tests with nothing but it and what it declares.
 
     With versions that are not the usual ones, of Python or of what is installed,
     `warnings` are not to be errors: what others deprecate differs from one to the next.
+    Those `from_index` are installed as they were published, not as they are here.
     """
     session.env.update(CLEAN_ENV)
-    names = install(session, package, extras="[test]", args=install_args)
+    names = install(
+        session, package, extras="[test]", args=install_args, from_index=from_index
+    )
     python = session.python or platform.python_version()
     show(session, f"{project(package)['name']} alone, Python {python}")
     foreign = [f"batiste.{p}" for p in PACKAGES if p not in (*names, "batiste")]

@@ -60,11 +60,19 @@ def wheel_requirements(
 
 
 def install(
-    session: nox.Session, *chosen: str, extras: str = "", args: tuple[str, ...] = ()
+    session: nox.Session,
+    *chosen: str,
+    extras: str = "",
+    args: tuple[str, ...] = (),
+    from_index: tuple[str, ...] = (),
 ) -> list[str]:
-    """Installs local packages with what they declare; returns all local ones put in."""
+    """Installs local packages with what they declare; returns all local ones put in.
+
+    Those `from_index` are not built here, but taken from where they were published.
+    """
     names = closure(*chosen)
-    wanted = wheel_requirements(session, names, dict.fromkeys(chosen, extras))
+    built = [name for name in names if name not in from_index]
+    wanted = wheel_requirements(session, built, dict.fromkeys(chosen, extras))
     session.install(*wanted, *args)
     return names
 

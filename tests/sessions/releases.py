@@ -21,7 +21,7 @@ from versions import (
 )
 from workspace import PACKAGES
 
-__all__ = ["Release", "check_tagged", "prepare", "prepare_all"]
+__all__ = ["Release", "check_tagged", "lowest_siblings", "prepare", "prepare_all"]
 
 
 @dataclass(frozen=True)
@@ -163,4 +163,17 @@ def check_tagged(root: Path, name: str) -> Release:
         raise ReleaseError(f"{name}: the changelog's last release is another one.")
     if version not in public_names.released(root, package):
         raise ReleaseError(f"{name}: there is no record in tests/golden/released.")
+    return found
+
+
+def lowest_siblings(root: Path, package: str) -> dict[str, str]:
+    """Pins of the lowest released versions that a package declares of others.
+
+    A version that comes next is not among them: it has what is here.
+    """
+    found = {}
+    for other in PACKAGES:
+        needed = bounds(root, package, other)
+        if needed and needed[0] in public_names.released(root, other):
+            found[other] = f"{distribution(other)}=={needed[0]}"
     return found

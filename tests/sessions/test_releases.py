@@ -5,7 +5,7 @@ import shutil
 import changelogs
 import pytest
 from public_names import recorded, released
-from releases import check_tagged, prepare, prepare_all
+from releases import check_tagged, lowest_siblings, prepare, prepare_all
 from versions import ReleaseError, bounds, bump, declared, set_bounds, set_version
 from workspace import PACKAGES, ROOT
 
@@ -143,3 +143,14 @@ def test_the_record_has_the_names_of_the_version(root):
     prepare_all(root, "minor", DAY)
     names = recorded(root, "traverse", "0.1.0")["names"]
     assert "flatten_dict" in names["batiste.traverse"]
+
+
+def test_the_lowest_siblings_are_those_that_were_released(root):
+    assert lowest_siblings(root, "linen") == {}
+    prepare(root, "spmd", "minor", DAY)
+    pins = {"core": "batiste-core==0.1.0", "spmd": "batiste-spmd==0.1.0"}
+    assert lowest_siblings(root, "linen") == pins
+    set_version(root, "core", "0.1.1")
+    set_bounds(root, "linen", "core", "0.1.1", "0.2")
+    assert lowest_siblings(root, "linen") == {"spmd": "batiste-spmd==0.1.0"}
+    assert lowest_siblings(root, "traverse") == {}
