@@ -101,6 +101,12 @@ def fresh_environment(session: nox.Session, name: str) -> Path:
         )
     else:
         session.run("python", "-m", "venv", str(folder))
+    return environment_python(session, name)
+
+
+def environment_python(session: nox.Session, name: str) -> Path:
+    """The interpreter of an environment that `fresh_environment` made."""
+    folder = Path(session.create_tmp()).resolve() / name
     scripts = "Scripts/python.exe" if sys.platform == "win32" else "bin/python"
     return folder / scripts
 

@@ -1,6 +1,7 @@
 """What a release changes in the files of this repository."""
 
 import re
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,14 @@ from versions import (
 )
 from workspace import PACKAGES
 
-__all__ = ["Release", "check_tagged", "lowest_siblings", "prepare", "prepare_all"]
+__all__ = [
+    "Release",
+    "check_tagged",
+    "lowest_siblings",
+    "prepare",
+    "prepare_all",
+    "repository",
+]
 
 
 @dataclass(frozen=True)
@@ -108,6 +116,9 @@ def _prepare(root: Path, package: str, version: str, day: str) -> list[Release]:
     for other in PACKAGES:
         if other != package:
             _raise_bounds(root, other, package, version)
+    address = repository(root)
+    if address:
+        _set_urls(root, package, address)
     if package == "batiste":
         _cite(root, version, day)
     return [*found, Release(package, version)]
@@ -142,6 +153,29 @@ def _raise_bounds(root: Path, package: str, of: str, version: str) -> None:
     line = f"Needs {distribution(of)} {lowest} or later, before {too_high}."
     text = changelogs.add_line(changelog.read_text("utf-8"), "Changed", line)
     changelog.write_text(text, "utf-8")
+
+
+def repository(root: Path) -> str:
+    """The address of the repository, "" where pyproject.toml does not say it yet."""
+    text = (root / "pyproject.toml").read_text("utf-8")
+    return tomllib.loads(text)["tool"]["batiste"]["repository"].rstrip("/")
+
+
+def _set_urls(root: Path, package: str, address: str) -> None:
+    """Writes a package's `[project.urls]` anew."""
+    path = root / "packages" / package / "pyproject.toml"
+    text = path.read_text("utf-8")
+    folder = f"{address}/tree/main/packages/{package}"
+    table = (
+        "[project.urls]\n"
+        f'Homepage = "{folder}"\n'
+        f'Source = "{folder}"\n'
+        f'Changelog = "{folder}/CHANGELOG.md"\n'
+        f'Issues = "{address}/issues"\n\n'
+    )
+    text = re.sub(r"^\[project\.urls\]\n(?:.+\n)*\n", "", text, flags=re.M)
+    before = "[project.optional-dependencies]\n"
+    path.write_text(text.replace(before, f"{table}{before}", 1), "utf-8")
 
 
 def _cite(root: Path, version: str, day: str) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import nox
 from archives import check_contents
-from environments import fresh_environment, install_into
-from releases import Release, check_tagged, prepare, prepare_all
+from environments import environment_python, fresh_environment, install_into
+from releases import Release, check_tagged, prepare, prepare_all, repository
 from versions import PARTS, ReleaseError, distribution
 from workspace import PACKAGES, ROOT, closure, third_party
 
@@ -65,12 +65,15 @@ def changes(root: Path, tree: Path) -> dict[str, str]:
         before = (root / name).read_bytes() if (root / name).is_file() else b""
         after = path.read_bytes()
         if before != after:
-            lines = difflib.unified_diff(
-                before.decode().splitlines(keepends=True),
-                after.decode().splitlines(keepends=True),
-                *(f"a/{name}", f"b/{name}"),
-            )
-            found[name] = "".join(lines)
+            try:
+                lines = difflib.unified_diff(
+                    before.decode().splitlines(keepends=True),
+                    after.decode().splitlines(keepends=True),
+                    *(f"a/{name}", f"b/{name}"),
+                )
+                found[name] = "".join(lines)
+            except UnicodeDecodeError:
+                found[name] = f"+++ b/{name}: {len(after)} bytes\n"
     return found
 
 
@@ -82,8 +85,15 @@ def release(session: nox.Session, arguments: list[str]) -> None:
             found = [check_tagged(ROOT, options.from_tag)]
             _build_and_check(session, ROOT, found, ROOT / "dist")
             return
-        if not options.dry_run and _git("status", "--porcelain"):
-            raise ReleaseError("commit first: the release is a commit of its own.")
+        if not options.dry_run:
+            if _git("status", "--porcelain"):
+                raise ReleaseError("commit first: the release is a commit of its own.")
+            if not repository(ROOT):
+                raise ReleaseError(
+                    "pyproject.toml does not say where the repository is: set "
+                    "`repository` in [tool.batiste] to its address, of which the "
+                    "[project.urls] of every package are made."
+                )
         tmp = Path(session.create_tmp()).resolve()
         tree, day = tmp / "tree", datetime.date.today().isoformat()
         copy_tree(ROOT, tree)
@@ -92,9 +102,12 @@ def release(session: nox.Session, arguments: list[str]) -> None:
             found = prepare_all(tree, part, day)
         else:
             found = prepare(tree, options.package, part, day)
+        _build_and_check(session, tree, found, tmp / "dist")
+        for each in found:
+            if each.package == "serialization":
+                _record_bytes(session, tree, each)
         differences = changes(ROOT, tree)
         print("".join(differences.values()), flush=True)
-        _build_and_check(session, tree, found, tmp / "dist")
     except ReleaseError as error:
         session.error(str(error))
     tags = [each.tag for each in found]
@@ -111,6 +124,15 @@ def release(session: nox.Session, arguments: list[str]) -> None:
         message = f"{each.distribution} {each.version}"
         _git("tag", "--annotate", each.tag, "--message", message)
     session.log(f"tagged. To publish: git push origin HEAD {' '.join(tags)}")
+
+
+def _record_bytes(session: nox.Session, tree: Path, each: Release) -> None:
+    """Keeps what this version writes, by the package that was built and installed."""
+    python = environment_python(session, f"release-{each.package}")
+    folder = tree / "tests" / "golden"
+    out = folder / "released" / f"{each.distribution}-{each.version}.msgpack"
+    script = str(folder / "record_bytes.py")
+    session.run(str(python), script, str(out), external=True)
 
 
 def _build(session: nox.Session, tree: Path, package: str, folder: Path) -> list[str]:

@@ -1,6 +1,7 @@
 """What releases change, in copies of this repository's own files."""
 
 import shutil
+import tomllib
 
 import changelogs
 import pytest
@@ -28,6 +29,7 @@ def root(tmp_path):
         for other in PACKAGES:
             set_bounds(tmp_path, package, other, "0.1.0", "0.2")
     shutil.copy(ROOT / "CITATION.cff", tmp_path)
+    (tmp_path / "pyproject.toml").write_text('[tool.batiste]\nrepository = ""\n')
     return tmp_path
 
 
@@ -154,3 +156,28 @@ def test_the_lowest_siblings_are_those_that_were_released(root):
     set_bounds(root, "linen", "core", "0.1.1", "0.2")
     assert lowest_siblings(root, "linen") == {"spmd": "batiste-spmd==0.1.0"}
     assert lowest_siblings(root, "traverse") == {}
+
+
+def test_addresses_are_those_of_the_repository(root):
+    (root / "pyproject.toml").write_text(
+        '[tool.batiste]\nrepository = "https://example.org/b/"\n'
+    )
+    path = root / "packages/core/pyproject.toml"
+    before = tomllib.loads(path.read_text())["project"]
+    for part in ("minor", "patch"):
+        prepare(root, "core", part, DAY)
+        write_line(root, "core")
+        project = tomllib.loads(path.read_text())["project"]
+        assert project["urls"] == {
+            "Homepage": "https://example.org/b/tree/main/packages/core",
+            "Source": "https://example.org/b/tree/main/packages/core",
+            "Changelog": "https://example.org/b/tree/main/packages/core/CHANGELOG.md",
+            "Issues": "https://example.org/b/issues",
+        }
+        assert project["dependencies"] == before["dependencies"]
+        assert project["optional-dependencies"] == before["optional-dependencies"]
+
+
+def test_without_an_address_there_are_none(root):
+    prepare(root, "core", "minor", DAY)
+    assert "urls" not in (root / "packages/core/pyproject.toml").read_text()
