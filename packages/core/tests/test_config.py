@@ -360,3 +360,52 @@ def test_of_two_variables_the_source_is_the_one_that_counts(monkeypatch):
 def test_every_flag_has_a_source():
     assert config.sources().keys() == config._globals.keys()
     assert set(config.sources()) >= DEFAULTS.keys()
+
+
+def test_watchers():
+    own = Config()
+    own.define("depth", int, 3)
+    seen = []
+    own.watch("flax_depth", seen.append)
+    own.update("depth", 4)
+    own.depth = 5
+    with own.temp_flip_flag("depth", 6), own.temp_flip_flag("depth", 7):
+        own.update("depth", 8)
+    with pytest.raises(FlagValueError):
+        own.update("depth", "9")
+    assert seen == [3, 4, 5, 6, 7, 8, 6, 5]
+    with pytest.raises(UnknownFlagError, match="width"):
+        own.watch("width", seen.append)
+
+
+def in_a_thread(fn):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(fn()))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def test_states():
+    own = Config()
+    own.define("depth", int, 3)
+    own.define("deep", bool, True)
+    first = own.state
+    with own.temp_flip_flag("depth", 3):
+        assert own.state == first
+    own.depth = 4
+    second = own.state
+    with own.temp_flip_flag("deep", False):
+        third = own.state
+        # Another thread is not in the block.
+        assert in_a_thread(lambda: own.state) == second
+        own.deep = True
+        assert own.state == second
+    assert len({first, second, third}) == 3
+    assert own.state == second
+    own.define("late", bool, False)
+    assert own.state == second
+    own.depth, own.late = 3, True
+    assert own.state not in {first, second, third}
+    own.late = False
+    assert own.state == first

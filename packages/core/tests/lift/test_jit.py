@@ -312,3 +312,37 @@ def test_keys_that_start_anew_follow_the_separator():
                 keys.append(init(model)(KEY)[0])
                 assert keys[-1] == LazyRng(KEY, ("a",)).draw(1)
     assert keys[0] != keys[1]
+
+
+DEVICE = jax.devices()[0]
+
+
+@pytest.mark.parametrize(
+    ("by_position", "options"),
+    [
+        # As documented, without `static_argnames`.
+        (((), (1,)), {"donate_argnums": (1,)}),
+        (((), 1), {"donate_argnums": (1,)}),
+        ((0, (1,), DEVICE), {"donate_argnums": (1,), "device": DEVICE}),
+        (((), (), None, "cpu"), {"backend": "cpu"}),
+        (((), (1,), None, "cpu"), {"donate_argnums": (1,), "backend": "cpu"}),
+        # As in later versions.
+        (((), ("a", "b"), (1,)), {"donate_argnums": (1,), "names": ("a", "b")}),
+        (((), "a"), {"names": ("a",)}),
+        (((), "a", (), DEVICE, "cpu"), {"names": ("a",), "device": DEVICE}),
+        (((), (), (1,)), {"donate_argnums": (1,)}),
+    ],
+)
+def test_positions_of_both_generations(by_position, options, monkeypatch):
+    given = {}
+    monkeypatch.setattr(jax, "jit", lambda fn, **kwargs: given.update(kwargs))
+    lift.jit(lambda scope, *args: None, True, True, *by_position)
+    # The function that is compiled has four arguments in front.
+    donated = tuple([n + 4 for n in options.get("donate_argnums", ())])
+    assert given["donate_argnums"] == donated
+    assert given["static_argnames"] == options.get("names", ())
+    for name in ("device", "backend"):
+        if name in options:
+            assert given[name] == options[name]
+        elif "cpu" not in by_position:
+            assert name not in given

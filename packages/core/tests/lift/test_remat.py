@@ -76,9 +76,45 @@ def test_keyword_arguments():
     assert apply(lift.checkpoint(lambda s, x, y: x - y))({}, y=1.0, x=3.0) == 2
 
 
-def test_concrete_is_refused():
-    with pytest.raises(ValueError, match="static_argnums"):
-        lift.checkpoint(layer, concrete=True)
+def test_concrete_values_decide_over_control_flow():
+    def fn(scope, x, double, *, negate=False):
+        w = scope.get_variable("params", "w")
+        y = jnp.sin(w * x) * (2 if double else 1)
+        return -y if negate else y
+
+    lifted = lift.checkpoint(fn, concrete=True)
+    plain, checkpointed = apply(fn), apply(lifted)
+
+    def both(*args, **kwargs):
+        def slope(model):
+            return jax.grad(lambda w: model({"params": {"w": w}}, *args, **kwargs))(2.0)
+
+        return slope(plain), slope(checkpointed)
+
+    for double in (True, False):
+        expected, found = both(3.0, double, negate=double)
+        assert expected == found
+    program = jax.make_jaxpr(
+        jax.grad(lambda w: checkpointed({"params": {"w": w}}, 3.0, 1))
+    )
+    assert "prevent_cse=True" in str(program(2.0))
+
+
+def test_concrete_arrays_outside_of_transformations():
+    def fn(scope, x):
+        return x if x.sum() > 0 and scope.get_variable("params", "w") > 0 else -x
+
+    x, variables = jnp.ones(2), {"params": {"w": 1}}
+    assert apply(lift.checkpoint(fn, concrete=True))(variables, x) is x
+    with pytest.raises(jax.errors.TracerBoolConversionError):
+        apply(lift.checkpoint(fn))(variables, x)
+
+
+def test_concrete_makes_and_changes_variables():
+    lifted = lift.checkpoint(layer, concrete=True)
+    x = jnp.ones((2, 3))
+    expected, found = init(layer)(RNGS, x), init(lifted)(RNGS, x)
+    assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), expected, found))
 
 
 @pytest.mark.parametrize("lengths", [(4,), (2, 3)])

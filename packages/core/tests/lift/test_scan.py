@@ -307,3 +307,19 @@ def test_no_iterations():
     carry, ys = apply(model)({}, 1.0, jnp.ones((0,)))
     assert carry == 1
     assert ys.shape == (0,)
+
+
+def test_positions_of_both_generations():
+    def double(variables, rngs):
+        return jax.tree.map(lambda w: 2 * w, variables), rngs
+
+    def step(scope, carry):
+        return carry * scope.get_variable("params", "w"), None
+
+    variables = {"params": {"w": jnp.arange(1.0, 3.0)}}
+    first = ({"params": 0}, False, False, {}, 0, 0, None, False, 1)
+    for more in [(double,), (double, {"name": "layers"}), (False, double, {})]:
+        loop = lift.scan(step, *first, *more)
+        assert apply(loop)(variables, 1.0)[0] == 8.0
+    plain = lift.scan(step, *first, None, {"name": "layers"})
+    assert apply(plain)(variables, 1.0)[0] == 2.0

@@ -339,3 +339,12 @@ def test_flags():
     assert scope.get_flag("x", 3) == 3
     with pytest.raises(ValueError, match=r'"x" is not set on the scope "/a".*train'):
         scope.get_flag("x")
+
+
+def test_positions_of_both_generations():
+    flags, path = {"training": True}, ("encoder",)
+    documented = Scope({}, None, None, False, None, path, flags)
+    later = Scope({}, None, None, False, None, path, ("Encoder_0",), flags)
+    assert documented.flags == later.flags == flags
+    assert documented.path_text == "/encoder"
+    assert Scope({}, None, None, False, None, path, None).flags == {}

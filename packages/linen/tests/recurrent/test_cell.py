@@ -136,3 +136,19 @@ def test_a_subclass_may_make_its_carry_in_either_way():
 
     assert Both.initialize_carry(KEY, (2,), 4).tolist() == [[0] * 4] * 2
     assert Own(4).initialize_carry(KEY, (2, 3)).tolist() == [[1] * 4] * 2
+
+
+@pytest.mark.parametrize("cls", [LSTMCell, OptimizedLSTMCell, GRUCell])
+def test_keywords_of_both_generations(cls):
+    zeros = jax.nn.initializers.zeros
+    key = jax.random.key(0)
+    older = cls.initialize_carry(rng=key, batch_dims=(2,), size=4, init_fn=zeros)
+    newer = cls(4).initialize_carry(rng=key, input_shape=(2, 3))
+    shapes = [[x.shape for x in jax.tree.leaves(carry)] for carry in (older, newer)]
+    assert shapes[0] == shapes[1] == [(2, 4)] * len(shapes[0])
+
+
+@pytest.mark.parametrize("shapes", [{}, {"input_shape": (2, 3), "batch_dims": (2,)}])
+def test_one_shape_is_needed(shapes):
+    with pytest.raises(TypeError, match=r"GRUCell.initialize_carry takes one shape"):
+        GRUCell(4).initialize_carry(jax.random.key(0), **shapes)

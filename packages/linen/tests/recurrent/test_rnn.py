@@ -204,7 +204,7 @@ def test_a_cell_of_the_older_generation():
             {},
             r"LSTMCell needs a time axis and 2 or more axes of features",
         ),
-        (RNN(LSTMCell(4), True), X, {}, "cell_size=True is not a size"),
+        (RNN(LSTMCell(4), cell_size=True), X, {}, "cell_size=True is not a size"),
         (RNN(Sum()), X, {"seq_lengths": [1]}, r"seq_lengths has the shape \(1,\)"),
         (
             RNN(Sum()),

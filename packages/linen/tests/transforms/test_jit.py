@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+import sys
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ import pytest
 from jax import numpy as jnp
 
 import batiste.linen as nn
+from batiste.core.config import config
 
 KEY = jax.random.key(0)
 KEYS = {"params": KEY, "dropout": jax.random.key(1)}
@@ -251,3 +253,101 @@ def test_a_function_that_lives_has_its_program():
     for _ in range(2):
         nn.apply(nn.jit(space["fn"], rngs=False), Layer())({}, X)
     assert len(calls) == 2
+
+
+DEVICE = jax.devices()[0]
+
+
+@pytest.mark.parametrize(
+    ("by_position", "options"),
+    [
+        # As documented, without `static_argnames`.
+        (((), (1,)), {"donate_argnums": (1,)}),
+        (((), 1), {"donate_argnums": (1,)}),
+        (((1,), (), DEVICE), {"static_argnums": (1,), "device": DEVICE}),
+        (((), (1,), DEVICE), {"donate_argnums": (1,), "device": DEVICE}),
+        (((), (1,), None, "cpu"), {"donate_argnums": (1,), "backend": "cpu"}),
+        (((), (1,), None, None, ["f"]), {"donate_argnums": (1,), "methods": ["f"]}),
+        (((), (), DEVICE, "cpu", ["f"]), {"device": DEVICE, "methods": ["f"]}),
+        # As in later versions.
+        (((), ("a",), (1,)), {"donate_argnums": (1,), "static_argnames": ("a",)}),
+        (((), "a"), {"static_argnames": ("a",)}),
+        (((), "a", None), {"static_argnames": ("a",)}),
+        (((), (), (1,), DEVICE), {"donate_argnums": (1,), "device": DEVICE}),
+        (((), "a", (), None, None, ["f"]), {"methods": ["f"]}),
+    ],
+)
+def test_positions_of_both_generations(by_position, options, monkeypatch):
+    given = {}
+
+    def lift_target(lifted, transform, target, options, methods, **kwargs):
+        given.update(options, methods=methods)
+
+    module = sys.modules["batiste.linen.transforms.jit"]
+    monkeypatch.setattr(module, "lift_target", lift_target)
+    nn.jit(Layer, True, True, *by_position)
+    assert {name: given[name] for name in options} == options
+    absent = {"static_argnames", "donate_argnums"} - options.keys()
+    assert not any(given[name] for name in absent)
+
+
+def test_a_donated_argument_by_position():
+    class Model(nn.Module):
+        @nn.compact
+        def __call__(self, x, flag):
+            return nn.jit(Layer, True, True, (), (1,))()(x)
+
+    x = jnp.ones((3, 2))
+    y, _ = Model().init_with_output(KEY, x, True)
+    assert y.shape == (3, 2)
+
+
+class Initializing(nn.Module):
+    """Compiles its own `init`, and draws keys that flags decide over."""
+
+    @nn.jit
+    def init(self, key, x):
+        return super().init(key, x)
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.jit(nn.Dense)(2)(x)
+        branches = [lambda mdl, x: nn.Dense(2)(x)] * 2
+        return nn.switch(1, branches, self, x)
+
+
+class Inside(Initializing):
+    """The same, bound."""
+
+    init = nn.Module.init
+
+    @nn.jit
+    @nn.compact
+    def __call__(self, x):
+        branches = [lambda mdl, x: x + mdl.param("a", normal), normal_of]
+        return nn.switch(1, branches, self, x)
+
+
+def normal(key):
+    return jax.random.normal(key)
+
+
+def normal_of(mdl, x):
+    return x + mdl.param("a", normal)
+
+
+@pytest.mark.parametrize("model", [Initializing(), Inside()])
+@pytest.mark.parametrize("flag", ["jit_folds_rngs", "branches_count_on"])
+def test_programs_are_of_one_state_of_the_config(model, flag):
+    def kernels():
+        return jax.tree.map(np.asarray, dict(model.init(KEY, jnp.ones((1, 2)))))
+
+    def same(a, b):
+        return jax.tree.all(jax.tree.map(np.array_equal, a, b))
+
+    before = kernels()
+    with config.temp_flip_flag(flag, True):
+        under = kernels()
+        assert same(under, kernels())
+    assert not same(before, under)
+    assert same(before, kernels())

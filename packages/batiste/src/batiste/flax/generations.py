@@ -14,7 +14,6 @@ DEFAULT = "0.12"
 # What `flax.__version__` says.
 VERSIONS = {"0.6": "0.6.9", "0.12": "0.12.8"}
 
-# Flags of core, of training and of linen.
 # Flags of core, linen and training.
 FLAGS: dict[str, dict[str, bool]] = {
     "0.6": {
@@ -22,6 +21,8 @@ FLAGS: dict[str, dict[str, bool]] = {
         "use_orbax_checkpointing": False,
         "early_stopping_pair": True,
         "documented_checks": True,
+        "documented_functions": True,
+        "documented_orders": True,
         "tabulate_intermediates": True,
         "rng_fallback": False,
         "split_fallback": True,
@@ -37,6 +38,8 @@ FLAGS: dict[str, dict[str, bool]] = {
         "use_orbax_checkpointing": True,
         "early_stopping_pair": False,
         "documented_checks": False,
+        "documented_functions": False,
+        "documented_orders": False,
         "tabulate_intermediates": False,
         "rng_fallback": True,
         "split_fallback": False,

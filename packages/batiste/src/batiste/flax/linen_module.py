@@ -4,25 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from batiste.linen.module.variables import append as tuple_reduce
+from batiste.linen.module.variables import empty as tuple_init
+
 __all__ = ["capture_call_intermediates", "tuple_init", "tuple_reduce"]
-
-
-def tuple_init() -> tuple[Any, ...]:
-    """What `Module.sow` begins with: an empty tuple.
-
-    >>> tuple_init()
-    ()
-    """
-    return ()
-
-
-def tuple_reduce(xs: tuple[Any, ...], x: Any) -> tuple[Any, ...]:
-    """What `Module.sow` does with one more value: appends it.
-
-    >>> tuple_reduce((1, 2), 3)
-    (1, 2, 3)
-    """
-    return (*xs, x)
 
 
 def capture_call_intermediates(module: Any, method_name: str) -> bool:

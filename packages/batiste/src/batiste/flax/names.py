@@ -212,14 +212,17 @@ RENAMED: dict[tuple[str, str], tuple[str, str | None]] = {
         "batiste.flax.inner.transforms",
         "TransformTarget",
     ),
-    ("flax.linen.transforms", "decorator_lift_transform_cached"): (
-        _TRANSFORMS,
-        "decorator_lift_transform",
-    ),
-    ("flax.linen.transforms", "lift_transform_cached"): (_TRANSFORMS, "lift_transform"),
-    ("flax.linen.transforms", "module_class_lift_transform_cached"): (
-        _TRANSFORMS,
-        "module_class_lift_transform",
+    **{
+        ("flax.linen.transforms", name): ("batiste.flax.inner.transforms", name)
+        for name in (
+            "decorator_lift_transform_cached",
+            "lift_transform_cached",
+            "module_class_lift_transform_cached",
+        )
+    },
+    ("flax.linen.module", "run_interceptors"): (
+        "batiste.flax.inner.module",
+        "run_interceptors",
     ),
     ("flax.training.checkpoints", "MultiprocessArrayType"): ("typing", "Any"),
     ("flax.training.checkpoints", "PyTree"): ("typing", "Any"),

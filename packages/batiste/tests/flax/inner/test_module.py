@@ -166,3 +166,20 @@ def test_modules_that_flax_pickled_load(flax, kind):
     assert not {"_id", "_parent_ref"} & set(vars(module))
     assert repr(pickle.loads(pickle.dumps(module))) == repr(module)
     assert repr(copy.deepcopy(module)) == repr(module)
+
+
+def test_interceptors_of_arguments_one_by_one(flax):
+    from flax.linen.module import run_interceptors
+
+    seen = []
+
+    def interceptor(next_fun, args, kwargs, context):
+        seen.append((args, kwargs, context.method_name))
+        return next_fun(*args, **kwargs) + 1
+
+    def add(x, *, y):
+        return x + y
+
+    with flax.linen.intercept_methods(interceptor):
+        assert run_interceptors(add, flax.linen.Dense(2), 3, y=4) == 8
+    assert seen == [((3,), {"y": 4}, "add")]

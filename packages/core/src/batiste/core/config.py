@@ -18,7 +18,7 @@ import importlib
 import os
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -105,6 +105,10 @@ class Config:
     for a block of code by `temp_flip_flag`. In names, a prefix `flax_` or `batiste_` is
     ignored.
 
+    Attributes:
+      state: a number for the values that all flags have here and now. What is compiled
+        under one state is not to be used under another.
+
     Raises:
       UnknownFlagError: for a name that is not defined; a subclass of AttributeError
         and LookupError.
@@ -118,17 +122,20 @@ class Config:
     # A flag that has its global value everywhere is an instance attribute, so reading
     # it costs what any attribute costs. While some thread or task has a value of its
     # own for a flag, the attribute is absent, and `__getattr__` finds the value.
+    state: int
     _globals: dict[str, bool | int | None]
     _first: dict[str, tuple[bool | int | None, str]]
     _types: dict[str, type[bool] | type[int]]
     _flips: dict[str, set[_Flip]]
+    _watchers: dict[str, list[Callable[[Any], None]]]
+    _states: dict[frozenset[tuple[str, Any]], int]
     _local: ContextVar[Mapping[str, _Flip | None]]
     _lock: threading.RLock
 
     def __init__(self):
         own = self.__dict__
         own["_globals"], own["_types"], own["_flips"] = {}, {}, {}
-        own["_first"] = {}
+        own["_first"], own["_watchers"], own["_states"] = {}, {}, {}
         own["_local"] = ContextVar("batiste_config", default=_NO_FLIPS)
         own["_lock"] = threading.RLock()
 
@@ -136,6 +143,8 @@ class Config:
         if name.startswith("__"):
             # Not a flag: copy, pickle and inspection ask for such names.
             raise AttributeError(name)
+        if name == "state":
+            return self._number_of_state()
         name = self._known_name(name)
         flip = self._flip_here(name)
         return self._globals[name] if flip is None else flip.value
@@ -180,11 +189,41 @@ class Config:
         flip = self._flip_here(name)
         if flip is not None:
             flip.value = value
-            return
-        with self._lock:
-            self._globals[name] = value
-            if not self._flips[name]:
-                self.__dict__[name] = value
+        else:
+            with self._lock:
+                self._globals[name] = value
+                if not self._flips[name]:
+                    self.__dict__[name] = value
+                self._note_state()
+        self._tell_watchers(name)
+
+    def watch(self, name: str, fn: Callable[[Any], None]) -> None:
+        """Calls a function with a flag's value, now and whenever it is set.
+
+        For what is made once, and depends on a flag. That is the same for all threads:
+        it follows the block of `temp_flip_flag` that was entered or left last.
+
+        Args:
+          name: the flag's name.
+          fn: the function.
+
+        Raises:
+          UnknownFlagError: there is no such flag.
+
+        >>> own = Config()
+        >>> own.define('depth', int, 3)
+        >>> own.watch('depth', print)
+        3
+        >>> own.update('depth', 4)
+        4
+        """
+        name = self._known_name(name)
+        self._watchers.setdefault(name, []).append(fn)
+        fn(getattr(self, name))
+
+    def _tell_watchers(self, name: str) -> None:
+        for fn in self._watchers.get(name, ()):
+            fn(getattr(self, name))
 
     @contextlib.contextmanager
     def temp_flip_flag(
@@ -214,7 +253,9 @@ class Config:
                 with self._lock:
                     self._flips[name].add(flip)
                     self.__dict__.pop(name, None)
+                    self.__dict__.pop("state", None)
                 self._local.set({**self._local.get(), name: flip})
+                self._tell_watchers(name)
                 yield
             finally:
                 self._end(name, flip)
@@ -232,6 +273,22 @@ class Config:
             self._flips[name].discard(flip)
             if not self._flips[name]:
                 self.__dict__[name] = self._globals[name]
+            self._note_state()
+        self._tell_watchers(name)
+
+    def _note_state(self) -> None:
+        """Lets `state` be an attribute as flags are, or leaves it to `__getattr__`."""
+        if any(self._flips.values()):
+            self.__dict__.pop("state", None)
+        else:
+            self.__dict__["state"] = self._number_of_state()
+
+    def _number_of_state(self) -> int:
+        # A flag that is defined later, and has its first value, makes no difference.
+        values = [(name, getattr(self, name)) for name in tuple(self._globals)]
+        changed = frozenset([(n, v) for n, v in values if v != self._first[n][0]])
+        with self._lock:
+            return self._states.setdefault(changed, len(self._states))
 
     def _flip_here(self, name: str) -> _Flip | None:
         """The innermost open block that gives the flag a value here, if any."""
@@ -296,6 +353,7 @@ class Config:
             self._check(name, value)
             self._flips[name], self._first[name] = set(), (value, source)
             self._globals[name] = self.__dict__[name] = value
+            self._note_state()
 
     def _known_name(self, name: str) -> str:
         """The name of a defined flag, without a prefix."""

@@ -19,7 +19,6 @@ from jax.nn import (
     hard_tanh,
     leaky_relu,
     log_sigmoid,
-    log_softmax,
     logsumexp,
     one_hot,
     relu,
@@ -28,12 +27,13 @@ from jax.nn import (
     sigmoid,
     silu,
     soft_sign,
-    softmax,
     softplus,
     standardize,
     swish,
 )
 from jax.numpy import tanh
+
+from batiste.core.softmax import log_softmax, softmax
 
 from . import ops
 from .module.methods import compact

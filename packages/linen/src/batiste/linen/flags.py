@@ -19,7 +19,8 @@ bool_flag(
 bool_flag(
     "preserve_adopted_names",
     default=False,
-    help="A submodule that is passed as a field keeps the name that it was given.",
+    help="A submodule that is passed as a field keeps the name that it was given. Where "
+    "a class has an attribute `preserve_adopted_names`, that decides for its fields.",
 )
 bool_flag(
     "share_scope_keeps_paths",
@@ -38,4 +39,16 @@ bool_flag(
     "empty_sequences_keep_carry",
     default=True,
     help="A sequence of length 0 ends with its first carry, not with that of padding.",
+)
+bool_flag(
+    "documented_functions",
+    default=True,
+    help="Fields for a function in place of one of JAX have that one for default, as "
+    "documented, and not None, as in later versions of flax.",
+)
+bool_flag(
+    "documented_orders",
+    default=False,
+    help="Positional arguments that could be meant in the order of the documentation "
+    "or in that of later versions of flax are meant in that of the documentation.",
 )

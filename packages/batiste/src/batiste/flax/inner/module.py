@@ -7,11 +7,12 @@ True
 from __future__ import annotations
 
 import weakref
-from collections.abc import MutableSequence
+from collections.abc import Callable, MutableSequence
 from typing import Any
 
 import batiste.linen
 from batiste.linen.module.context import context
+from batiste.linen.module.context import run_interceptors as run_all
 from batiste.linen.module.state import ModuleBase
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "_context",
     "_get_unspecified_parent",
     "_unspecified_parent",
+    "run_interceptors",
 ]
 
 
@@ -113,3 +115,14 @@ class ParentDescriptor:
         if isinstance(value, ModuleBase):
             value = weakref.ref(value)
         vars(obj)["_parent_ref"] = value
+
+
+def run_interceptors(
+    orig_method: Callable[..., Any], module: Any, *args: Any, **kwargs: Any
+) -> Any:
+    """Runs a bound method through all interceptors, the outermost block first.
+
+    >>> run_interceptors(lambda x: x + 1, batiste.linen.Dense(2), 3)
+    4
+    """
+    return run_all(orig_method, module, args, kwargs)

@@ -11,6 +11,7 @@ from ..scope.filters import Filter
 from ..scope.nested_dicts import snapshot
 from ..types import Function, Tree
 from .pack import Lifted, PerScope, Repack, VariableGroup, VariableGroups, pack
+from .shared_gradients import sum_shared
 from .streams import RngGroups
 
 __all__ = ["grad", "jvp", "linearize", "value_and_grad", "vjp"]
@@ -33,7 +34,8 @@ def vjp(
       scope: a scope or a pytree of them.
       *primals: arrays or pytrees of them.
       has_aux: whether `fn` returns a pair, of which only the first is differentiated.
-      reduce_axes: as in `jax.vjp`.
+      reduce_axes: names of mapped axes. Gradients of values that are the same along
+        such an axis are summed over it, others are those of single examples.
       vjp_variables: the collections to differentiate with respect to.
       variables: other collections that are lifted in.
       rngs: the PRNG streams that are lifted in.
@@ -54,7 +56,6 @@ def vjp(
     >>> float(params_t["params"]["w"]), float(x_t)
     (5.0, 2.0)
     """
-    options: dict[str, Any] = {"reduce_axes": tuple(reduce_axes)} if reduce_axes else {}
 
     def inner(
         scope_fn: Lifted,
@@ -71,10 +72,12 @@ def vjp(
             y, aux = y if has_aux else (y, None)
             return y, (repack_fn(scope), aux)
 
-        y, vjp_fn, (out_groups, aux) = jax.vjp(
-            run, group, *primals, has_aux=True, **options
-        )
-        vjp_fn = jax.tree_util.Partial(_Pullback(scope_fn.per_scope), vjp_fn)
+        y, vjp_fn, (out_groups, aux) = jax.vjp(run, group, *primals, has_aux=True)
+        if reduce_axes:
+            pullback = _SummingPullback(scope_fn.per_scope, tuple(reduce_axes))
+            vjp_fn = jax.tree_util.Partial(pullback, (group, *primals), vjp_fn)
+        else:
+            vjp_fn = jax.tree_util.Partial(_Pullback(scope_fn.per_scope), vjp_fn)
         return ((y, vjp_fn, aux) if has_aux else (y, vjp_fn)), out_groups
 
     groups = (vjp_variables, variables)
@@ -102,6 +105,25 @@ class _Pullback(_Static):
         return self.per_scope.unpack(group_t), *primals_t
 
 
+class _SummingPullback(_Pullback):
+    def __init__(self, per_scope: PerScope, axes: tuple[str, ...]):
+        super().__init__(per_scope)
+        self.axes = axes
+
+    def __eq__(self, other: object) -> bool:
+        return super().__eq__(other) is True and self.axes == other.axes  # type: ignore[attr-defined]
+
+    __hash__ = _Pullback.__hash__
+
+    def __call__(  # type: ignore[override]
+        self, values: tuple[Tree, ...], vjp_fn: Function, y_t: Tree
+    ) -> tuple[Any, ...]:
+        def summed(y_t: Tree) -> tuple[Tree, ...]:
+            return sum_shared(vjp_fn(y_t), values, self.axes)
+
+        return super().__call__(summed, y_t)
+
+
 class _Pushforward(_Static):
     def __call__(
         self, jvp_fn: Function, variable_tangents: Tree, *tangents: Any
@@ -125,7 +147,8 @@ def value_and_grad(
       scope: a scope or a pytree of them.
       *primals: arrays or pytrees of them.
       has_aux: whether `fn` returns a pair, of which only the first is differentiated.
-      reduce_axes: as in `jax.vjp`.
+      reduce_axes: names of mapped axes. Gradients of values that are the same along
+        such an axis are summed over it, others are those of single examples.
       variables: the collections that are lifted in.
       rngs: the PRNG streams that are lifted in.
 
@@ -144,7 +167,6 @@ def value_and_grad(
     >>> float(y), float(x_t)
     (50.0, 20.0)
     """
-    options: dict[str, Any] = {"reduce_axes": tuple(reduce_axes)} if reduce_axes else {}
 
     def inner(
         scope_fn: Lifted,
@@ -160,8 +182,10 @@ def value_and_grad(
             return y, (repack_fn(scope), aux)
 
         (y, (out_groups, aux)), grads = jax.value_and_grad(
-            run, argnums=tuple(range(len(primals))), has_aux=True, **options
+            run, argnums=tuple(range(len(primals))), has_aux=True
         )(*primals)
+        if reduce_axes:
+            grads = sum_shared(grads, primals, reduce_axes)
         return ((y, aux, grads) if has_aux else (y, grads)), out_groups
 
     return pack(inner, (variables,), (variables,), (rngs,), name="value_and_grad")(
@@ -185,7 +209,8 @@ def grad(
       scope: a scope or a pytree of them.
       *primals: arrays or pytrees of them.
       has_aux: whether `fn` returns a pair, of which only the first is differentiated.
-      reduce_axes: as in `jax.vjp`.
+      reduce_axes: names of mapped axes. Gradients of values that are the same along
+        such an axis are summed over it, others are those of single examples.
       variables: the collections that are lifted in.
       rngs: the PRNG streams that are lifted in.
 

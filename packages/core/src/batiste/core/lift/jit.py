@@ -55,7 +55,8 @@ def jit(
       variables: the collections that are lifted in.
       rngs: the PRNG streams that are lifted in.
       static_argnums: what arguments are static, counted without the scope.
-      static_argnames: what keyword arguments are static.
+      static_argnames: what keyword arguments are static. By position they may be left
+        out, as documented: `jit(fn, True, True, (), donate_argnums, device, backend)`.
       donate_argnums: the arguments whose memory may be used for results, counted
         without the scope.
       device: the device to run on, for versions of JAX that let `jax.jit` choose it.
@@ -81,11 +82,13 @@ def jit(
     >>> sorted(variables["params"])
     ['layer0', 'layer1', 'layer2', 'layer3']
     """
-    if isinstance(static_argnames, str):
-        static_argnames = (static_argnames,)
+    if static_argnames != () or donate_argnums != ():
+        static_argnames, donate_argnums, device, backend = _by_either_order(
+            static_argnames, donate_argnums, device, backend
+        )
     options: dict[str, Any] = {
         "static_argnums": (0, *_shifted(static_argnums)),
-        "static_argnames": tuple(static_argnames),
+        "static_argnames": static_argnames,
         "donate_argnums": _shifted(donate_argnums),
     }
     if device is not None:
@@ -144,6 +147,27 @@ def jit(
     )
 
 
+def _by_either_order(
+    static_argnames: Any, donate_argnums: Any, device: Any, backend: Any
+) -> tuple[Any, Any, Any, Any]:
+    """Takes `donate_argnums, device, backend` from one place further back.
+
+    There they are if they are given by position as documented, without
+    `static_argnames`: numbers that are to be names, or a device in place of numbers.
+    """
+    if isinstance(static_argnames, int | str):
+        static_argnames = (static_argnames,)
+    names = tuple(static_argnames)
+    no_numbers = not isinstance(donate_argnums, int | Iterable)
+    if not no_numbers and donate_argnums != ():
+        return names, donate_argnums, device, backend
+    if any(isinstance(name, str) for name in names) or not (names or no_numbers):
+        return names, donate_argnums or (), device, backend
+    if no_numbers:
+        device, backend = donate_argnums, backend if device is None else device
+    return (), names, device, backend
+
+
 @dataclasses.dataclass
 class _Call:
     """What a trace needs to know of the call that it is made for."""
@@ -170,13 +194,13 @@ class _StaticKey(NamedTuple):
       scopes: what is known of each root scope.
       per_scope: which of the scopes are where below the roots.
       start: if streams start anew, how many keys were drawn before.
-      separator: then also how keys are derived.
+      flags: the state of the config.
     """
 
     scopes: tuple[Any, ...]
     per_scope: PerScope
     start: Draws | None
-    separator: bool
+    flags: int
 
 
 def _run(
@@ -256,8 +280,7 @@ def _static_key(lifted: Lifted, rng_groups: RngGroups, anew: bool) -> _StaticKey
     start = None
     if anew:
         start = Draws((), tuple([tuple(counted(state)) for state in lifted.counters]))
-    separator = anew and config.fix_rng_separator
-    return _StaticKey(scopes, lifted.per_scope, start, separator)
+    return _StaticKey(scopes, lifted.per_scope, start, config.state)
 
 
 def _hashable_filter(filter_like: Filter) -> Hashable:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+from jax.core import Tracer
 
 from ..scope.filters import Filter
 from ..types import Function, Tree
@@ -31,8 +32,9 @@ def checkpoint(
       fn: a function whose first argument is a scope or a pytree of them.
       variables: the collections that are lifted in.
       rngs: the PRNG streams that are lifted in.
-      concrete: must be False. JAX took the option away; `static_argnums` serves
-        control flow that depends on values.
+      concrete: whether values that nothing is traced of stay as they are, so that
+        control flow can depend on them: Python scalars and constants, and everything
+        outside of other transformations (where nothing is then checkpointed).
       prevent_cse: whether to keep the compiler from merging what is computed twice.
         Not needed inside a loop.
       static_argnums: what arguments are static, counted without the scope.
@@ -42,7 +44,6 @@ def checkpoint(
       A function of the same arguments and results.
 
     Raises:
-      ValueError: `concrete` is true.
       As `pack`.
 
     >>> import numpy as np
@@ -52,11 +53,6 @@ def checkpoint(
     >>> y.shape
     (1, 3)
     """
-    if concrete:
-        raise ValueError(
-            "concrete=True is no longer possible in JAX. List the arguments that "
-            "decide over control flow in static_argnums."
-        )
     if isinstance(static_argnums, int):
         static_argnums = (static_argnums,)
     # Before them come the groups of variables and of PRNG streams.
@@ -80,9 +76,11 @@ def checkpoint(
             y = fn(scope, *args, **kwargs)
             return y, repack_fn(scope)
 
-        run = jax.checkpoint(
-            run, prevent_cse=prevent_cse, static_argnums=static_argnums, policy=policy
-        )
+        options = {"prevent_cse": prevent_cse, "policy": policy}
+        if concrete:
+            inputs = (variable_groups, rng_groups, *args), kwargs
+            return _checkpoint_traced(run, inputs, options)
+        run = jax.checkpoint(run, static_argnums=static_argnums, **options)
         return run(variable_groups, rng_groups, *args, **kwargs)
 
     return pack(
@@ -91,6 +89,25 @@ def checkpoint(
 
 
 remat = checkpoint
+
+
+def _checkpoint_traced(
+    run: Function, inputs: tuple[tuple[Tree, ...], dict[str, Tree]], options: Any
+) -> Any:
+    """Runs a function, checkpointed with respect to those leaves that are traced."""
+    leaves, treedef = jax.tree.flatten(inputs)
+    traced = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tracer)]
+
+    def run_on(values: list[Any]) -> Any:
+        filled = list(leaves)
+        for i, value in zip(traced, values, strict=True):
+            filled[i] = value
+        args, kwargs = jax.tree.unflatten(treedef, filled)
+        return run(*args, **kwargs)
+
+    if not traced:
+        return run_on([])
+    return jax.checkpoint(run_on, **options)([leaves[i] for i in traced])
 
 
 def remat_scan(

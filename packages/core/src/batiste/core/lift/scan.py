@@ -55,7 +55,8 @@ def scan(
       length: the number of iterations, when nothing else gives it.
       reverse: whether to go from the last index to the first.
       unroll: how many iterations to put into one round of the loop.
-      _split_transpose: as in `jax.lax.scan`.
+      _split_transpose: as in `jax.lax.scan`. By position it may be left out, as
+        documented.
       data_transform: called inside the body with the groups of variables and of PRNG
         streams before scopes are made of them; returns them changed.
       metadata_params: what boxes (`AxisMetadata`) are told about the axis.
@@ -83,6 +84,11 @@ def scan(
     >>> y.shape, variables["params"]["kernel"].shape
     ((1, 2), (5, 2, 2))
     """
+    if not isinstance(_split_transpose, bool):
+        # By position as documented, without this one.
+        if isinstance(data_transform, Mapping):
+            metadata_params = data_transform
+        data_transform, _split_transpose = _split_transpose, False
     has_constants = broadcast in jax.tree.leaves(out_axes)
     axes = VariableAxes(variable_axes, metadata_params)
     try:

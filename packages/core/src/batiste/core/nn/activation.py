@@ -11,7 +11,6 @@ from jax.nn import (
     hard_tanh,
     leaky_relu,
     log_sigmoid,
-    log_softmax,
     logsumexp,
     one_hot,
     relu,
@@ -20,12 +19,13 @@ from jax.nn import (
     sigmoid,
     silu,
     soft_sign,
-    softmax,
     softplus,
     standardize,
     swish,
 )
 from jax.numpy import tanh
+
+from ..softmax import log_softmax, softmax
 
 __all__ = [
     "celu",

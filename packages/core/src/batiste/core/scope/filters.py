@@ -172,19 +172,19 @@ def in_filter(filter_like: Filter, col: str) -> bool:
     return col in NameSet.of(filter_like)
 
 
-def filter_to_set(filter_like: Filter) -> set[str]:
+def filter_to_set(x: Filter) -> set[str]:
     """Returns the set of names that a finite filter selects.
 
     Raises:
-      InvalidFilterError: `filter_like` is none of the kinds that a filter may be, or
+      InvalidFilterError: `x` is none of the kinds that a filter may be, or
         selects infinitely many names (`True` or a `DenyList`).
 
     >>> filter_to_set("params")
     {'params'}
     """
-    if filter_like is True or isinstance(filter_like, DenyList):
-        raise InvalidFilterError(filter_like)
-    return set(NameSet.of(filter_like).names)
+    if x is True or isinstance(x, DenyList):
+        raise InvalidFilterError(x)
+    return set(NameSet.of(x).names)
 
 
 def union_filters(a: Filter, b: Filter) -> Filter:

@@ -48,7 +48,8 @@ class Scope(Place):
       mutable: a filter that selects the collections that may change.
       parent: the scope above, or None for a root.
       path: the names from the root to this scope.
-      debug_path: the path to show to people, `path` when not given.
+      debug_path: the path to show to people, `path` when not given. By position it may
+        be left out, as documented.
       flags: static data that every scope of the tree can read.
 
     >>> import jax, numpy as np
@@ -97,7 +98,10 @@ class Scope(Place):
         self.mutable = mutable
         self.parent = parent
         self._path = tuple(path)
-        self._debug_path = tuple(debug_path) or self._path
+        if flags is None and debug_path and isinstance(debug_path, Mapping):
+            # By position as documented, without `debug_path`.
+            debug_path, flags = (), debug_path
+        self._debug_path = tuple(debug_path or ()) or self._path
         self.flags = flags if flags is not None else {}
         self.reservations: dict[str, set[str | None]] = {}
         self.tree = Tree(self._variables, lazy_rngs) if parent is None else parent.tree

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -19,8 +19,10 @@ from .. import initializers
 from ..array_type import as_type
 from ..initializers import default_kernel_init
 from ..linear.dense import DenseGeneral
+from ..module.defaults import documented_functions, documented_order
 from ..module.methods import compact
 from ..module.module import Module
+from ..module.positions import Orders
 from ..module.text import located
 from ..module.variables import merge_param
 from ..normalization.layers import LayerNorm
@@ -42,6 +44,13 @@ __all__ = [
     "MultiHeadDotProductAttention",
     "SelfAttention",
 ]
+
+
+def _is_older(values: Sequence[Any]) -> bool | None:
+    """Whether `bias_init, use_bias` are meant, not `out_kernel_init, bias_init`."""
+    if values[0] is None:
+        return False
+    return isinstance(values[1], bool) if len(values) > 1 else None
 
 
 class MultiHeadDotProductAttention(Module):
@@ -76,7 +85,8 @@ class MultiHeadDotProductAttention(Module):
         `key_ln`), as in Dehghani et al. 2023, arXiv:2302.05442.
       force_fp32_for_softmax: whether to compute the softmax in float32.
       qkv_dot_general: what the projections to queries, keys and values call in place
-        of `jax.lax.dot_general`.
+        of `jax.lax.dot_general`, which is the default, as None (see config
+        `documented_functions`).
       out_dot_general: the same for `out`.
       qkv_dot_general_cls: a class, or other callable without arguments, that makes
         such a function.
@@ -123,6 +133,21 @@ class MultiHeadDotProductAttention(Module):
     out_dot_general_cls: Callable[[], DotGeneral] | None = None
     qk_attn_weights_einsum_cls: Callable[[], Einsum] | None = None
     attn_weights_value_einsum_cls: Callable[[], Einsum] | None = None
+
+    _field_orders = Orders(
+        older=(
+            *("num_heads", "dtype", "param_dtype", "qkv_features", "out_features"),
+            *("broadcast_dropout", "dropout_rate", "deterministic", "precision"),
+            *("kernel_init", "bias_init", "use_bias", "attention_fn", "decode"),
+            *("qkv_dot_general", "out_dot_general"),
+        ),
+        newer=(
+            *("out_kernel_init", "out_bias_init", "normalize_qk"),
+            *("force_fp32_for_softmax", "qkv_dot_general_cls", "out_dot_general_cls"),
+            *("qk_attn_weights_einsum_cls", "attn_weights_value_einsum_cls"),
+        ),
+        is_older=_is_older,
+    )
 
     @compact
     def __call__(
@@ -179,6 +204,14 @@ class MultiHeadDotProductAttention(Module):
             dropout_rng,
             sow_weights,
         )
+
+
+documented_functions(
+    MultiHeadDotProductAttention,
+    qkv_dot_general=lax.dot_general,
+    out_dot_general=lax.dot_general,
+)
+documented_order(MultiHeadDotProductAttention)
 
 
 class MultiHeadAttention(MultiHeadDotProductAttention):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from jax import lax
@@ -14,8 +15,10 @@ from batiste.core.errors import InvalidArgumentError
 from .. import initializers, ops
 from ..dtypes import promote_dtype
 from ..initializers import default_kernel_init
+from ..module.defaults import documented_functions, documented_order
 from ..module.methods import compact
 from ..module.module import Module
+from ..module.positions import Orders
 from ..module.text import located
 from ..types import (
     Array,
@@ -47,6 +50,11 @@ __all__ = [
 Sides = str | tuple[tuple[int, int], ...]
 
 
+def _is_older(values: Sequence[Any]) -> bool | None:
+    """Whether one `conv_general_dilated` is meant, not `promote_dtype`, and more."""
+    return False if len(values) > 1 or values[0] is promote_dtype else None
+
+
 class _Conv(Module):
     """What Conv and ConvLocal have in common; the fields are described there."""
 
@@ -67,6 +75,17 @@ class _Conv(Module):
     promote_dtype: PromoteDtypeFn = promote_dtype
     conv_general_dilated: ConvGeneralDilated | None = None
     conv_general_dilated_cls: Callable[[], ConvGeneralDilated] | None = None
+
+    _field_orders = Orders(
+        older=(
+            *("features", "kernel_size", "strides", "padding", "input_dilation"),
+            *("kernel_dilation", "feature_group_count", "use_bias", "mask", "dtype"),
+            *("param_dtype", "precision", "kernel_init", "bias_init"),
+            "conv_general_dilated",
+        ),
+        newer=("promote_dtype", "conv_general_dilated_cls"),
+        is_older=_is_older,
+    )
 
     @property
     def shared_weights(self) -> bool:
@@ -119,7 +138,7 @@ class _Conv(Module):
 
         if not self.shared_weights:
             y = _convolve_locally(self, x, kernel, window, padding)
-        elif conv is not None:
+        elif conv is not None and conv is not lax.conv_general_dilated:
             y = _convolve_with(conv, self, x, kernel, window, padding)
         else:
             y = ops.conv_general_dilated(
@@ -136,6 +155,10 @@ class _Conv(Module):
         if bias is not None:
             y = ops.add(y, bias)
         return restore_batch(y, batch_shape)
+
+
+documented_functions(_Conv, conv_general_dilated=lax.conv_general_dilated)
+documented_order(_Conv)
 
 
 class Conv(_Conv):
@@ -164,7 +187,8 @@ class Conv(_Conv):
       kernel_init: initializer of the kernel.
       bias_init: initializer of the bias.
       promote_dtype: brings `(inputs, kernel, bias)` to one dtype.
-      conv_general_dilated: what to call in place of `jax.lax.conv_general_dilated`.
+      conv_general_dilated: what to call in place of `jax.lax.conv_general_dilated`,
+        which is the default, as None (see config `documented_functions`).
       conv_general_dilated_cls: a class, or other callable without arguments, that
         makes such a function.
 

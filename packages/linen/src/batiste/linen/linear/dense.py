@@ -18,8 +18,10 @@ from batiste.core.errors import InvalidArgumentError
 from .. import initializers, ops
 from ..dtypes import promote_dtype
 from ..initializers import default_kernel_init
+from ..module.defaults import documented_functions, documented_order
 from ..module.methods import compact
 from ..module.module import Module
+from ..module.positions import Orders
 from ..module.text import located
 from ..types import (
     Array,
@@ -40,6 +42,11 @@ __all__ = [
 ]
 
 
+def _is_older(values: Sequence[Any]) -> bool | None:
+    """Whether one `dot_general` is meant, not `promote_dtype`, and what follows it."""
+    return False if len(values) > 1 or values[0] is promote_dtype else None
+
+
 class Dense(Module):
     """A linear map of the last axis: `inputs @ kernel + bias`.
 
@@ -55,7 +62,8 @@ class Dense(Module):
       kernel_init: initializer of the kernel.
       bias_init: initializer of the bias.
       promote_dtype: brings `(inputs, kernel, bias)` to one dtype.
-      dot_general: what to call in place of `jax.lax.dot_general`.
+      dot_general: what to call in place of `jax.lax.dot_general`, which is the default,
+        as None (see config `documented_functions`).
       dot_general_cls: a class, or other callable without arguments, that makes such
         a function; for modules that keep state, such as quantizers.
 
@@ -79,6 +87,15 @@ class Dense(Module):
     promote_dtype: PromoteDtypeFn = promote_dtype
     dot_general: DotGeneral | None = None
     dot_general_cls: Callable[[], DotGeneral] | None = None
+
+    _field_orders = Orders(
+        older=(
+            *("features", "use_bias", "dtype", "param_dtype", "precision"),
+            *("kernel_init", "bias_init", "dot_general"),
+        ),
+        newer=("promote_dtype", "dot_general_cls"),
+        is_older=_is_older,
+    )
 
     @compact
     def __call__(self, inputs: ArrayLike) -> Array:
@@ -134,7 +151,8 @@ class DenseGeneral(Module):
       bias_init: initializer of the bias.
       precision: as in `jax.lax.dot_general`.
       promote_dtype: brings `(inputs, kernel, bias)` to one dtype.
-      dot_general: what to call in place of `jax.lax.dot_general`.
+      dot_general: what to call in place of `jax.lax.dot_general`, which is the default,
+        as None (see config `documented_functions`).
       dot_general_cls: a class, or other callable without arguments, that makes such
         a function.
 
@@ -161,6 +179,15 @@ class DenseGeneral(Module):
     promote_dtype: PromoteDtypeFn = promote_dtype
     dot_general: DotGeneral | None = None
     dot_general_cls: Callable[[], DotGeneral] | None = None
+
+    _field_orders = Orders(
+        older=(
+            *("features", "axis", "batch_dims", "use_bias", "dtype", "param_dtype"),
+            *("kernel_init", "bias_init", "precision", "dot_general"),
+        ),
+        newer=("promote_dtype", "dot_general_cls"),
+        is_older=_is_older,
+    )
 
     @compact
     def __call__(self, inputs: ArrayLike) -> Array:
@@ -209,6 +236,12 @@ class DenseGeneral(Module):
         return ops.add(y, bias, batch + rest + features)
 
 
+documented_functions(Dense, dot_general=lax.dot_general)
+documented_functions(DenseGeneral, dot_general=lax.dot_general)
+documented_order(Dense)
+documented_order(DenseGeneral)
+
+
 def _contract(
     layer: Dense | DenseGeneral,
     x: Array,
@@ -219,7 +252,7 @@ def _contract(
     dot_general = layer.dot_general
     if layer.dot_general_cls is not None:
         dot_general = layer.dot_general_cls()
-    if dot_general is not None:
+    if dot_general is not None and dot_general is not lax.dot_general:
         return dot_general(x, kernel, dimension_numbers, precision=layer.precision)
     return ops.dot_general(x, kernel, dimension_numbers, layer.precision)
 

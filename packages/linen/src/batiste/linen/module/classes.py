@@ -107,7 +107,7 @@ def make_dataclass(cls: Any, kw_only: bool = False, guarded: bool = True) -> Non
         return
     # An `InitVar` is an argument of the constructor that is no field.
     if len(names) == num_arguments(cls.__init__) - 1:
-        cls.__init__ = direct_init(cls.__init__, fields, cls)
+        cls.__init__ = direct_init(cls.__init__, fields, cls, cls._field_orders)
 
 
 def _keep_keyword_only(cls: Any) -> None:

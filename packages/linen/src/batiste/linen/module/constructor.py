@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import sys
-from collections.abc import Mapping
+from collections import ChainMap
+from collections.abc import Mapping, Sequence
 from typing import Any, ForwardRef
+
+from .positions import Orders, in_force, place
 
 __all__ = ["direct_init", "num_arguments"]
 
@@ -24,6 +27,7 @@ def direct_init(
     init: Any,
     fields: Mapping[str, dataclasses.Field[Any]],
     cls: type | None = None,
+    orders: Orders | None = None,
 ) -> Any:
     """A constructor like `init` that does not go through `__setattr__`.
 
@@ -34,11 +38,15 @@ def direct_init(
             self.__dict__.update({"features": features, ..., "name": name})
             self.__post_init__()
 
+    With `orders` there is a `*rest` where the two orders part, and in front of that a
+    line `if rest: bias_init, ... = place(rest, bias_init, ...)`.
+
     Args:
       init: the constructor that `dataclasses` has generated for a class, of which each
         argument is a field.
       fields: the fields of the class by name.
       cls: the class, in whose file the names of its annotations are looked up.
+      orders: in which two orders positional arguments may come, if in two.
 
     >>> @dataclasses.dataclass
     ... class Point:
@@ -72,10 +80,28 @@ def direct_init(
             entries.append(
                 f"{name!r}: _factory_{name}() if {name} is _made else {name}"
             )
-    arguments = ", ".join([this, *positional, *(["*", *keywords] if keywords else [])])
+    first: Sequence[str] = positional
+    rest, choice = "*", ""
+    if orders is not None and orders.shared(positional) < len(positional):
+        first, choice = _choice(orders, positional)
+        rest = "*_rest"
+    keywords = [*positional[len(first) :], *keywords]
+    by_name = {name: defaults[name] for name in keywords if name in defaults}
+    if orders is not None and choice:
+        size = orders.shared(positional)
+        variables["_starts_older"] = orders.starts_older
+        variables["_place"] = place(
+            orders,
+            positional[size:],
+            orders.older_of(positional)[size:],
+            ChainMap(by_name, {n: defaults[n] for n in first if n in defaults}),
+            size,
+        )
+    arguments = ", ".join([this, *first, *([rest, *keywords] if keywords else [])])
     text = (
         f"def make({', '.join(variables)}):\n"
         f" def __init__({arguments}):\n"
+        f"{choice}"
         f"  {this}.__dict__.update({{{', '.join(entries)}}})\n"
         f"  {this}.__post_init__()\n"
         f" return __init__\n"
@@ -84,12 +110,29 @@ def direct_init(
     namespace: dict[str, Any] = {}
     exec(text, {} if file is None else vars(file), namespace)
     direct = namespace["make"](**variables)
-    for attribute in ("__defaults__", "__kwdefaults__", "__annotations__"):
-        setattr(direct, attribute, getattr(init, attribute))
+    direct.__defaults__ = tuple([defaults[n] for n in first if n in defaults]) or None
+    direct.__kwdefaults__ = by_name
+    direct.__annotations__ = init.__annotations__
+    if orders is not None and choice:
+        direct.__signature__ = in_force(inspect.signature(init), orders, positional)
     if cls is not None:
         direct.__annotations__ = _with_modules(direct.__annotations__, cls)
     direct.__qualname__, direct.__module__ = init.__qualname__, init.__module__
     return direct
+
+
+def _choice(orders: Orders, positional: Sequence[str]) -> tuple[Sequence[str], str]:
+    """The arguments that come before `*_rest`, and a line that gives it out."""
+    size = orders.shared(positional)
+    first, others = positional[:size], positional[size:]
+    condition, values = "_rest", "_rest"
+    if orders.starts_older is not None:
+        # The first of the others is mostly given by position, and mostly as declared.
+        first = positional[: size + 1]
+        condition = f"_rest or _starts_older({others[0]})"
+        values = f"({others[0]}, *_rest)"
+    names = ", ".join(others)
+    return first, f"  if {condition}: {names}, = _place({values}, {names})\n"
 
 
 def _with_modules(annotations: Mapping[str, Any], cls: type) -> dict[str, Any]:

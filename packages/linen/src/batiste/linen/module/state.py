@@ -16,6 +16,8 @@ __all__ = [
     "ModuleBase",
     "ModuleState",
     "SetupState",
+    "has_own_init",
+    "orders_of",
     "own_fields",
     "state_of",
     "try_setup",
@@ -32,14 +34,15 @@ class ModuleBase(ExactKey):
     Attributes:
       scope: where the module's variables live, None while it is unbound.
       preserve_adopted_names: whether modules that come from outside keep the names
-        that they have, rather than take those of the attributes they are given to.
+        that they have, rather than take those of the attributes they are given to. A
+        class may set it; where none does, config `preserve_adopted_names` counts.
 
     >>> import batiste.linen as nn
     >>> isinstance(nn.Dense(3), ModuleBase)
     True
     """
 
-    preserve_adopted_names: ClassVar[bool] = False
+    preserve_adopted_names: ClassVar[bool]
 
     scope: Scope | None = None
     _state: ModuleState
@@ -49,6 +52,7 @@ class ModuleBase(ExactKey):
     _has_setup: ClassVar[bool] = False
     _own_init: ClassVar[bool] = False
     _name_scopes: ClassVar[tuple[str, ...]] = ()
+    _field_orders: ClassVar[Any] = None
 
     def __key_parts__(self) -> tuple[Any, ...]:
         """What two unbound modules share if they are the same: fields, and the name.
@@ -143,6 +147,12 @@ state_of: Callable[[ModuleBase], ModuleState] = operator.attrgetter("_state")
 
 Its attribute has a private name, as all public ones are the user's to define.
 """
+
+orders_of: Callable[[type[ModuleBase]], Any] = operator.attrgetter("_field_orders")
+"""In which two orders the fields of a class come by position, or None if in one."""
+
+has_own_init: Callable[[type[ModuleBase]], bool] = operator.attrgetter("_own_init")
+"""Whether a class has a constructor that its author wrote."""
 
 own_fields: Callable[[ModuleBase], tuple[str, ...]] = operator.attrgetter("_own_fields")
 """The names of a module's constructor arguments, without `parent` and `name`."""

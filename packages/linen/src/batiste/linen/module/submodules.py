@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import types
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import jax
@@ -30,6 +32,7 @@ __all__ = [
     "contains_module",
     "is_plain",
     "map_modules",
+    "names_kept",
     "share_scope",
 ]
 
@@ -60,6 +63,8 @@ PLAIN_TYPES: frozenset[type] = frozenset(
 # strong reference to one would keep its own key alive.
 _Copies = dict[int, tuple[ModuleBase, weakref.ref[ModuleBase]]]
 _adopted: weakref.WeakKeyDictionary[Scope, _Copies] = weakref.WeakKeyDictionary()
+
+_all_kept: ContextVar[bool] = ContextVar("batiste_names_kept", default=False)
 
 
 def is_plain(value: Any) -> bool:
@@ -270,8 +275,9 @@ def adopt(parent: ModuleBase, name: str, value: Any) -> Any:
         if module.parent is None:
             module = _copy_inside(parent, module)
         if module.name is None and module.scope is None:
-            keep = config.preserve_adopted_names or parent.preserve_adopted_names
-            module.__dict__["name"] = own_name if keep and own_name else name
+            if not own_name or not _keeps_names(parent):
+                own_name = name
+            module.__dict__["name"] = own_name
             waiting.append(module)
         return module
 
@@ -281,6 +287,28 @@ def adopt(parent: ModuleBase, name: str, value: Any) -> Any:
         adopt_fields(module)
         state_of(module).attached = True
     return value
+
+
+def _keeps_names(parent: ModuleBase) -> bool:
+    # What the class says counts for more, where it says something.
+    default = config.preserve_adopted_names
+    return _all_kept.get() or getattr(type(parent), "preserve_adopted_names", default)
+
+
+@contextlib.contextmanager
+def names_kept() -> Iterator[None]:
+    """Lets all submodules keep the names that they have, whatever their class says.
+
+    For a part of a model that is run once more by itself, outside of the whole.
+
+    >>> with names_kept():
+    ...     pass
+    """
+    token = _all_kept.set(True)
+    try:
+        yield
+    finally:
+        _all_kept.reset(token)
 
 
 def _copy_inside(parent: ModuleBase, module: ModuleBase) -> ModuleBase:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from jax import numpy as jnp
 
@@ -15,8 +16,10 @@ from batiste.core.errors import InvalidArgumentError
 from batiste.core.types import Array, ArrayLike, Dtype, Initializer
 
 from .. import initializers, ops
+from ..module.defaults import documented_order
 from ..module.methods import compact
 from ..module.module import Module
+from ..module.positions import Orders
 from ..module.text import located
 from ..module.variables import merge_param
 from ..types import Axes
@@ -313,6 +316,20 @@ class RMSNorm(Module):
         return normalize(self, x, None, square, reduction_axes, feature_axes)
 
 
+def _is_older(values: Sequence[Any]) -> bool | None:
+    """Whether `axis_name, axis_index_groups` are meant, not `reduction_axes, ...`."""
+    first, *more = values
+    if first is None:
+        return None if not more or more[0] is None else not _is_name(more[0])
+    return _is_name(first)
+
+
+def _is_name(value: Any) -> bool:
+    """Whether it names one mapped axis or several, and is no index or group."""
+    names = value if isinstance(value, list | tuple) else [value]
+    return bool(names) and all(isinstance(name, str) for name in names)
+
+
 class GroupNorm(Module):
     """Normalizes each example over groups of channels, together with its positions.
 
@@ -361,6 +378,16 @@ class GroupNorm(Module):
     axis_index_groups: Sequence[Sequence[int]] | None = None
     use_fast_variance: bool = True
     force_float32_reductions: bool = True
+
+    _field_orders = Orders(
+        older=(
+            *("num_groups", "group_size", "epsilon", "dtype", "param_dtype"),
+            *("use_bias", "use_scale", "bias_init", "scale_init"),
+            *("axis_name", "axis_index_groups"),
+        ),
+        newer=("reduction_axes", "use_fast_variance", "force_float32_reductions"),
+        is_older=_is_older,
+    )
 
     @compact
     def __call__(self, x: ArrayLike, *, mask: ArrayLike | None = None) -> Array:
@@ -425,6 +452,9 @@ def _count_groups(layer: GroupNorm, channels: int) -> tuple[int, int]:
             "the input; choose a divisor of that number"
         )
     return (n, channels // n) if name == "num_groups" else (channels // n, n)
+
+
+documented_order(GroupNorm)
 
 
 class InstanceNorm(Module):

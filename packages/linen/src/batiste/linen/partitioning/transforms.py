@@ -225,7 +225,9 @@ def core_remat_static(
       fn: a function whose first argument is a scope or a pytree of them.
       variables: a filter that selects the collections to pass in.
       rngs: a filter that selects the PRNG streams to pass in.
-      concrete: whether Python control flow may depend on values; passed on to JAX.
+      concrete: whether values that nothing is traced of stay as they are, so that
+        control flow can depend on them: Python scalars and constants, and everything
+        outside of other transformations (where nothing is then checkpointed).
       prevent_cse: whether to keep the compiler from undoing the transform.
       static_argnums: positions of arguments that are compile-time constants, counted
         without the scope.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +16,11 @@ from batiste.core.types import Array, Function, Initializer, Key, Shape, Tree
 from .. import initializers
 from ..module.explain import explained_failure
 from ..module.module import Module
+from ..module.positions import Orders
 from ..module.text import located
 
 __all__ = [
+    "CELL_ORDERS",
     "Carry",
     "InitializeCarry",
     "RNNCellBase",
@@ -29,6 +31,17 @@ __all__ = [
 
 Carry: TypeAlias = Tree
 """What a cell hands from one step to the next."""
+
+CELL_ORDERS: Final = Orders(
+    older=(
+        *("gate_fn", "activation_fn", "kernel_init", "recurrent_kernel_init"),
+        *("bias_init", "dtype", "param_dtype"),
+    ),
+    newer=("features", "carry_init", "reset_gate", "residual"),
+    is_older=lambda values: callable(values[0]),
+    starts_older=callable,
+)
+"""Cells of the documentation have no `features`, and begin with a function."""
 
 
 def one_array(init: Initializer, rng: Key | None, shape: tuple[int, ...]) -> Array:
@@ -90,13 +103,21 @@ def _initialize_carry(
     cls: type,
     cell: Any,
     rng: Key | None,
-    shape: Shape,
+    input_shape: Shape | None = None,
     size: int | Sequence[int] | None = None,
     init_fn: Initializer | None = None,
+    *,
+    batch_dims: Shape | None = None,
 ) -> Carry:
+    name = cls.__name__
+    given = input_shape if batch_dims is None else batch_dims
+    if given is None or (input_shape is not None and batch_dims is not None):
+        raise TypeError(
+            f"{name}.initialize_carry takes one shape: input_shape, or batch_dims "
+            "together with a size"
+        )
     try:
-        name = cls.__name__
-        shape = tuple(shape)
+        shape = tuple(given)
         if size is not None:
             shape += (size,) if isinstance(size, int) else tuple(size)
         elif cell is None or cell.features is None:

@@ -6,6 +6,7 @@ In the equations, products with W are layers of the names in their indices. Shap
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar, cast
 
@@ -20,10 +21,17 @@ from ..activation import sigmoid, tanh
 from ..dtypes import promote_dtype
 from ..initializers import default_kernel_init
 from ..linear.dense import Dense
+from ..module.defaults import documented_order
 from ..module.methods import compact
 from ..module.module import Module
 from ..types import PrecisionLike
-from .cell import InitializeCarry, RNNCellBase, check_carry, pair_of_arrays
+from .cell import (
+    CELL_ORDERS,
+    InitializeCarry,
+    RNNCellBase,
+    check_carry,
+    pair_of_arrays,
+)
 
 __all__ = [
     "DenseParams",
@@ -119,6 +127,7 @@ class LSTMCell(RNNCellBase):
     carry_init: Initializer = initializers.zeros_init()
 
     initialize_carry: ClassVar[Any] = InitializeCarry(pair_of_arrays)
+    _field_orders = CELL_ORDERS
 
     @compact
     def __call__(
@@ -230,6 +239,7 @@ class OptimizedLSTMCell(RNNCellBase):
     carry_init: Initializer = initializers.zeros_init()
 
     initialize_carry: ClassVar[Any] = InitializeCarry(pair_of_arrays)
+    _field_orders = CELL_ORDERS
 
     @compact
     def __call__(
@@ -340,6 +350,7 @@ class SimpleCell(RNNCellBase):
     residual: bool = False
 
     initialize_carry: ClassVar[Any] = InitializeCarry()
+    _field_orders = CELL_ORDERS
 
     @compact
     def __call__(self, carry: Array, inputs: Array) -> tuple[Array, Array]:
@@ -401,6 +412,7 @@ class GRUCell(RNNCellBase):
     carry_init: Initializer = initializers.zeros_init()
 
     initialize_carry: ClassVar[Any] = InitializeCarry()
+    _field_orders = CELL_ORDERS
 
     @compact
     def __call__(self, carry: Array, inputs: Array) -> tuple[Array, Array]:
@@ -483,6 +495,13 @@ class MGUCell(RNNCellBase):
     reset_gate: bool = True
 
     initialize_carry: ClassVar[Any] = InitializeCarry()
+    _field_orders = dataclasses.replace(
+        CELL_ORDERS,
+        older=(
+            *("gate_fn", "activation_fn", "kernel_init", "recurrent_kernel_init"),
+            *("forget_bias_init", "activation_bias_init", "dtype", "param_dtype"),
+        ),
+    )
 
     @compact
     def __call__(self, carry: Array, inputs: Array) -> tuple[Array, Array]:
@@ -516,3 +535,7 @@ class MGUCell(RNNCellBase):
         n = self.activation_fn(w_i("n", self.activation_bias_init)(x) + hidden)
         new_h = (1.0 - f) * n + f * h
         return new_h, new_h
+
+
+for _cell in (LSTMCell, OptimizedLSTMCell, SimpleCell, GRUCell, MGUCell):
+    documented_order(_cell)

@@ -24,7 +24,9 @@ from batiste.core.types import Array, ArrayLike, Key, Tree
 
 from .. import array_type
 from ..flags import config
+from ..module.defaults import documented_order
 from ..module.module import Module
+from ..module.positions import Orders
 from ..module.text import located
 from .cell import Carry, RNNCellBase
 
@@ -66,9 +68,6 @@ class RNN(Module):
 
     Attributes:
       cell: a cell, such as `LSTMCell(features=64)`.
-      cell_size: the `size` to pass to the cell's `initialize_carry`, for cells without
-        features of their own: an integer, or for a `ConvLSTMCell` the tuple
-        `(*spatial, features)`.
       time_major: whether inputs and outputs have the shape (time, *batch, *features),
         and not (*batch, time, *features).
       return_carry: whether to return the last carry as well.
@@ -81,6 +80,9 @@ class RNN(Module):
       variable_broadcast: collections that all steps share, as in `scan`.
       variable_carry: collections that are passed from step to step, as in `scan`.
       split_rngs: PRNG streams to split, as in `scan`.
+      cell_size: the `size` to pass to the cell's `initialize_carry`, for cells without
+        features of their own: an integer, or for a `ConvLSTMCell` the tuple
+        `(*spatial, features)`. By position it may come second, too, as documented.
 
     >>> from batiste.linen.recurrent.cells import GRUCell
     >>> x = jnp.ones((10, 50, 32))
@@ -95,7 +97,6 @@ class RNN(Module):
     """
 
     cell: RNNCellBase
-    cell_size: int | tuple[int, ...] | None = None
     time_major: bool = False
     return_carry: bool = False
     reverse: bool = False
@@ -105,6 +106,17 @@ class RNN(Module):
     variable_broadcast: CollectionFilter = "params"
     variable_carry: CollectionFilter = False
     split_rngs: Mapping[Any, bool] = FrozenDict({"params": False})
+    cell_size: int | tuple[int, ...] | None = None
+
+    _field_orders = Orders(
+        older=(
+            *("cell", "cell_size", "time_major", "return_carry", "reverse"),
+            *("keep_order", "unroll", "variable_axes", "variable_broadcast"),
+            *("variable_carry", "split_rngs"),
+        ),
+        newer=(),
+        is_older=lambda values: not isinstance(values[0], bool),
+    )
 
     def __call__(
         self,
@@ -187,6 +199,9 @@ class RNN(Module):
         if reverse and keep_order:
             outputs = jax.tree.map(flip, outputs)
         return (carry, outputs) if return_carry else outputs
+
+
+documented_order(RNN)
 
 
 class _Axes(NamedTuple):
@@ -467,10 +482,9 @@ class Bidirectional(Module):
         else:
             forward_key, backward_key = jax.random.split(init_key)
         forward_carry, backward_carry = initial_carry or (None, None)
-        # The older argument is passed only when used: a layer need not know it.
-        options: dict[str, Any] = {"seq_lengths": seq_lengths}
-        if segmentation_mask is not None:
-            options["segmentation_mask"] = segmentation_mask
+        # Each is passed only when used: a layer need not know both.
+        lengths = {"seq_lengths": seq_lengths, "segmentation_mask": segmentation_mask}
+        options: dict[str, Any] = {n: v for n, v in lengths.items() if v is not None}
 
         forward_carry, forward = self.forward_rnn(
             inputs,

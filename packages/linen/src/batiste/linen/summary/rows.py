@@ -15,9 +15,9 @@ import jax
 from batiste.core.scope import CollectionFilter, in_filter
 from batiste.core.types import Key, Keys, Path, Tree, Variables
 
-from ..flags import config
 from ..module.context import context
 from ..module.state import ModuleBase, own_fields
+from ..module.submodules import names_kept
 from .costs import Runnable, call_flops, call_vjp_flops, split_leaves
 from .text import describe
 
@@ -133,7 +133,7 @@ def make_rows(
             counted_variables={} if repeated else counted.get(call.path, {}),
         )
         cost = (call.module, call.method, call.variables, rngs, call.args, call.kwargs)
-        with config.temp_flip_flag("preserve_adopted_names", True):
+        with names_kept():
             if flops:
                 row.flops = call_flops(*cost)
             if vjp_flops:

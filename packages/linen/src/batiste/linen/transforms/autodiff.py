@@ -32,7 +32,9 @@ def vjp(
       mdl: the module.
       *primals: the other arguments.
       has_aux: whether `fn` returns a pair of `y` and auxiliary data.
-      reduce_axes: named axes to sum gradients over; must be empty, as in JAX.
+      reduce_axes: names of mapped axes. Gradients of values that are the same along
+        such an axis, such as variables, are summed over it; others are those of single
+        examples.
       vjp_variables: a filter that selects the collections to differentiate by.
       variables: a filter that selects the other collections to pass in.
       rngs: a filter that selects the PRNG streams to pass in.
@@ -92,7 +94,9 @@ def value_and_grad(
       mdl: the module.
       *primals: the other arguments.
       has_aux: whether `fn` returns a pair of `y` and auxiliary data.
-      reduce_axes: named axes to sum gradients over; must be empty, as in JAX.
+      reduce_axes: names of mapped axes. Gradients of values that are the same along
+        such an axis, such as variables, are summed over it; others are those of single
+        examples.
       variables: a filter that selects the collections to pass in.
       rngs: a filter that selects the PRNG streams to pass in.
 

@@ -64,7 +64,8 @@ def jit(
       rngs: a filter that selects the PRNG streams to pass in.
       static_argnums: positions of arguments that are compile-time constants; the
         module is number 0.
-      static_argnames: names of keyword arguments that are.
+      static_argnames: names of keyword arguments that are. By position they may be
+        left out, as documented: `jit(target, True, True, (), donate_argnums)`.
       donate_argnums: positions of arguments whose memory may be reused.
       device: the device to run on; passed on to JAX.
       backend: the platform to run on; passed on to JAX.
@@ -87,6 +88,10 @@ def jit(
     >>> sorted(variables["params"])[:2]
     ['JitDense_0', 'JitDense_1']
     """
+    if static_argnames != () or donate_argnums != ():
+        static_argnames, donate_argnums, device, backend, methods = _by_either_order(
+            static_argnames, donate_argnums, device, backend, methods
+        )
     options = {
         "variables": variables,
         "rngs": rngs,
@@ -100,6 +105,33 @@ def jit(
     if _lives_long(target):
         call_type = functools.partial(_call_of, target)
     return lift_target(lift.jit, jit, target, options, methods, call_type=call_type)
+
+
+def _by_either_order(
+    static_argnames: Any,
+    donate_argnums: Any,
+    device: Any,
+    backend: Any,
+    methods: Any,
+) -> tuple[Any, Any, Any, Any, Any]:
+    """Takes `donate_argnums, device, backend, methods` from one place further back.
+
+    There they are if they are given by position as documented, without
+    `static_argnames`: numbers that are to be names, or a device in place of numbers.
+    """
+    if isinstance(static_argnames, int | str):
+        static_argnames = (static_argnames,)
+    names = tuple(static_argnames)
+    no_numbers = not isinstance(donate_argnums, int | Iterable)
+    if not no_numbers and donate_argnums != ():
+        return names, donate_argnums, device, backend, methods
+    if any(isinstance(name, str) for name in names) or not (names or no_numbers):
+        return names, donate_argnums or (), device, backend, methods
+    if no_numbers and (device is not None or not isinstance(backend, str | None)):
+        device, backend, methods = donate_argnums, device, backend
+    elif no_numbers:
+        device = donate_argnums
+    return (), names, device, backend, methods
 
 
 def _lives_long(target: Any) -> bool:
@@ -206,8 +238,7 @@ class _JitCall(LiftedCall):
         key = None if context.hooked else fingerprint(module_map, target)
         found = None
         if key is not None:
-            flags = config.fix_rng_separator, config.jit_folds_rngs
-            key = (self._key_of_function(fn), key, named_calls(), flags)
+            key = (self._key_of_function(fn), key, named_calls(), config.state)
             found = self._cache.get(key)
         if found is None:
             found = self.transform(_Program(), **self.options), self._watch(key)
@@ -241,7 +272,7 @@ class _JitCall(LiftedCall):
     def without_scopes(self, fn: Function, module: ModuleBase) -> Function:
         """As `LiftedCall`, kept for all equal modules that can be hashed."""
         try:
-            key = (fn, static_key(module), named_calls(), config.fix_rng_separator)
+            key = (fn, static_key(module), named_calls(), config.state)
             found = self._unbound.get(key)
         except TypeError:
             return super().without_scopes(fn, module)

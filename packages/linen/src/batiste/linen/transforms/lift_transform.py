@@ -124,6 +124,7 @@ def decorator_lift_transform(
     transform: Function,
     class_fn: Target,
     *trafo_args: Any,
+    multi_scope: bool = True,
     **trafo_kwargs: Any,
 ) -> Target:
     """Does what `lift_transform` does, for a function whose first argument is a module.
@@ -132,6 +133,7 @@ def decorator_lift_transform(
       transform: as for `lift_transform`.
       class_fn: the function, such as a method.
       *trafo_args: passed on to `transform`.
+      multi_scope: accepted; scopes of modules outside are always lifted, too.
       **trafo_kwargs: passed on to `transform`.
 
     Raises:
@@ -148,6 +150,7 @@ def decorator_lift_transform(
     >>> Model().init_with_output(jax.random.key(0), jnp.ones((1, 2)))[0].shape
     (1, 3)
     """
+    del multi_scope
     return lift_transform(transform, class_fn, *trafo_args, **trafo_kwargs)
 
 

@@ -39,7 +39,9 @@ def checkpoint(
       target: a module class, or a function whose first argument is a module.
       variables: a filter that selects the collections to pass in.
       rngs: a filter that selects the PRNG streams to pass in.
-      concrete: whether Python control flow may depend on values; passed on to JAX.
+      concrete: whether values that nothing is traced of stay as they are, so that
+        control flow can depend on them: Python scalars and constants, and everything
+        outside of other transformations (where nothing is then checkpointed).
       prevent_cse: whether to keep the compiler from undoing the transform. Not
         needed within `scan`.
       static_argnums: positions of arguments that are compile-time constants; the

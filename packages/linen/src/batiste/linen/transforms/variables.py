@@ -17,15 +17,11 @@ from .target import Methods, Target, lift_target
 __all__ = ["add_metadata_axis", "fold_rngs", "map_variables"]
 
 
-def _identity(variables: Any) -> Any:
-    return variables
-
-
 def map_variables(
     target: Target,
     mapped_collections: CollectionFilter = True,
-    trans_in_fn: Function = _identity,
-    trans_out_fn: Function = _identity,
+    trans_in_fn: Function = lift.id_fn,
+    trans_out_fn: Function = lift.id_fn,
     init: bool = False,
     mutable: bool = False,
     rngs: PRNGSequenceFilter = True,
