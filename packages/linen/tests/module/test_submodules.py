@@ -1,5 +1,6 @@
 """Submodules: where they come from, what they are called, what they share."""
 
+import contextlib
 import gc
 from typing import Any, NamedTuple
 
@@ -437,3 +438,36 @@ def test_keys_and_paths_of_what_a_moved_module_holds(keeps):
         key, path = Outer(Use(Noise())).apply({}, rngs=KEY)
     assert path == (("inner", "layer") if keeps else ("layer",))
     assert key == LazyRng(KEY, path).draw(1)
+
+
+@pytest.mark.parametrize("config_value", [None, False, True])
+@pytest.mark.parametrize("attribute", [None, False, True])
+def test_whether_names_are_kept(config_value, attribute):
+    class Keep(Use):
+        if attribute is not None:
+            preserve_adopted_names = attribute
+
+    class Inherits(Keep):
+        pass
+
+    class Around(nn.Module):
+        inner: nn.Module
+
+        def __call__(self, x):
+            return self.inner(x)
+
+    flag = contextlib.nullcontext()
+    if config_value is not None:
+        flag = config.temp_flip_flag("preserve_adopted_names", config_value)
+    named = nn.Dense(2, name="mine")
+    # What the class says counts for more than the config.
+    kept = bool(config_value) if attribute is None else attribute
+    expected = ["mine"] if kept else ["layer"]
+    with flag:
+        assert names(Keep(named), X) == names(Inherits(named), X) == expected
+        assert names(Keep(nn.Dense(2)), X) == ["layer"]
+        # Each class decides over its own fields.
+        inner = Around(Keep(named)).init(KEY, X)["params"]["inner"]
+        assert list(inner) == expected
+    assert not hasattr(nn.Module, "preserve_adopted_names")
+

@@ -160,3 +160,23 @@ def test_rows_are_data():
         "params": (144, 576),
         "cache": (0, 0),
     }
+
+
+def test_costs_of_a_class_that_names_its_fields_itself():
+    class Own(nn.Module):
+        preserve_adopted_names = False
+        shared: nn.Module
+
+        @nn.compact
+        def __call__(self, x):
+            return self.shared(x)
+
+    class Model(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            shared = nn.Dense(2, name="mine")
+            return shared(x), Own(shared)(x)
+
+    rows = make_rows(Model(), jax.random.key(0), (jnp.ones((1, 2)),), {}, flops=True)
+    costs = {row.module_type.__name__: row.flops for row in rows}
+    assert costs["Own"] == costs["Dense"] > 0

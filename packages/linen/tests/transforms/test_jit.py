@@ -274,7 +274,10 @@ DEVICE = jax.devices()[0]
         (((), "a"), {"static_argnames": ("a",)}),
         (((), "a", None), {"static_argnames": ("a",)}),
         (((), (), (1,), DEVICE), {"donate_argnums": (1,), "device": DEVICE}),
-        (((), "a", (), None, None, ["f"]), {"methods": ["f"]}),
+        (
+            ((), "a", (), None, None, ["f"]),
+            {"static_argnames": ("a",), "methods": ["f"]},
+        ),
     ],
 )
 def test_positions_of_both_generations(by_position, options, monkeypatch):

@@ -19,7 +19,7 @@ bool_flag(
 bool_flag(
     "preserve_adopted_names",
     default=False,
-    help="A submodule that is passed as a field keeps the name that it was given. Where "
+    help="A submodule that is passed as a field keeps the name that it had. Where "
     "a class has an attribute `preserve_adopted_names`, that decides for its fields.",
 )
 bool_flag(
@@ -27,7 +27,8 @@ bool_flag(
     default=False,
     help="Submodules that a module had before `share_scope` moved it have the keys and "
     "the path of where they were, as in later versions of flax, not those of where "
-    "their variables are.",
+    "their variables are. Within a lifted function of a module around it, a module that "
+    "shares its scope with one in a field moves to the place of that one.",
 )
 bool_flag(
     "name_scopes_in_caller",

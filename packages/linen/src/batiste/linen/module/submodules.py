@@ -370,8 +370,10 @@ def share_scope(module: ModuleBase, other: ModuleBase, /) -> None:
 
 def _is_below(scope: Scope, other: Scope) -> bool:
     above: Scope | None = scope
+    by_handle = config.share_scope_keeps_paths
     while above is not None:
-        if above == other:
+        # Places that a transform was given one by one have handles of their own.
+        if above is other or (not by_handle and above == other):
             return True
         above = above.parent
     return False
