@@ -121,6 +121,8 @@ EXCEPTIONS = {
     ),
     "flax.linen.recurrent.RNN": {
         "cell_size=None not required": "cells with features need none",
+        "order of time_major, return_carry, reverse, keep_order, unroll, "
+        "variable_axes, variable_broadcast, variable_carry, split_rngs": TWO,
     },
     "flax.linen.recurrent.RNNBase.__call__": {
         "lacks segmentation_mask": "layers need not have both, as one is passed",

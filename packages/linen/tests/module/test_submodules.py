@@ -470,4 +470,3 @@ def test_whether_names_are_kept(config_value, attribute):
         inner = Around(Keep(named)).init(KEY, X)["params"]["inner"]
         assert list(inner) == expected
     assert not hasattr(nn.Module, "preserve_adopted_names")
-

@@ -27,7 +27,7 @@ bool_flag(
     default=False,
     help="Submodules that a module had before `share_scope` moved it have the keys and "
     "the path of where they were, as in later versions of flax, not those of where "
-    "their variables are. Within a lifted function of a module around it, a module that "
+    "their variables are. Within a lifted function of a module around, a module that "
     "shares its scope with one in a field moves to the place of that one.",
 )
 bool_flag(

@@ -135,18 +135,18 @@ class MultiHeadDotProductAttention(Module):
     attn_weights_value_einsum_cls: Callable[[], Einsum] | None = None
 
     _field_orders = Orders(
-        older=(
+        other=(
             *("num_heads", "dtype", "param_dtype", "qkv_features", "out_features"),
             *("broadcast_dropout", "dropout_rate", "deterministic", "precision"),
             *("kernel_init", "bias_init", "use_bias", "attention_fn", "decode"),
             *("qkv_dot_general", "out_dot_general"),
         ),
-        newer=(
+        absent=(
             *("out_kernel_init", "out_bias_init", "normalize_qk"),
             *("force_fp32_for_softmax", "qkv_dot_general_cls", "out_dot_general_cls"),
             *("qk_attn_weights_einsum_cls", "attn_weights_value_einsum_cls"),
         ),
-        is_older=_is_older,
+        is_other=_is_older,
     )
 
     @compact

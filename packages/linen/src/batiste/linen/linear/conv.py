@@ -77,14 +77,14 @@ class _Conv(Module):
     conv_general_dilated_cls: Callable[[], ConvGeneralDilated] | None = None
 
     _field_orders = Orders(
-        older=(
+        other=(
             *("features", "kernel_size", "strides", "padding", "input_dilation"),
             *("kernel_dilation", "feature_group_count", "use_bias", "mask", "dtype"),
             *("param_dtype", "precision", "kernel_init", "bias_init"),
             "conv_general_dilated",
         ),
-        newer=("promote_dtype", "conv_general_dilated_cls"),
-        is_older=_is_older,
+        absent=("promote_dtype", "conv_general_dilated_cls"),
+        is_other=_is_older,
     )
 
     @property

@@ -89,12 +89,12 @@ class Dense(Module):
     dot_general_cls: Callable[[], DotGeneral] | None = None
 
     _field_orders = Orders(
-        older=(
+        other=(
             *("features", "use_bias", "dtype", "param_dtype", "precision"),
             *("kernel_init", "bias_init", "dot_general"),
         ),
-        newer=("promote_dtype", "dot_general_cls"),
-        is_older=_is_older,
+        absent=("promote_dtype", "dot_general_cls"),
+        is_other=_is_older,
     )
 
     @compact
@@ -181,12 +181,12 @@ class DenseGeneral(Module):
     dot_general_cls: Callable[[], DotGeneral] | None = None
 
     _field_orders = Orders(
-        older=(
+        other=(
             *("features", "axis", "batch_dims", "use_bias", "dtype", "param_dtype"),
             *("kernel_init", "bias_init", "precision", "dot_general"),
         ),
-        newer=("promote_dtype", "dot_general_cls"),
-        is_older=_is_older,
+        absent=("promote_dtype", "dot_general_cls"),
+        is_other=_is_older,
     )
 
     @compact

@@ -89,11 +89,11 @@ def direct_init(
     by_name = {name: defaults[name] for name in keywords if name in defaults}
     if orders is not None and choice:
         size = orders.shared(positional)
-        variables["_starts_older"] = orders.starts_older
+        variables["_starts_other"] = orders.starts_other
         variables["_place"] = place(
             orders,
             positional[size:],
-            orders.older_of(positional)[size:],
+            orders.other_of(positional)[size:],
             ChainMap(by_name, {n: defaults[n] for n in first if n in defaults}),
             size,
         )
@@ -126,10 +126,10 @@ def _choice(orders: Orders, positional: Sequence[str]) -> tuple[Sequence[str], s
     size = orders.shared(positional)
     first, others = positional[:size], positional[size:]
     condition, values = "_rest", "_rest"
-    if orders.starts_older is not None:
+    if orders.starts_other is not None:
         # The first of the others is mostly given by position, and mostly as declared.
         first = positional[: size + 1]
-        condition = f"_rest or _starts_older({others[0]})"
+        condition = f"_rest or _starts_other({others[0]})"
         values = f"({others[0]}, *_rest)"
     names = ", ".join(others)
     return first, f"  if {condition}: {names}, = _place({values}, {names})\n"

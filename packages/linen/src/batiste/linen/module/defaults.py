@@ -46,10 +46,11 @@ def documented_order(cls: type[ModuleBase]) -> None:
     Args:
       cls: the class. Subclasses follow it.
 
+    >>> import inspect
     >>> import batiste.linen as nn
     >>> with config.temp_flip_flag("documented_orders", True):
-    ...     list(inspect.signature(nn.RNN).parameters)[:2]
-    ['cell', 'cell_size']
+    ...     list(inspect.signature(nn.LSTMCell).parameters)[:2]
+    ['gate_fn', 'activation_fn']
     """
 
     def follow(documented: bool) -> None:

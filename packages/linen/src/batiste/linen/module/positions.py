@@ -24,39 +24,46 @@ class Orders:
     One is that in which they are declared.
 
     Attributes:
-      older: the fields in the documented order.
-      newer: the fields that this order does not have.
-      is_older: whether values are in the documented order, given those from the first
-        place on in which the two differ; None if they do not tell.
-      starts_older: the same, given only the value in that place, for a field that is
+      other: the fields in the other order.
+      absent: the fields that this order does not have, and which then come last.
+      is_other: whether values are in the other order, given those from the first place
+        on in which the two differ. None if they do not tell: then they are, if that is
+        the documented order and config `documented_orders` is on.
+      starts_other: the same, given only the value in that place, for a field that is
         mostly given by position; None to ask only where there are further values.
+      is_documented: whether the other order is the documented one.
 
     >>> orders = Orders(("gate_fn", "dtype"), ("features",), lambda v: callable(v[0]))
-    >>> orders.older_of(["features", "gate_fn", "dtype", "extra"])
+    >>> orders.other_of(["features", "gate_fn", "dtype", "extra"])
     ['gate_fn', 'dtype', 'extra', 'features']
     """
 
-    older: tuple[str, ...]
-    newer: tuple[str, ...]
-    is_older: Callable[[Sequence[Any]], bool | None]
-    starts_older: Callable[[Any], bool] | None = None
+    other: tuple[str, ...]
+    absent: tuple[str, ...]
+    is_other: Callable[[Sequence[Any]], bool | None]
+    starts_other: Callable[[Any], bool] | None = None
+    is_documented: bool = True
 
-    def older_of(self, declared: Sequence[str]) -> list[str]:
-        """All fields of a class, or of a subclass, in the documented order.
+    def other_of(self, declared: Sequence[str]) -> list[str]:
+        """All fields of a class, or of a subclass, in the other order.
 
         Args:
           declared: its positional fields in the order in which they are declared.
         """
-        known = {*self.older, *self.newer}
+        known = {*self.other, *self.absent}
+        listed = [name for name in self.other if name in declared]
         added = [name for name in declared if name not in known]
-        newer = [name for name in declared if name in self.newer]
-        older = [name for name in self.older if name in declared]
-        return [*older, *added, *newer]
+        absent = [name for name in declared if name in self.absent]
+        return [*listed, *added, *absent]
 
     def shared(self, declared: Sequence[str]) -> int:
         """How many fields of a class are in the same place in both orders."""
-        pairs = list(zip(declared, self.older_of(declared), strict=True))
+        pairs = list(zip(declared, self.other_of(declared), strict=True))
         return next((i for i, (a, b) in enumerate(pairs) if a != b), len(pairs))
+
+    def prefers_other(self) -> bool:
+        """Whether values that do not tell are in the other order."""
+        return self.is_documented and config.documented_orders
 
 
 def in_force(
@@ -74,7 +81,7 @@ def in_force(
     ...     in_force(inspect.signature(lambda new, a, b: 0), orders, ["new", "a", "b"])
     <Signature (a, b, new)>
     """
-    order = orders.older_of(declared) if config.documented_orders else declared
+    order = orders.other_of(declared) if orders.prefers_other() else declared
     parameters = signature.parameters
     names = iter(order)
     ordered = [parameters[next(names) if n in order else n] for n in parameters]
@@ -83,8 +90,8 @@ def in_force(
 
 def place(
     orders: Orders,
-    newer: Sequence[str],
-    older: Sequence[str],
+    declared: Sequence[str],
+    other: Sequence[str],
     defaults: Mapping[str, Any],
     n_before: int,
 ) -> Callable[..., list[Any]]:
@@ -92,8 +99,8 @@ def place(
 
     Args:
       orders: the two orders.
-      newer: the fields from where they part on, as they are declared.
-      older: the same in the documented order.
+      declared: the fields from where they part on, as they are declared.
+      other: the same in the other order.
       defaults: the default of each, as it is when the function is called.
       n_before: how many fields come before, for the error.
 
@@ -109,26 +116,26 @@ def place(
     ([0, 1, 2], [3, 4, 0])
     """
     # With a value that tells, that is `values[0]`, and was passed under this name.
-    named = newer[0] if orders.starts_older is not None else None
+    named = declared[0] if orders.starts_other is not None else None
 
     def put(values: Sequence[Any], *given: Any) -> list[Any]:
-        is_older = orders.is_older(values)
-        if is_older is None:
-            is_older = config.documented_orders
-        order = older if is_older else newer
+        is_other = orders.is_other(values)
+        if is_other is None:
+            is_other = orders.prefers_other()
+        order = other if is_other else declared
         if len(values) > len(order):
             raise TypeError(
                 f"__init__() takes {n_before + len(order) + 1} positional arguments "
                 f"but {n_before + len(values) + 1} were given; the last that it takes "
                 f"is {order[-1]!r}"
             )
-        fields = dict(zip(newer, given, strict=True))
+        fields = dict(zip(declared, given, strict=True))
         if named is not None:
             fields[named] = defaults[named]
         for name, value in zip(order, values):
             if fields[name] is not defaults[name]:
                 raise TypeError(f"__init__() got multiple values for argument {name!r}")
             fields[name] = value
-        return [fields[name] for name in newer]
+        return [fields[name] for name in declared]
 
     return put

@@ -380,13 +380,13 @@ class GroupNorm(Module):
     force_float32_reductions: bool = True
 
     _field_orders = Orders(
-        older=(
+        other=(
             *("num_groups", "group_size", "epsilon", "dtype", "param_dtype"),
             *("use_bias", "use_scale", "bias_init", "scale_init"),
             *("axis_name", "axis_index_groups"),
         ),
-        newer=("reduction_axes", "use_fast_variance", "force_float32_reductions"),
-        is_older=_is_older,
+        absent=("reduction_axes", "use_fast_variance", "force_float32_reductions"),
+        is_other=_is_older,
     )
 
     @compact

@@ -33,13 +33,13 @@ Carry: TypeAlias = Tree
 """What a cell hands from one step to the next."""
 
 CELL_ORDERS: Final = Orders(
-    older=(
+    other=(
         *("gate_fn", "activation_fn", "kernel_init", "recurrent_kernel_init"),
         *("bias_init", "dtype", "param_dtype"),
     ),
-    newer=("features", "carry_init", "reset_gate", "residual"),
-    is_older=lambda values: callable(values[0]),
-    starts_older=callable,
+    absent=("features", "carry_init", "reset_gate", "residual"),
+    is_other=lambda values: callable(values[0]),
+    starts_other=callable,
 )
 """Cells of the documentation have no `features`, and begin with a function."""
 

@@ -497,7 +497,7 @@ class MGUCell(RNNCellBase):
     initialize_carry: ClassVar[Any] = InitializeCarry()
     _field_orders = dataclasses.replace(
         CELL_ORDERS,
-        older=(
+        other=(
             *("gate_fn", "activation_fn", "kernel_init", "recurrent_kernel_init"),
             *("forget_bias_init", "activation_bias_init", "dtype", "param_dtype"),
         ),

@@ -24,7 +24,6 @@ from batiste.core.types import Array, ArrayLike, Key, Tree
 
 from .. import array_type
 from ..flags import config
-from ..module.defaults import documented_order
 from ..module.module import Module
 from ..module.positions import Orders
 from ..module.text import located
@@ -68,6 +67,10 @@ class RNN(Module):
 
     Attributes:
       cell: a cell, such as `LSTMCell(features=64)`.
+      cell_size: the `size` to pass to the cell's `initialize_carry`, for cells without
+        features of their own: an integer, or for a `ConvLSTMCell` the tuple
+        `(*spatial, features)`. By position it may be left out, as in later versions of
+        flax: `RNN(cell, True)` is time-major.
       time_major: whether inputs and outputs have the shape (time, *batch, *features),
         and not (*batch, time, *features).
       return_carry: whether to return the last carry as well.
@@ -80,9 +83,6 @@ class RNN(Module):
       variable_broadcast: collections that all steps share, as in `scan`.
       variable_carry: collections that are passed from step to step, as in `scan`.
       split_rngs: PRNG streams to split, as in `scan`.
-      cell_size: the `size` to pass to the cell's `initialize_carry`, for cells without
-        features of their own: an integer, or for a `ConvLSTMCell` the tuple
-        `(*spatial, features)`. By position it may come second, too, as documented.
 
     >>> from batiste.linen.recurrent.cells import GRUCell
     >>> x = jnp.ones((10, 50, 32))
@@ -97,6 +97,7 @@ class RNN(Module):
     """
 
     cell: RNNCellBase
+    cell_size: int | tuple[int, ...] | None = None
     time_major: bool = False
     return_carry: bool = False
     reverse: bool = False
@@ -106,16 +107,15 @@ class RNN(Module):
     variable_broadcast: CollectionFilter = "params"
     variable_carry: CollectionFilter = False
     split_rngs: Mapping[Any, bool] = FrozenDict({"params": False})
-    cell_size: int | tuple[int, ...] | None = None
 
     _field_orders = Orders(
-        older=(
-            *("cell", "cell_size", "time_major", "return_carry", "reverse"),
-            *("keep_order", "unroll", "variable_axes", "variable_broadcast"),
-            *("variable_carry", "split_rngs"),
+        other=(
+            *("cell", "time_major", "return_carry", "reverse", "keep_order", "unroll"),
+            *("variable_axes", "variable_broadcast", "variable_carry", "split_rngs"),
         ),
-        newer=(),
-        is_older=lambda values: not isinstance(values[0], bool),
+        absent=("cell_size",),
+        is_other=lambda values: isinstance(values[0], bool),
+        is_documented=False,
     )
 
     def __call__(
@@ -199,9 +199,6 @@ class RNN(Module):
         if reverse and keep_order:
             outputs = jax.tree.map(flip, outputs)
         return (carry, outputs) if return_carry else outputs
-
-
-documented_order(RNN)
 
 
 class _Axes(NamedTuple):
