@@ -41,7 +41,7 @@ EXCEPTIONS = {
         f"adds {name}": IN_ERRORS
         for name in (
             *("attr_name", "available", "closed_over", "found", "methods"),
-            *("module_cls", "names", "parent", "scope_path", "transform"),
+            *("missing", "module_cls", "names", "parent", "scope_path", "transform"),
         )
     },
     "flax.serialization.msgpack_serialize": {
