@@ -271,3 +271,45 @@ def test_keys_that_cannot_be_sorted():
     tree = {np.timedelta64(1, "as"): 1, np.timedelta64(1, "Y"): 2}
     with pytest.raises(SerializationError, match="no order among them"):
         msgpack_serialize(tree)
+
+
+def with_garbage(array, garbage):
+    """The same extended numbers, with other bytes where memory has any between them."""
+    array = array.copy(order="K")
+    if np.finfo(np.longdouble).nmant == 63:
+        flat = array.reshape(-1, order="A" if array.flags.f_contiguous else "C")
+        assert np.shares_memory(flat, array)
+        numbers = flat.view(np.uint8).reshape(-1, np.dtype("g").itemsize)
+        numbers[:, 10:] = garbage
+    return array
+
+
+@pytest.mark.parametrize("dtype", [np.longdouble, np.clongdouble])
+@pytest.mark.parametrize(
+    "shape_of", [lambda a: a, lambda a: a.reshape(3, 4), lambda a: a.reshape(3, 4).T]
+)
+def test_the_same_extended_numbers_give_the_same_bytes(dtype, shape_of):
+    array = shape_of((np.arange(12) / 7).astype(dtype))
+    one, other = with_garbage(array, 0xA5), with_garbage(array, 0xDA)
+    before = other.tobytes(order="A")
+    assert packed({"a": one}) == packed({"a": other})
+    found = unpacked(packed({"a": other}))["a"]
+    np.testing.assert_array_equal(found, array)
+    # What is saved stays as it was.
+    assert other.tobytes(order="A") == before
+
+
+@pytest.mark.parametrize("dtype", [np.longdouble, np.clongdouble])
+def test_the_same_extended_scalar_gives_the_same_bytes(dtype):
+    array = np.array([1.5], dtype)
+    one, other = (with_garbage(array, garbage)[0] for garbage in (0xA5, 0xDA))
+    assert packed({"a": one}) == packed({"a": other})
+    assert packed({one: 1}) == packed({other: 1})
+    assert packed([with_garbage(array, 0xA5)[0:0]]) == packed([array[0:0]])
+
+
+def test_chunks_of_extended_numbers_are_the_same(monkeypatch):
+    monkeypatch.setattr(module, "MAX_CHUNK_SIZE", 64)
+    array = (np.arange(12) / 7).astype(np.longdouble)
+    one, other = with_garbage(array, 0xA5), with_garbage(array, 0xDA)
+    assert packed({"a": one}) == packed({"a": other})

@@ -56,6 +56,7 @@ CHUNKED: Final = "__msgpack_chunked_array__"
 _COPY_SIZE: Final = 2**23
 _MAX_EXT: Final = 2**32 - 1
 _MAX_ARRAY: Final = _MAX_EXT - 4096  # leaves room for shape and dtype
+_LONG: Final = (np.longdouble, np.clongdouble)
 _SCALARS: Final = (str, int, float, bool, type(None), bytes)
 
 
@@ -269,7 +270,22 @@ def _native(array: np.ndarray) -> np.ndarray:
             f"An array {array.dtype} cannot be serialized, since {why}: nobody could "
             "show its elements. Convert it first, as with astype('datetime64[s]')."
         )
-    return array if array.dtype == order else array.astype(order)
+    array = array if array.dtype == order else array.astype(order)
+    return _without_padding(array) if array.dtype.type in _LONG else array
+
+
+def _without_padding(array: np.ndarray) -> np.ndarray:
+    """Zeros between extended numbers, where memory has what was there before.
+
+    Those of x86 have 80 bits, in 12 or 16 bytes. The same numbers are to give the same
+    bytes.
+    """
+    if np.finfo(np.longdouble).nmant != 63:
+        return array
+    copy = np.array(array, order="C")
+    numbers = copy.reshape(-1).view(np.uint8).reshape(-1, np.dtype("g").itemsize)
+    numbers[:, 10:] = 0
+    return copy
 
 
 def _elements(array: np.ndarray) -> Iterator[memoryview]:
