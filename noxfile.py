@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent / "tests" / "sessions"))
 
 from alone import run_tests_alone
 from archives import check_contents
-from covering import ON_EIGHT, measure
+from covering import APART, ON_EIGHT, measure
 from environments import (
     CLEAN_ENV,
     PYTHONS,
@@ -30,6 +30,7 @@ from environments import (
     wheel_requirements,
 )
 from linting import commands as lint_commands
+from programs import find_chromium, offer_dot
 from releases import lowest_siblings
 from releasing import release as make_release
 from vendoring import copy_packages
@@ -42,6 +43,7 @@ nox.options.sessions = ["lint", "tests", "wheels", "vendor"]
 nox.options.error_on_missing_interpreters = "CI" in os.environ
 
 VENDORED = ("traverse", "serialization", "core", "spmd", "linen")
+SITE = Path("docs") / "_build" / "html"
 GROUPS = nox.project.load_toml("pyproject.toml")
 PUBLISHED = GROUPS["tool"]["batiste"]["published"]
 
@@ -65,7 +67,7 @@ def tests(session: nox.Session, package: str) -> None:
         args=tuple(nox.project.dependency_groups(GROUPS, "integration")),
     )
     show(session, "all packages together")
-    ignored = tuple(f"--ignore={folder}" for folder in ("tests/parity", *ON_EIGHT))
+    ignored = tuple(f"--ignore={folder}" for folder in (*APART, *ON_EIGHT))
     session.run("python", "-m", "pytest", "tests", *ignored, *session.posargs)
     for folder in ON_EIGHT:
         session.run("python", "-m", "pytest", folder, *session.posargs)
@@ -198,6 +200,35 @@ def vendor(session: nox.Session) -> None:
             *("python", "-m", "pytest", "-q", f"packages/{package}"),
             env={"PYTHONPATH": str(project / "_vendor")},
         )
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Builds the book, running the code of its pages: nox -s docs -- serve shows it."""
+    session.env.update(CLEAN_ENV)
+    offer_dot(session)
+    groups = nox.project.dependency_groups(GROUPS, "docs")
+    install(session, "batiste", extras="[orbax,tensorboard]", args=tuple(groups))
+    # Pages that are no more would stay. What was run is kept in docs/_build/jupyter,
+    # and run again only if it changed.
+    shutil.rmtree(SITE, ignore_errors=True)
+    options = ("-b", "html", "-E", "-W", "--keep-going", "-q", "-j", "2")
+    session.run("python", "-m", "sphinx", *options, "docs", str(SITE))
+    session.log(f"The book is in {SITE}")
+    if "serve" in session.posargs:
+        address = ("--bind", "127.0.0.1", "8000")
+        session.run("python", "-m", "http.server", "-d", str(SITE), *address)
+
+
+@nox.session(name="docs-test")
+def docs_test(session: nox.Session) -> None:
+    """Opens the book that `nox -s docs` built in Chromium, and tries it."""
+    session.env.update(CLEAN_ENV)
+    if not (SITE / "index.html").exists():
+        session.error(f"there is no book in {SITE}: run `nox -s docs` first")
+    session.install(*nox.project.dependency_groups(GROUPS, "docs-test"))
+    session.env["BATISTE_CHROMIUM"] = find_chromium(session)
+    session.run("python", "-m", "pytest", "tests/site", *session.posargs)
 
 
 @nox.session(python="3.11")

@@ -1,6 +1,7 @@
 """How Sphinx builds the book: `nox -s docs`."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -9,6 +10,10 @@ sys.path.insert(0, str(HERE / "_ext"))
 
 # Guides about several devices run on eight of one machine's processor.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Without Graphviz, graphs are shown as text (_kernel/sitecustomize.py).
+if shutil.which("dot") is None:
+    path = [str(HERE / "_kernel"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, path))
 
 project = "Batiste"
 author = "The Batiste authors"
@@ -28,8 +33,9 @@ extensions = [
     "inventories",
     "mathml",
     "references",
+    "signatures",
 ]
-exclude_patterns = ["_build", "_inventories"]
+exclude_patterns = ["_build", "_inventories", "_kernel"]
 root_doc = "index"
 
 # Guides: Markdown notebooks, run at each change; a cell that fails fails the build.
@@ -50,10 +56,10 @@ default_role = "py:obj"
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 napoleon_use_rtype = False
+napoleon_attr_annotations = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
-autodoc_preserve_defaults = True
 autodoc_class_signature = "mixed"
 python_display_short_literal_types = True
 python_maximum_signature_line_length = 88
@@ -69,6 +75,7 @@ copybutton_prompt_is_regexp = True
 
 html_theme = "furo"
 html_title = "Batiste"
+html_favicon = "_static/favicon.svg"
 html_static_path = ["_static"]
 html_css_files = ["batiste.css"]
 html_copy_source = True
@@ -77,10 +84,12 @@ html_theme_options = {
     "light_css_variables": {
         "color-brand-primary": "#1c5d99",
         "color-brand-content": "#1c5d99",
+        "color-code-background": "#f4f6f8",
     },
     "dark_css_variables": {
         "color-brand-primary": "#8ec5ff",
         "color-brand-content": "#8ec5ff",
+        "color-code-background": "#1e2126",
     },
 }
 pygments_style = "a11y-high-contrast-light"

@@ -7,12 +7,13 @@
 
 Each is shown as what it is: a class with its documented methods, a function, an
 exception or a value, after a table of them all. What comes from JAX under a name of
-ours is named, and linked, and not documented again. `tests/test_api_pages.py` compares
+ours is named, and linked, and not documented again. `tests/test_docs_pages.py` compares
 what the pages' directives give with what is public.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import re
@@ -27,6 +28,9 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 __all__ = ["Api", "setup"]
+
+
+_SHORT = {"batiste.linen": "nn", "batiste.linen.initializers": "nn.initializers"}
 
 
 class Api(SphinxDirective):
@@ -44,6 +48,10 @@ class Api(SphinxDirective):
         if len(wanted) > 2:
             lines += _table(name, module, wanted)
         for public in wanted:
+            if name in _SHORT:
+                # The search finds it by the name that programs call it by.
+                short = f"{_SHORT[name]}.{public}"
+                lines += [f".. index:: ! {short}", f"   :name: {short}", ""]
             lines += _lines(name, public, getattr(module, public))
         wrapped = StringList(["```{eval-rst}", *lines, "```"], source=f"{name} (api)")
         found = nodes.container()
@@ -85,6 +93,10 @@ def _lines(module: str, name: str, value: Any) -> list[str]:
         options = ["   :members:", "   :show-inheritance:"]
         if _documents_call(value):
             options.append("   :special-members: __call__")
+        if dataclasses.is_dataclass(value):
+            # They are in the list of attributes.
+            fields = ", ".join(field.name for field in dataclasses.fields(value))
+            options += [f"   :exclude-members: {fields}"] if fields else []
         return [f".. autoclass:: {full}", *options, ""]
     if _is_function(value):
         return [f".. autofunction:: {full}", ""]

@@ -19,7 +19,7 @@ So do code blocks that are not run, of the class `tab`, whose caption is the tit
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -42,7 +42,8 @@ class CellTabs(SphinxTransform):
             before = parent[index - 1] if index else None
             item = _tab_item(title)
             parent.remove(cell)
-            item[1].append(cell if cell.get("nb_element") else cell[1])
+            content = cast("nodes.Element", item[1])
+            content.append(cell if cell.get("nb_element") else cell[1])
             if isinstance(before, nodes.Element) and "cell-tabs" in before["classes"]:
                 before.append(item)
             else:
@@ -54,7 +55,8 @@ class CellTabs(SphinxTransform):
 def _title(node: nodes.container) -> str:
     if node.get("nb_element") == "cell_code":
         return str(node.get("cell_metadata", {}).get("tab", ""))
-    if node.get("literal_block") and "tab" in node[1]["classes"]:
+    block = node[-1] if node.get("literal_block") else None
+    if isinstance(block, nodes.Element) and "tab" in block["classes"]:
         return node[0].astext()
     return ""
 

@@ -3,11 +3,13 @@
 import nox
 from workspace import PACKAGES
 
-__all__ = ["ON_EIGHT", "measure", "runs"]
+__all__ = ["APART", "ON_EIGHT", "measure", "runs"]
 
 # These want eight devices, which one process cannot get once another test has started
 # JAX; so each has a process of its own.
 ON_EIGHT = ("tests/specification", "tests/sharding")
+# These want flax, or the book and a browser, and have sessions of their own.
+APART = ("tests/parity", "tests/site")
 
 
 def runs(chosen: list[str]) -> list[list[str]]:
@@ -17,7 +19,7 @@ def runs(chosen: list[str]) -> list[list[str]]:
         raise ValueError(f"no package {', '.join(unknown)}: {', '.join(PACKAGES)}")
     found = [[f"packages/{package}"] for package in chosen or PACKAGES]
     if not chosen:
-        ignored = [f"--ignore={folder}" for folder in ("tests/parity", *ON_EIGHT)]
+        ignored = [f"--ignore={folder}" for folder in (*APART, *ON_EIGHT)]
         found += [["tests", *ignored], *([folder] for folder in ON_EIGHT)]
     return found
 

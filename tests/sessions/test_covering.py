@@ -1,7 +1,7 @@
 """Which tests are run to measure what they take."""
 
 import pytest
-from covering import ON_EIGHT, runs
+from covering import APART, ON_EIGHT, runs
 from workspace import PACKAGES
 
 
@@ -10,7 +10,7 @@ def test_without_a_name_everything_is_run_but_parity():
     assert found[: len(PACKAGES)] == [[f"packages/{p}"] for p in PACKAGES]
     assert found[-2:] == [[folder] for folder in ON_EIGHT]
     (whole,) = (run for run in found if run[0] == "tests")
-    assert {f"--ignore={f}" for f in ("tests/parity", *ON_EIGHT)} == set(whole[1:])
+    assert {f"--ignore={f}" for f in (*APART, *ON_EIGHT)} == set(whole[1:])
 
 
 def test_named_packages_are_run_alone():

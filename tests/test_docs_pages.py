@@ -1,4 +1,8 @@
-"""The API pages have every public name once, and nothing else; their examples hold."""
+"""The API pages have every public name once, and nothing else; what pages show holds.
+
+Pages with cells are run when the book is built. This is about the others, and needs
+nothing that the book is built with.
+"""
 
 import doctest
 import importlib
@@ -6,10 +10,17 @@ import inspect
 import re
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
 import pytest
+
+import batiste.linen as nn
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs" / "api").rglob("*.md"))
+FRONT = ROOT / "docs" / "index.md"
 DIRECTIVE = re.compile(r"^```\{api\} (\S+)\n(.*?)^```$", re.M | re.S)
 EXAMPLE = re.compile(r"^```pycon\n(.*?)^```$", re.M | re.S)
 FLAGS = (
@@ -117,9 +128,13 @@ def test_a_page_begins_with_sentences_and_an_example(page):
     assert text.startswith(f"{before}```pycon\n")
 
 
-@pytest.mark.parametrize(
-    "page", [p for p in PAGES if EXAMPLE.search(p.read_text())], ids=lambda p: p.stem
-)
+def _with_examples() -> list[Path]:
+    pages = (ROOT / "docs").rglob("*.md")
+    pages = (page for page in pages if "_build" not in page.parts)
+    return sorted(page for page in pages if EXAMPLE.search(page.read_text("utf-8")))
+
+
+@pytest.mark.parametrize("page", _with_examples(), ids=lambda p: p.stem)
 def test_the_examples_of_a_page_hold(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = "\n".join(EXAMPLE.findall(page.read_text("utf-8")))
@@ -128,3 +143,42 @@ def test_the_examples_of_a_page_hold(page, tmp_path, monkeypatch):
     runner = doctest.DocTestRunner(verbose=False, optionflags=FLAGS)
     runner.run(test, out=report.append)
     assert not "".join(report)
+
+
+def _front_blocks() -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", FRONT.read_text("utf-8"), re.M | re.S)
+
+
+def test_the_front_page_has_the_first_model_of_the_readme():
+    first, *_ = _front_blocks()
+    namespace: dict[str, object] = {}
+    exec(first, namespace)
+    assert namespace["logits"].shape == (32, 10)
+    assert "".join(first.split("model = ")[0].split()) in "".join(
+        (ROOT / "README.md").read_text("utf-8").split()
+    )
+
+
+def test_what_is_side_by_side_on_the_front_page_gives_the_same_numbers():
+    _, modules, by_hand = _front_blocks()
+    x = jax.random.normal(jax.random.key(1), (8, 64))
+    given = {
+        "jax": jax,
+        "jnp": jnp,
+        "nn": nn,
+        "cross_entropy": optax.softmax_cross_entropy_with_integer_labels,
+        "key": jax.random.key(0),
+        "x": x,
+        "y": jnp.arange(8),
+    }
+    by_modules, without = dict(given), dict(given)
+    exec(modules, by_modules)
+    exec(by_hand, without)
+    params = by_modules["params"]
+    assert jax.tree.map(jnp.shape, dict(params["params"])) == jax.tree.map(
+        jnp.shape, without["params"]
+    )
+    of_both = jax.value_and_grad(by_modules["loss"])(params, x, given["y"])
+    alone = jax.value_and_grad(without["loss"])(params["params"], x, given["y"])
+    for ours, theirs in zip(jax.tree.leaves(of_both), jax.tree.leaves(alone)):
+        np.testing.assert_array_equal(ours, theirs)
