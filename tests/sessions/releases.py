@@ -125,14 +125,12 @@ def _prepare(root: Path, package: str, version: str, day: str) -> list[Release]:
 
 
 def prepare_all(root: Path, part: str, day: str) -> list[Release]:
-    """Prepares every package that has something to release, from the bottom up."""
+    """Prepares all packages that have something to release, from the bottom up."""
     found: list[Release] = []
     # One after the other: a release may give those above it something to release.
     for package in PACKAGES:
         if changelogs.unreleased(_changelog(root, package).read_text("utf-8")):
             found += prepare(root, package, part, day)
-    if not found:
-        raise ReleaseError("no package has anything to release in its changelog.")
     return found
 
 

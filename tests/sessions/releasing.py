@@ -10,6 +10,7 @@ import difflib
 import shutil
 import subprocess
 from pathlib import Path
+from typing import NoReturn
 
 import nox
 from archives import check_contents
@@ -21,8 +22,13 @@ from workspace import PACKAGES, ROOT, closure, third_party
 __all__ = ["changes", "copy_tree", "release"]
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ReleaseError(f"{message}\n{self.format_usage()}")
+
+
 def _options(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="nox -s release --")
+    parser = _Parser(prog="nox -s release --")
     # Without any, a dry run of everything.
     parser.add_argument("package", nargs="?", default="all", choices=[*PACKAGES, "all"])
     parser.add_argument("part", nargs="?", choices=PARTS)
@@ -79,8 +85,8 @@ def changes(root: Path, tree: Path) -> dict[str, str]:
 
 def release(session: nox.Session, arguments: list[str]) -> None:
     """Does what the arguments say; see CONTRIBUTING.md."""
-    options = _options(arguments)
     try:
+        options = _options(arguments)
         if options.from_tag:
             found = [check_tagged(ROOT, options.from_tag)]
             _build_and_check(session, ROOT, found, ROOT / "dist")
@@ -100,6 +106,9 @@ def release(session: nox.Session, arguments: list[str]) -> None:
         part = options.part or "minor"
         if options.package == "all":
             found = prepare_all(tree, part, day)
+            if not found:
+                session.log("no package has anything to release in its changelog")
+                return
         else:
             found = prepare(tree, options.package, part, day)
         _build_and_check(session, tree, found, tmp / "dist")

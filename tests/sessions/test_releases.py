@@ -125,8 +125,7 @@ def test_nothing_to_release_is_an_error(root):
     prepare_all(root, "minor", DAY)
     with pytest.raises(ReleaseError, match="nothing to release is listed"):
         prepare(root, "core", "minor", DAY)
-    with pytest.raises(ReleaseError, match="no package has anything to release"):
-        prepare_all(root, "minor", DAY)
+    assert prepare_all(root, "minor", DAY) == []
     with pytest.raises(ReleaseError, match="there is no package 'lunen'"):
         prepare(root, "lunen", "minor", DAY)
 
