@@ -178,3 +178,99 @@ def test_a_closure_over_a_module_from_outside_is_told_of():
     assert 'scope "/Dense_0"' in text
     assert "first argument" in text
     assert "nn.scan" not in text
+
+
+class Net(nn.Module):
+    does: str
+
+    @nn.compact
+    def __call__(self, x):
+        if self.does == "param":
+            return x * self.param("w", nn.initializers.ones, (3,))
+        if self.does == "variable":
+            return x * self.variable("state", "w", jnp.ones, (3,)).value
+        if self.does == "key":
+            return x * jax.random.normal(self.make_rng("params"))
+        return nn.Dense(3)(x)
+
+
+def scan_of(step, **options):
+    loop = nn.scan(lambda m, c, _: (step(m, c), None), length=2, **options)
+    return lambda net, x: loop(net, x, None)[0]
+
+
+def custom_vjp_of(step):
+    return nn.custom_vjp(step, lambda m, x: nn.vjp(step, m, x), lambda back, g: back(g))
+
+
+CLOSURES = {
+    "scan": lambda f: scan_of(f, split_rngs={"params": False}),
+    "scan carry": lambda f: scan_of(f, variable_carry="state", split_rngs={}),
+    "vmap": lambda f: nn.vmap(f, variable_axes={}, split_rngs={"params": False}),
+    "jit": nn.jit,
+    "remat": nn.remat,
+    "checkpoint": nn.checkpoint,
+    "cond": lambda f: lambda net, x: nn.cond(True, f, f, net, x),
+    "switch": lambda f: lambda net, x: nn.switch(0, [f, f], net, x),
+    "while_loop": lambda f: (
+        lambda net, x: nn.while_loop(
+            lambda m, c: c[0] < 1, lambda m, c: (c[0] + 1, f(m, c[1])), net, (0, x)
+        )[1]
+    ),
+    "vjp": lambda f: lambda net, x: nn.vjp(f, net, x)[0],
+    "jvp": lambda f: lambda net, x: nn.jvp(f, net, (x,), (x,), {})[0],
+    "linearize": lambda f: lambda net, x: nn.linearize(f, net, x)[0],
+    "grad": lambda f: lambda net, x: nn.grad(lambda m, x: f(m, x).sum(), net, x)[0],
+    "value_and_grad": lambda f: (
+        lambda net, x: nn.value_and_grad(lambda m, x: f(m, x).sum(), net, x)[0]
+    ),
+    "custom_vjp": custom_vjp_of,
+    "custom_jvp": lambda f: nn.custom_jvp(f, lambda *args: None),
+    "map_variables": lambda f: nn.map_variables(f, "params", init=True),
+    "add_metadata_axis": lambda f: nn.add_metadata_axis(f, {"params": 0}),
+    "fold_rngs": nn.fold_rngs,
+}
+
+
+@pytest.mark.parametrize("used", [False, True], ids=["unused", "used"])
+@pytest.mark.parametrize("does", ["param", "variable", "key", "submodule"])
+@pytest.mark.parametrize("transform", CLOSURES)
+def test_a_module_that_is_closed_over_is_named_and_the_way_out(transform, does, used):
+    class Model(nn.Module):
+        def setup(self):
+            self.net = Net(does)
+
+        def __call__(self, x, right=False):
+            if used:
+                self.net(x)
+
+            def step(module, x):
+                return (module if right else self.net)(x)
+
+            return CLOSURES[transform](step)(self.net, x)
+
+    x = jnp.ones((2, 3))
+    with pytest.raises(errors.JaxTransformError) as raised:
+        Model().init(KEY, x)
+    text = str(raised.value)
+    assert (
+        "the function uses `net` of the enclosing module; use the module that" in text
+    )
+    assert "that it gets as its first argument" in text
+    assert 'scope "/net' in text
+
+
+def test_what_a_transform_calls_around_the_function_may_close_over_modules():
+    class Model(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            def scaled(variables):
+                scale = self.param("scale", nn.initializers.constant(2.0), ())
+                return jax.tree.map(lambda w: scale * w, variables)
+
+            dense = nn.Dense(3, use_bias=False)
+            return nn.map_variables(lambda m, x: m(x), "params", scaled)(dense, x)
+
+    x = jnp.ones((2, 3))
+    variables = {"params": {"scale": 2.0, "Dense_0": {"kernel": jnp.eye(3)}}}
+    assert (Model().apply(variables, x) == 2).all()

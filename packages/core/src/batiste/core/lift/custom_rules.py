@@ -75,7 +75,7 @@ def custom_vjp(
         def run(user_fn: Function, *all_args: Tree) -> tuple[Tree, Tree]:
             group, others, rngs, *args = all_args
             scope = scope_fn((group, *others), rngs)
-            return user_fn(scope, *args), repack_fn(scope)
+            return scope_fn.run(user_fn, scope, *args), repack_fn(scope)
 
         def primal(*all_args: Tree) -> Tree:
             return run(fn, *all_args)
@@ -144,14 +144,15 @@ def custom_jvp(
         def primal(*all_args: Tree) -> Tree:
             group, others, rngs, *args = all_args
             scope = scope_fn((group, *others), rngs)
-            return fn(scope, *args), repack_fn(scope)
+            return scope_fn.run(fn, scope, *args), repack_fn(scope)
 
         @scope_fn.from_start
         def rule_fn(*rule_args: Tree) -> Tree:
             *nondiff_args, primals, tangents = rule_args
             (group, others, rngs, *args), (group_t, _, _, *args_t) = primals, tangents
             scope = scope_fn((group, *others), rngs)
-            y, y_t = jvp_fn(
+            y, y_t = scope_fn.run(
+                jvp_fn,
                 scope,
                 *nondiff_args,
                 tuple(args),

@@ -237,10 +237,10 @@ class Lifted:
         self.counters: list[RngCounters] = []
         # What there is to draw keys from can be drawn back; elsewhere nothing is drawn.
         self._saved: list[RngCounters | None] = []
-        self._depths: list[int] = []
+        self._before: list[tuple[ScopeTree, int, bool]] = []
         for root in self.roots:
             tree = root.tree
-            self._depths.append(len(tree.lifted))
+            self._before.append((tree, len(tree.lifted), tree.closed))
             counters = root.counters
             self.counters.append(counters)
             self._saved.append(counters.copy() if tree.rngs else None)
@@ -347,6 +347,27 @@ class Lifted:
             scopes.append(scope)
         return jax.tree.unflatten(self._treedef, scopes)
 
+    def run(self, fn: Function, scopes: Tree, *args: Tree, **kwargs: Tree) -> Tree:
+        """Returns `fn(scopes, *args, **kwargs)`, where no outer scope may be used.
+
+        For transforms that run `fn` at the trace level of the outer scopes. Elsewhere
+        these see it by themselves.
+
+        Args:
+          fn: the function.
+          scopes: the inner scopes.
+          *args: other arguments.
+          **kwargs: keyword arguments.
+        """
+        before = [(root.tree, root.tree.closed) for root in self.roots]
+        try:
+            for tree, _ in before:
+                tree.closed = True
+            return fn(scopes, *args, **kwargs)
+        finally:
+            for tree, closed in before:
+                tree.closed = closed
+
     def _mutable_inside(self, outside: Filter, mutable_filter: Filter) -> Filter:
         names = NameSet.of(outside) & self._filters.mutable
         return (names & NameSet.of(mutable_filter)).as_filter()
@@ -402,13 +423,15 @@ class Lifted:
 
     def close(self) -> None:
         """Ends the life of all inner scopes, and gives the outer ones back."""
-        for root, depth in zip(self.roots, self._depths, strict=False):
-            del root.tree.lifted[depth:]
+        for tree, depth, closed in self._before:
+            del tree.lifted[depth:]
+            tree.closed = closed
         for ref in self._trees:
             tree = ref()
             if tree is not None:
                 tree.invalid = True
         self.roots = []
+        self._before = []
 
     # Counters of keys.
 

@@ -10,11 +10,13 @@ import jax
 from .. import errors
 from ..arguments import not_a_mapping
 from ..axes_scan import Loop, broadcast, depends_on_loop
+from ..config import config
 from ..partial_eval import Staged
 from ..scope.filters import Filter
 from ..scope.keys import RngCounters
 from ..types import Function, Tree
 from .axes import VariableAxes, axis_sizes, split_keys
+from .closures import ClosedOver
 from .pack import Lifted, Repack, VariableGroup, VariableGroups, pack, update_groups
 from .streams import RngGroups
 
@@ -159,9 +161,21 @@ def scan(
             or (check_constancy_invariants and draws)
             or scope_fn.can_change(variable_broadcast, variable_carry)
         ):
-            probe = loop.probe(step, broadcast_vars, carry)
-            _check_constants(probe, scope_fn)
-            broadcast_vars, constant_ys, carry_structure = probe.evaluate()
+            closed_over = None
+            if not config.documented_checks:
+                closed_over = ClosedOver(scope_fn.roots)
+
+            def step_and_made(*args: Tree) -> tuple[Tree, Tree, Tree]:
+                broadcast_out, *outputs = step(*args)
+                made = [] if closed_over is None else closed_over.made()
+                return (broadcast_out, made), *outputs
+
+            probe = loop.probe(step_and_made, broadcast_vars, carry)
+            unknown = _check_constants(probe, scope_fn)
+            known, constant_ys, carry_structure = probe.evaluate(unknown)
+            broadcast_vars, made = known
+            if closed_over is not None:
+                closed_over.put(made)
             variables_structure = carry_structure.children()[0]
             makes_carried = variables_structure != jax.tree.structure(carry_vars)
 
@@ -199,19 +213,28 @@ def scan(
     )
 
 
-def _check_constants(probe: Staged, lifted: Lifted) -> None:
-    """Raises if something broadcast depends on the loop."""
+def _check_constants(probe: Staged, lifted: Lifted) -> list[int]:
+    """Raises if something broadcast depends on the loop.
+
+    Returns:
+      The places of what the body makes in scopes that it closes over, and depends on
+      the loop.
+    """
     names = []
+    closed_over = []
     for place in probe.unknown_outputs():
         which, _, name = probe.name(place).partition("/")
         if which == "1":
             names.append(f'the output "{name}"')
+        elif name.startswith("1/"):
+            closed_over.append(place)
         else:
-            root, _, name = name.partition("/")
+            _, root, name = name.split("/", 2)
             path = lifted.roots[int(root)].path_text
             names.append(f'the variable "{name}" of scope "{path}"')
     if names:
         raise depends_on_loop(names)
+    return closed_over
 
 
 def _find_length(

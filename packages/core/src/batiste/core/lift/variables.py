@@ -83,7 +83,7 @@ def map_variables(
         target = tuple(snapshot(collections) for collections in target)
         if init and scope_fn.can_change(mapped_collections):
             scopes = scope_fn((target, rest), rng_groups)
-            fn(scopes, *args, **kwargs)
+            scope_fn.run(fn, scopes, *args, **kwargs)
             made, _ = repack_fn(scopes)
             target = tuple(
                 {**old, **map_out_fn(snapshot(new))}
@@ -91,7 +91,7 @@ def map_variables(
             )
         target = tuple(map_in_fn(snapshot(collections)) for collections in target)
         scopes = scope_fn((target, rest), rng_groups)
-        y = fn(scopes, *args, **kwargs)
+        y = scope_fn.run(fn, scopes, *args, **kwargs)
         changed, rest = repack_fn(scopes)
         if changes:
             changed = tuple(map_out_fn(collections) for collections in changed)
@@ -145,7 +145,7 @@ def swap_collection(fn: Function, col_a: str, col_b: str) -> Function:
     ) -> tuple[Tree, VariableGroups]:
         swapped, rest = variable_groups
         scopes = scope_fn((swap(swapped), rest), rng_groups, rename=rename)
-        y = fn(scopes, *args, **kwargs)
+        y = scope_fn.run(fn, scopes, *args, **kwargs)
         swapped, rest = repack_fn(scopes)
         return y, (swap(swapped), rest)
 
@@ -196,7 +196,7 @@ def add_metadata_axis(
     ) -> tuple[Tree, VariableGroups]:
         *groups, rest = variable_groups
         scopes = scope_fn((*axes.enter(groups, scope_fn.roots), rest), rng_groups)
-        y = fn(scopes, *args, **kwargs)
+        y = scope_fn.run(fn, scopes, *args, **kwargs)
         *groups, rest = repack_fn(scopes)
         return y, (*axes.leave(groups, scope_fn.roots), rest)
 
@@ -259,7 +259,7 @@ def fold_rngs(fn: Function, variables: Filter = True, rngs: Filter = True) -> Fu
                 for group in rng_groups
             )
         scopes = scope_fn(variable_groups, folded)
-        y = fn(scopes, *args, **kwargs)
+        y = scope_fn.run(fn, scopes, *args, **kwargs)
         return y, repack_fn(scopes)
 
     return pack(

@@ -364,6 +364,8 @@ class Scope(Place):
           ValueError: the name is taken in this scope.
           JaxTransformError: the scope comes from outside of a JAX transformation.
         """
+        if self.tree.lifted:
+            self.check_usable()
         self.reserve(name, col)
         try:
             if name not in self.collection(col):
@@ -612,7 +614,9 @@ class Scope(Place):
         """
         if self.tree.invalid:
             raise errors.InvalidScopeError(self.path_text)
-        if current_trace() != self.trace_level and config.documented_checks:
+        if self.tree.closed or current_trace() != self.trace_level:
+            if not config.documented_checks:
+                return
             raise errors.JaxTransformError(
                 scope_path=self.path_text, closed_over=bool(self.tree.lifted)
             )
@@ -670,6 +674,10 @@ class Scope(Place):
                 assert self.name is not None
                 self._counters = self.parent.counters.child(self.name)
         return self._counters
+
+    def draw_from(self, rngs: dict[str, LazyRng]) -> None:
+        """Draws keys from here on from these streams, as its new children do."""
+        self._rngs = rngs
 
     def count_on(self, counters: RngCounters) -> None:
         """Draws keys from here on as the scopes do that have these counters."""

@@ -49,6 +49,8 @@ class Tree:
       invalid: whether the call that the tree was made for has ended.
       lifted: the names of the lifted functions that are running on scopes made of this
         tree's: its own scopes are then seen by closures only.
+      closed: whether such a function is at work at the trace level of this tree, where
+        only this tells that one of its scopes is used by a closure.
       origin: what this tree's scopes were lifted from, or None.
       mutable: for each collection that was asked for, whether it is mutable.
       moved: for places to which others were moved, the paths of those.
@@ -61,6 +63,7 @@ class Tree:
     rngs: dict[str, LazyRng]
     invalid: bool = False
     lifted: list[str] = dataclasses.field(default_factory=list)
+    closed: bool = False
     origin: Origin | None = None
     mutable: dict[str, bool] = dataclasses.field(default_factory=dict)
     moved: dict[Path, Path] = dataclasses.field(default_factory=dict)

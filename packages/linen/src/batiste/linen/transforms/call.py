@@ -15,6 +15,7 @@ from batiste.core.config import config
 from batiste.core.types import Function, Tree
 
 from ..module.state import ModuleBase, state_of
+from .folding import FoldedRngs
 from .inner_names import Names, commit_names, made_names
 from .module_map import ModuleMap, ModuleSlot, Rebuilt, check_output
 
@@ -23,7 +24,6 @@ __all__ = [
     "LiftedCall",
     "commit_cursors",
     "continues_names",
-    "fold_rngs",
     "runs_unbound",
 ]
 
@@ -175,13 +175,21 @@ class LiftedCall:
         taken = module_map.taken_names()
         body = LiftedBody(fn, module_map, target, around, taken)
         scopes = module_map.scopes
+        folded = None
         if self.folds_rngs and config.jit_folds_rngs:
-            scopes = fold_rngs(scopes, module)
-        lifted, scope_tree = self._lift(body, scopes)
-        if self.transforms_kwargs:
-            y = lifted(scope_tree, *args, **kwargs)
-        else:
-            y = lifted(scope_tree, *args)
+            folded = FoldedRngs(scopes, module)
+            scopes = folded.scopes
+        try:
+            if folded is not None:
+                folded.lend()
+            lifted, scope_tree = self._lift(body, scopes)
+            if self.transforms_kwargs:
+                y = lifted(scope_tree, *args, **kwargs)
+            else:
+                y = lifted(scope_tree, *args)
+        finally:
+            if folded is not None:
+                folded.give_back()
         if continues_names(module):
             commit_cursors(module, body.cursors)
             if body.made:
@@ -215,22 +223,6 @@ class LiftedCall:
         if lifted is None:
             lifted = self._lifted = self.transform(_run_body, **self.options)
         return lifted, _BodyAndScopes(body, scopes)
-
-
-def fold_rngs(scopes: list[Scope], module: Tree) -> list[Scope]:
-    """Returns scopes of which those of the target start from keys drawn in them.
-
-    Args:
-      scopes: the scopes to lift.
-      module: the target, a bound module or a tree of them.
-    """
-    leaves = jax.tree.leaves(module, is_leaf=_is_module)
-    own = {leaf.scope for leaf in leaves if isinstance(leaf, ModuleBase)}
-    return [scope.folded() if scope in own else scope for scope in scopes]
-
-
-def _is_module(value: Any) -> bool:
-    return isinstance(value, ModuleBase)
 
 
 def _without_module(argnums: int | Iterable[int]) -> tuple[int, ...]:

@@ -25,10 +25,10 @@ from .call import (
     LiftedCall,
     commit_cursors,
     continues_names,
-    fold_rngs,
     runs_unbound,
 )
 from .fingerprint import fingerprint
+from .folding import FoldedRngs
 from .inner_names import commit_names
 from .module_map import ModuleMap
 from .target import MakesCall, Methods, Target, lift_target
@@ -250,18 +250,27 @@ class _JitCall(LiftedCall):
         # The names around are those of this call, and no part of what is compiled.
         body.taken = module_map.taken_names()
         scopes = module_map.scopes
+        folded = None
         if config.jit_folds_rngs:
-            scopes = fold_rngs(scopes, module)
+            folded = FoldedRngs(scopes, module)
+            scopes = folded.scopes
         stack = _bodies.stack
         size = len(stack)
         try:
             try:
                 stack.append(body)
+                if folded is not None:
+                    folded.lend()
                 y, inside = found[0](scopes, *args, **kwargs)
             finally:
                 del stack[size:]
+                if folded is not None:
+                    folded.give_back()
         except BaseException:
-            del stack[size:]  # an interrupt may have come before the above
+            # An interrupt may have come before the above.
+            del stack[size:]
+            if folded is not None:
+                folded.give_back()
             raise
         if continues_names(module):
             commit_cursors(module, dict(inside.cursors))
