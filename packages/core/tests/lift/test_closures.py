@@ -1,6 +1,7 @@
 """What a function that is traced beforehand makes in scopes that it closes over."""
 
 import jax
+import jax.core
 import pytest
 from jax import numpy as jnp
 

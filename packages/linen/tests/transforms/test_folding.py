@@ -55,12 +55,14 @@ def test_submodules_that_there_are_keep_their_streams():
             self.net = Draw()
 
         def __call__(self, lent):
+            assert self.scope is not None
             stream = self.scope.rngs["noise"]
             before = self.scope.push("known", reuse=True)
             self.net.name  # noqa: B018 (it is set up)
             folded = FoldedRngs([self.scope], self)
             if lent:
                 folded.lend()
+            assert self.net.scope is not None
             key = self.net.scope.rngs["noise"].as_jax_rng()
             folded.give_back()
             assert self.scope.rngs["noise"] is stream
@@ -80,6 +82,7 @@ def test_an_error_inside_gives_the_streams_back():
             def fail(module):
                 raise RuntimeError("inside")
 
+            assert self.scope is not None
             stream = self.scope.rngs["noise"]
             with pytest.raises(RuntimeError, match="inside"):
                 getattr(nn, self.transform)(fail)(self)

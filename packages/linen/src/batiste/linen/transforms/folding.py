@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 
 from batiste.core import Scope
@@ -38,7 +40,7 @@ class FoldedRngs:
 
     def __init__(self, scopes: list[Scope], module: Tree):
         modules = jax.tree.leaves(module, is_leaf=_is_module)
-        own = {m.scope: m for m in modules if isinstance(m, ModuleBase)}
+        own: dict[Any, Any] = {m.scope: m for m in modules if isinstance(m, ModuleBase)}
         self.scopes = [scope.folded() if scope in own else scope for scope in scopes]
         self._streams: list[tuple[Scope, dict[str, LazyRng], dict[str, LazyRng]]] = []
         for scope, folded in zip(scopes, self.scopes, strict=True):
