@@ -266,15 +266,13 @@ class SelfAttention(MultiHeadDotProductAttention):
           ValueError: as `MultiHeadDotProductAttention` does.
           InvalidRngError: there is no key to drop weights with.
         """
-        return _attend(
-            self,
+        # Through the method, for those who intercept it or override it between.
+        return super().__call__(
             inputs_q,
-            inputs_q,
-            inputs_q,
-            mask,
-            deterministic,
-            dropout_rng,
-            sow_weights,
+            mask=mask,
+            deterministic=deterministic,
+            dropout_rng=dropout_rng,
+            sow_weights=sow_weights,
         )
 
 

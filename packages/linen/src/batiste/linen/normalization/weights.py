@@ -263,6 +263,8 @@ def _call_with_mapped_weights(
     def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
         return layer(*args, **kwargs)
 
+    # It is no method, and nothing that interceptors should see.
+    call.method_handler_wrapped = True  # type: ignore[attr-defined]
     mapped_call = map_variables(
         call,
         trans_in_fn=map_collections,

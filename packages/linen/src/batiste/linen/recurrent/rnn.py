@@ -372,6 +372,9 @@ def _scan(
             types[:] = map(jax.typeof, jax.tree.leaves(carry))
         return carry, (carry, y) if keep_carries else y
 
+    # It is no method, and nothing that interceptors should see.
+    step.method_handler_wrapped = True  # type: ignore[attr-defined]
+
     # Here, since lifting takes as long to import as all that a cell alone needs.
     from ..transforms.scan import scan
 
