@@ -1,9 +1,9 @@
 """Lifted transforms of the core against the released flax, bit by bit.
 
-Every program is written once and run in both systems. Left out is what differs: of
-`cond` and `switch`, the keys after the first branch (here each draws those that it
-draws alone); the gradient of `custom_vjp` with changed variables, where a tracer leaks
-there; and `jit` and `fold_rngs`, whose signatures differ.
+Every program is written once and run in both systems, with the flags of generation
+0.12. Left out are the gradient of `custom_vjp` with changed variables, where a tracer
+leaks there, and `jit` and `fold_rngs`, whose functions take a hash there: modules under
+these are compared in `test_parity_transforms.py`.
 """
 
 import importlib
@@ -183,6 +183,18 @@ def cond(lift, scope, x):
         return x
 
     return lift.cond(x.sum() < 1, layer, deterministic, scope, x)
+
+
+def cond_of_layers(lift, scope, x):
+    def other(scope, x):
+        return 2 * layer(scope, layer(scope.rewound(), x))
+
+    return lift.cond(x.sum() > 1e6, layer, other, scope, x)
+
+
+def switch(lift, scope, x):
+    branches = [lambda scope, x, n=n: n * layer(scope, x) for n in range(3)]
+    return lift.switch(2, branches, scope, x)
 
 
 def pack(lift, scope, x):

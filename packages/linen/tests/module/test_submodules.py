@@ -470,3 +470,36 @@ def test_whether_names_are_kept(config_value, attribute):
         inner = Around(Keep(named)).init(KEY, X)["params"]["inner"]
         assert list(inner) == expected
     assert not hasattr(nn.Module, "preserve_adopted_names")
+
+
+class SharesField(nn.Module):
+    layer: nn.Module
+
+    def setup(self):
+        nn.share_scope(self, self.layer)
+
+    @nn.compact
+    def __call__(self, x):
+        self.param("own", nn.initializers.ones, ())
+        return self.layer(x)
+
+
+@pytest.mark.parametrize("lifted", [None, nn.remat, nn.jit])
+@pytest.mark.parametrize("as_later", [False, True])
+def test_a_shared_field_within_a_lifted_function(lifted, as_later):
+    class Around(nn.Module):
+        shares: nn.Module
+
+        @nn.compact
+        def __call__(self, x):
+            run = lambda mdl, x: mdl.shares(x)  # noqa: E731
+            return run(self, x) if lifted is None else lifted(run)(self, x)
+
+    with config.temp_flip_flag("share_scope_keeps_paths", as_later):
+        model = Around(SharesField(nn.Dense(2)))
+        params = model.init(KEY, X)["params"]["shares"]
+        if as_later and lifted is not None:
+            params = params["layer"]  # where flax moves it
+        assert sorted(params) == ["bias", "kernel", "own"]
+        variables = model.init(KEY, X)
+        assert model.apply(variables, X).shape == (2, 2)
