@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from jax import lax
 from jax import numpy as jnp
 
+from .compiled_once import call_compiled_once
 from .partial_eval import Staged
 from .types import Array, Function, Tree
 
@@ -247,9 +249,10 @@ class Loop:
             _, carry, ys = fn(broadcast_in, carry, *self._fill(xs))
             return carry, self._split(ys)[0]
 
-        carry, stacked = lax.scan(
-            body, init, self._scanned, length=self.length, **self._options
+        scan = functools.partial(
+            lax.scan, body, length=self.length, **self._options
         )
+        carry, stacked = call_compiled_once(scan, init, self._scanned)
         if self._head is not None:
             pairs = zip(self._head, stacked, strict=True)
             stacked = [_prepend(x, ys, at_end=self._reverse) for x, ys in pairs]

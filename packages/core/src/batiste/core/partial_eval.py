@@ -16,7 +16,7 @@ from .errors import LazyInitError
 if TYPE_CHECKING:
     from jax.extend.core import Jaxpr
 
-__all__ = ["Staged", "lazy_init", "partial_eval_by_shape"]
+__all__ = ["Staged", "jaxpr_types", "lazy_init", "partial_eval_by_shape"]
 
 # They do not count as a use of their inputs, and would print nothing of interest.
 _DEBUG_PRIMITIVES = frozenset({"debug_callback", "debug_print"})
@@ -205,10 +205,13 @@ class Staged:
 
 
 @functools.cache
-def _jaxpr_types() -> tuple[type, type]:
+def jaxpr_types() -> tuple[type, type]:
     """Returns the classes of jaxprs, without and with the arrays they close over.
 
     The module that has them takes longer to import than this whole package.
+
+    >>> [kind.__name__ for kind in jaxpr_types()]
+    ['Jaxpr', 'ClosedJaxpr']
     """
     from jax.extend.core import ClosedJaxpr, Jaxpr
 
@@ -230,7 +233,7 @@ def _simplified(jaxpr: Jaxpr, keep_custom: bool) -> Jaxpr:
         if eqn.primitive.name in _CUSTOM_PRIMITIVES and not keep_custom:
             from jax.extend.core.primitives import closed_call_p
 
-            closed = _jaxpr_types()[1]
+            closed = jaxpr_types()[1]
             (body,) = (p for p in eqn.params.values() if isinstance(p, closed))
             eqn = eqn.replace(primitive=closed_call_p, params={"call_jaxpr": body})
         before = {effect for j in _jaxprs(eqn.params) for effect in j.effects}
@@ -244,7 +247,7 @@ def _simplified(jaxpr: Jaxpr, keep_custom: bool) -> Jaxpr:
 
 
 def _jaxprs(param: Any) -> list[Any]:
-    if isinstance(param, _jaxpr_types()):
+    if isinstance(param, jaxpr_types()):
         return [param]
     if isinstance(param, dict):
         return _jaxprs(tuple(param.values()))
@@ -254,7 +257,7 @@ def _jaxprs(param: Any) -> list[Any]:
 
 
 def _map_jaxprs(param: Any, keep_custom: bool) -> Any:
-    bare, closed = _jaxpr_types()
+    bare, closed = jaxpr_types()
     if isinstance(param, closed):
         return param.replace(jaxpr=_simplified(param.jaxpr, keep_custom))
     if isinstance(param, bare):

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 import jax
 import numpy as np
 from jax import numpy as jnp
+from jax.core import Tracer
 
 from . import meta
 
@@ -148,7 +149,7 @@ def is_deleted(value: Any) -> bool:
     # What is traced has no memory, and jit's tracers refuse the question.
     return (
         isinstance(value, jax.Array)
-        and not isinstance(value, jax.core.Tracer)
+        and not isinstance(value, Tracer)
         and value.is_deleted()
     )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 
 import jax
 from jax import lax
 from jax import numpy as jnp
 
+from ..compiled_once import call_compiled_once
 from ..config import config
 from ..errors import InvalidArgumentError, short_repr
 from ..scope.filters import Filter
@@ -93,7 +95,8 @@ def while_loop(
             return index + 1, new_group, carry
 
         start = (jnp.int32(0), carry_group, init)
-        _, group, carry = lax.while_loop(cond_wrapper, body_wrapper, start)
+        loop = functools.partial(lax.while_loop, cond_wrapper, body_wrapper)
+        _, group, carry = call_compiled_once(loop, start)
         return carry, scope_fn.only_mutable((group,))
 
     return pack(
@@ -147,7 +150,8 @@ def cond(
     """
     return _branch(
         "cond",
-        lambda branches, *args: lax.cond(pred, *branches, *args),
+        pred,
+        lambda branches, pred, *args: lax.cond(pred, *branches, *args),
         {"true_fun": true_fun, "false_fun": false_fun},
         (scope, *operands),
         variables,
@@ -200,7 +204,8 @@ def switch(
         )
     return _branch(
         "switch",
-        lambda branches, *args: lax.switch(index, branches, *args),
+        index,
+        lambda branches, index, *args: lax.switch(index, branches, *args),
         {f"branch {i}": fn for i, fn in enumerate(branches)},
         (scope, *operands),
         variables,
@@ -210,6 +215,7 @@ def switch(
 
 def _branch(
     transform: str,
+    decides: ArrayLike,
     choose: Function,
     branches: Mapping[str, Function],
     args: tuple[Tree, ...],
@@ -239,7 +245,10 @@ def _branch(
 
         functions = [lifted(name, fn) for name, fn in branches.items()]
         try:
-            return choose(functions, variable_groups, rng_groups, operands)
+            return call_compiled_once(
+                functools.partial(choose, functions),
+                *(decides, variable_groups, rng_groups, operands),
+            )
         except (TypeError, ValueError) as error:
             _explain_branches(transform, scope_fn, branches, error)
             if isinstance(error, TypeError):
