@@ -1,5 +1,7 @@
 """Programs that are the same are compiled once; the others are not."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -64,7 +66,6 @@ def test_a_program_is_compiled_once(make, compilations):
     [
         (lambda x: x + 1, lambda x: x + 2),
         (lambda x: x * 0.0, lambda x: x * -0.0),
-        (lambda x: x + 1.0, lambda x: x + np.float32(1)),
         (lambda x: x[:2], lambda x: x[1:]),
         (lambda x: x.astype("int32"), lambda x: x.astype("int16")),
         (jnp.sin, jnp.cos),
@@ -132,7 +133,7 @@ def test_derivatives_of_ones_own_belong_to_the_program():
         return lambda x: lax.scan(lambda c, a: (c + f(a), a), 0.0, x)[0]
 
     for slope in (2.0, 3.0):
-        grad = jax.grad(lambda x, make=make, slope=slope: call_compiled_once(make(slope), x))
+        grad = jax.grad(functools.partial(call_compiled_once, make(slope)))
         np.testing.assert_array_equal(grad(X), jnp.full(3, slope))
 
 
@@ -144,5 +145,5 @@ def test_without_compilation_it_is_plain_python():
 
 
 def test_what_is_no_array_is_left_to_jax():
-    with pytest.raises(TypeError, match="abc"):
+    with pytest.raises(TypeError, match="function sin"):
         call_compiled_once(lambda x: jnp.sin(x), "abc")

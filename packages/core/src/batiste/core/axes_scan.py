@@ -249,9 +249,7 @@ class Loop:
             _, carry, ys = fn(broadcast_in, carry, *self._fill(xs))
             return carry, self._split(ys)[0]
 
-        scan = functools.partial(
-            lax.scan, body, length=self.length, **self._options
-        )
+        scan = functools.partial(lax.scan, body, length=self.length, **self._options)
         carry, stacked = call_compiled_once(scan, init, self._scanned)
         if self._head is not None:
             pairs = zip(self._head, stacked, strict=True)

@@ -1,8 +1,8 @@
 """Eager loops and branches, compiled once for all calls that trace to one program.
 
 JAX keeps what it compiled by the identity of the traced body, and a lifted body is
-traced anew at each call. Here the program that was traced is compared instead: it is all
-that the compiled code depends on, so Python of the body runs at each call, as ever.
+traced anew at each call. Here the program that was traced is compared instead: it is
+all that the compiled code depends on, so Python of the body runs at each call, as ever.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def program_key(jaxpr: Jaxpr) -> Hashable:
 
     def refer(atom: Any) -> Hashable:
         if hasattr(atom, "val"):
-            return _key(atom.val), atom.aval
+            return _literal_key(atom.val), atom.aval
         return numbers[atom]
 
     inputs = define(jaxpr.constvars), define(jaxpr.invars)
@@ -123,10 +123,19 @@ def program_key(jaxpr: Jaxpr) -> Hashable:
     return inputs, tuple(equations), tuple([refer(atom) for atom in jaxpr.outvars])
 
 
+def _literal_key(value: Any) -> Hashable:
+    """A key for a constant that is written into a program: a scalar, of any kind."""
+    array = np.asarray(value)
+    if array.dtype.hasobject or array.nbytes > _MOST_BYTES:
+        raise TypeError("It is no number.")
+    return type(value), array.dtype, array.shape, array.tobytes()
+
+
 def _context_key(equation: Any) -> Hashable:
     """What was set around an operation as it was traced, as by `compute_on`."""
     context = getattr(equation, "ctx", None)
-    names = getattr(type(context), "__slots__", ())
+    slots = getattr(type(context), "__slots__", ())
+    names = [name for name in slots if not name.startswith("__")]
     return tuple([(name, _key(getattr(context, name, None))) for name in names])
 
 
@@ -141,6 +150,6 @@ def _key(value: Any) -> Hashable:
         return kind, tuple(map(_key, value))
     if kind is dict:
         return kind, tuple([(name, _key(value[name])) for name in sorted(value)])
-    if kind is np.ndarray and value.nbytes <= _MOST_BYTES and not value.dtype.hasobject:
-        return kind, value.dtype.name, value.shape, value.tobytes()
+    if kind is np.ndarray:
+        return _literal_key(value)
     return static_key(value)
