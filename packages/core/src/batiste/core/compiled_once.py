@@ -12,6 +12,7 @@ from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import jax
+import jax.core
 import numpy as np
 
 from .partial_eval import jaxpr_types
