@@ -18,7 +18,8 @@ import subprocess
 import sys
 import time
 from importlib.util import find_spec
-from pathlib import Path
+
+from shared.reporting import Report, add_options, command
 
 TYPES = """bool int8 uint16 int32 uint64 float16 float32 float64 float128 complex64
 complex128 complex256 bfloat16 float8_e5m2 int4 uint2 complex32 bcomplex32 str32 str64
@@ -26,6 +27,7 @@ bytes8 bytes24 void16 datetime64 datetime64[s] datetime64[0s] datetime64[25ns]
 timedelta64 timedelta64[D] timedelta64[0Y] timedelta64[999999999as] M8 m8 <f4 >i2 object
 O V f4,f4 float7""".split()
 LARGEST = 2**16
+CHILD = "BATISTE_FUZZ_CHILD"
 
 
 def examine(data: bytes) -> bool:
@@ -48,9 +50,7 @@ def examine(data: bytes) -> bool:
         return False
     repr(tree)
     again = msgpack_serialize(tree, in_place=True)
-    # Six of the sixteen bytes of a long double are padding, which NumPy does not keep.
-    if b"float128" not in again and b"complex256" not in again:
-        assert msgpack_serialize(msgpack_restore(again), in_place=True) == again
+    assert msgpack_serialize(msgpack_restore(again), in_place=True) == again
     assert render(rows(io.BytesIO(data)))
     try:
         restore(io.BytesIO(data), path="a/0", copy=True)
@@ -157,13 +157,13 @@ def mutated(rng: random.Random, data: bytes) -> bytes:
     return data[:at] + put + data[at + (kind != 3) :]
 
 
-def grammar(seconds: float, seed: int, out: Path) -> None:
+def grammar(seconds: float, options: argparse.Namespace) -> None:
     """Examines what the grammar makes; the last input is in a file, come what may."""
-    rng = random.Random(seed)
-    last = out / "grammar-last"
+    rng, report = random.Random(options.seed), Report("grammar", options, every=60)
+    last = options.out / "grammar-last"
     last.write_bytes(bytes(LARGEST))
     with open(last, "r+b") as file, mmap.mmap(file.fileno(), LARGEST) as note:
-        count = read = 0
+        read = 0
         slowest = 0.0
         end = time.monotonic() + seconds
         while (begun := time.monotonic()) < end:
@@ -172,16 +172,17 @@ def grammar(seconds: float, seed: int, out: Path) -> None:
                 data = mutated(rng, data)
             note[: len(data) + 4] = len(data).to_bytes(4, "big") + data
             read += examine(data)
-            count += 1
+            report.count("inputs")
             slowest = max(slowest, time.monotonic() - begun)
     last.unlink()
+    count = report.counts["inputs"]
     print(
-        f"grammar: {count:,} inputs, {read:,} read, {count - read:,} refused, slowest "
-        f"{slowest * 1000:.0f} ms, seed {seed}"
+        f"RESULT {count} {count / report.seconds:.0f} {read:,} read, "
+        f"{count - read:,} refused, slowest {slowest * 1000:.0f} ms"
     )
 
 
-def guided(seconds: int, seed: int, out: Path) -> None:
+def guided(seconds: float, options: argparse.Namespace) -> None:
     """Lets atheris find inputs that reach more code; it ends the process itself."""
     from typing import Any
 
@@ -191,17 +192,17 @@ def guided(seconds: int, seed: int, out: Path) -> None:
 
     with atheris.instrument_imports(include=["batiste.serialization"]):
         import batiste.serialization.listing  # noqa: F401
-    corpus = out / "corpus"
+    corpus = options.out / "corpus"
     corpus.mkdir(exist_ok=True)
-    rng = random.Random(seed)
+    rng = random.Random(options.seed)
     for i in range(300):
         (corpus / f"grammar-{i}").write_bytes(value(rng))
     atheris.Setup(
         [
             sys.argv[0],
-            f"-max_total_time={seconds}",
-            f"-seed={seed + 1}",
-            f"-artifact_prefix={out}/guided-",
+            f"-max_total_time={max(1, round(seconds))}",
+            f"-seed={options.seed + 1}",
+            f"-artifact_prefix={options.out}/guided-",
             "-max_len=4096",
             "-print_final_stats=1",
             str(corpus),
@@ -211,49 +212,78 @@ def guided(seconds: int, seed: int, out: Path) -> None:
     atheris.Fuzz()
 
 
+def run(kind: str, options: argparse.Namespace) -> tuple[int, str, list[str]]:
+    """Runs one half in a process of its own, and shows how it gets on.
+
+    Returns:
+      Its exit status, the end of its output, and the cells of its row.
+    """
+    program = [sys.executable, sys.argv[0], "--only", kind, "--out", str(options.out)]
+    program += ["--minutes", str(options.minutes), "--seed", str(options.seed)]
+    running = subprocess.Popen(
+        program,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, CHILD: "1"},
+    )
+    assert running.stdout is not None
+    tail, stats, covered, row = "", {}, "", [kind, "", "", "died"]
+    for line in running.stdout:
+        tail = (tail + line)[-3000:]
+        if line.startswith("RESULT "):
+            _, inputs, rate, rest = line.strip().split(" ", 3)
+            row = [kind, f"{int(inputs):,}", f"{int(rate):,}", rest]
+        elif found := re.match(r"stat::(\w+):\s+(\d+)", line):
+            stats[found[1]] = int(found[2])
+        elif line.startswith("grammar:") or "pulse" in line:
+            print(line, end="", flush=True)
+        if found := re.search(r"cov: (\d+)", line):
+            covered = found[1]
+    status = running.wait()
+    if "number_of_executed_units" in stats:
+        inputs = stats["number_of_executed_units"]
+        rate = stats["average_exec_per_sec"]
+        row = [kind, f"{inputs:,}", f"{rate:,}", f"{covered} places reached"]
+    return status, tail, row
+
+
 def main() -> int:
     """Runs both, prints figures, and says where a finding is."""
-    parser = argparse.ArgumentParser(description="Hostile bytes, by the minute.")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_options(parser)
     parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("fuzz-findings"))
-    parser.add_argument("--only", choices=("grammar", "guided"), help=argparse.SUPPRESS)
+    parser.add_argument("--only", choices=("grammar", "guided"), help="one of the two")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    if options.only:
-        run = grammar if options.only == "grammar" else guided
-        run(int(options.minutes * 60), options.seed, options.out)
-        return 0
     kinds = ["grammar", "guided"] if find_spec("atheris") else ["grammar"]
-    if len(kinds) == 1:
+    if options.only and os.environ.get(CHILD):
+        begin = grammar if options.only == "grammar" else guided
+        begin(options.minutes * 60, options)
+        return 0
+    if options.only:
+        kinds = [options.only]
+    elif len(kinds) == 1:
         print("atheris is not installed: the grammar has all of the time")
-    failed = False
+    options.minutes /= len(kinds)
+    report, rows = Report("fuzz", options), []
     for kind in kinds:
-        minutes = str(options.minutes / len(kinds))
-        command = [sys.executable, __file__, "--only", kind, "--minutes", minutes]
-        command += ["--seed", str(options.seed), "--out", str(options.out)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        output = done.stdout + done.stderr
-        if kind == "guided" and not done.returncode:
-            stats = dict(re.findall(r"stat::(\w+):\s+(\d+)", output))
-            covered = re.findall(r"cov: (\d+)", output)
-            print(
-                f"guided: {int(stats['number_of_executed_units']):,} inputs, "
-                f"{covered[-1]} places reached, seed {options.seed}"
-            )
-        elif not done.returncode:
-            print(output, end="")
-        if done.returncode:
-            failed = True
-            print(f"{kind}: ended with {done.returncode}\n{output[-3000:]}")
-            last = options.out / "grammar-last"
-            if kind == "grammar" and last.exists():
-                note = last.read_bytes()
-                data = note[4 : 4 + int.from_bytes(note[:4], "big")]
-                (options.out / "grammar-finding").write_bytes(data)
-                os.unlink(last)
-            print(f"the inputs are in {options.out}")
-    return int(failed)
+        status, tail, row = run(kind, options)
+        rows.append(row)
+        if not status:
+            continue
+        files = {}
+        last = options.out / "grammar-last"
+        if kind == "grammar" and last.exists():
+            note = last.read_bytes()
+            files["input"] = note[4 : 4 + int.from_bytes(note[:4], "big")]
+            last.unlink()
+        for path in options.out.glob("guided-*"):
+            if path.is_file():
+                files[path.name] = path.read_bytes()
+        again = command("--only", kind, "--minutes", options.minutes)
+        report.found(f"{kind} ended with {status}", f"{tail}\n{again}", files)
+    return report.end(("kind", "inputs", "per second", "more"), rows)
 
 
 if __name__ == "__main__":

@@ -124,12 +124,19 @@ def test_strings_of_any_width_are_refused():
         assert e.value.path in ("a", "0")
 
 
-@pytest.mark.parametrize("name", ["complex32", "bcomplex32", "bfloat16", "float8_e5m2"])
+NAMES = (
+    "complex32 bcomplex32 bfloat16 float4_e2m1fn float6_e2m3fn float6_e3m2fn "
+    "float8_e3m4 float8_e4m3 float8_e4m3b11fnuz float8_e4m3fn float8_e4m3fnuz "
+    "float8_e5m2 float8_e5m2fnuz float8_e8m0fnu int1 int2 int4 uint1 uint2 uint4"
+)
+
+
+@pytest.mark.parametrize("name", NAMES.split())
 def test_types_of_ml_dtypes(name):
     ml_dtypes = pytest.importorskip("ml_dtypes")
     if not hasattr(ml_dtypes, name):
         pytest.skip(f"this ml_dtypes has no {name}")
-    array = np.array([1, 2, 0]).astype(getattr(ml_dtypes, name))
+    array = np.array([1, 0, 1]).astype(getattr(ml_dtypes, name))
     found = msgpack_restore(msgpack_serialize({"a": array, "s": array[0]}))
     assert found["a"].dtype == array.dtype
     assert found["a"].tobytes() == array.tobytes()

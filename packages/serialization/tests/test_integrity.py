@@ -3,6 +3,7 @@
 import io
 import os
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batiste.serialization import SerializationError, integrity, restore, serialize
+from batiste.serialization.pages import Pages
 
 TREE = {"w": np.arange(5000.0), "b": np.ones(3, "f4"), "step": 7}
 
@@ -43,6 +45,48 @@ def test_each_flip_of_a_bit_is_found(size):
         assert integrity.check_of(data) != check
         data[place // 8] ^= 1 << place % 8
     assert integrity.check_of(data) == check
+
+
+@pytest.mark.parametrize("size", [1, 8191, 2**20, 2**20 + 1, 3 * 2**20 + 5])
+@pytest.mark.parametrize("start", [0, 3])
+def test_files_have_the_check_of_their_bytes(tmp_path, size, start):
+    data = np.random.default_rng(size).bytes(size + start)
+    path = tmp_path / "file"
+    path.write_bytes(data)
+    check = integrity.check_of(data[start:])
+    with open(path, "rb") as file:
+        assert integrity.check_of(Pages(file.fileno(), start)) == check
+    assert integrity.check_of_file(path) == integrity.check_of(data)
+    integrity.verify_file(path, integrity.check_of(data))
+    integrity.verify_file(path, integrity.NONE)
+    with pytest.raises(SerializationError, match="damaged"):
+        integrity.verify_file(path, integrity.check_of(data + b"x"))
+
+
+@pytest.mark.parametrize("check", ["1", "1 ", "1 5", "1 x y", "1 5 00"])
+def test_a_check_that_is_damaged_itself_is_an_error(check):
+    with pytest.raises(SerializationError, match="The file is damaged"):
+        integrity.verify(b"abcde", check)
+
+
+@pytest.mark.parametrize("kind", ["bytes", "file", "pages"])
+def test_checks_are_made_at_three_gigabytes_a_second(tmp_path, kind):
+    data = np.random.default_rng(0).bytes(2**26)
+    path = tmp_path / "file"
+    path.write_bytes(data)
+    with open(path, "rb") as file:
+        pages = Pages(file.fileno())
+        check = {
+            "bytes": lambda: integrity.check_of(data),
+            "file": lambda: integrity.check_of_file(path),
+            "pages": lambda: integrity.check_of(pages),
+        }[kind]
+        rates = []
+        for _ in range(9):
+            begun = time.process_time()
+            check()
+            rates.append(len(data) / (time.process_time() - begun))
+    assert max(rates) > 3e9, f"{max(rates) / 1e9:.1f} GB/s"
 
 
 @pytest.mark.parametrize("length", [1, 8, 4096, 8192, 2**20])

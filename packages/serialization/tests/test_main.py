@@ -201,3 +201,19 @@ def test_process_substitution(path):
 @pytest.mark.parametrize("device", ["/dev/zero", "/dev/null"])
 def test_devices(device):
     check_refused(run(device), "device or a socket")
+
+
+@PLAIN
+@pytest.mark.skipif(not os.path.exists("/bin/sh"), reason="needs a shell")
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", "2>&-", "<&-"])
+def test_closed_streams(path, options, closed):
+    for file in (path, path.with_name("none")):
+        done = subprocess.run(
+            ["/bin/sh", "-c", f'exec "$@" {closed}', "sh", *COMMAND, file, *options],
+            capture_output=True,
+            timeout=60,
+        )
+        fails = file != path or closed.startswith(">&-")
+        assert done.returncode == int(fails)
+        assert b"Traceback" not in done.stderr
+        assert done.stderr.count(b"\n") <= 1

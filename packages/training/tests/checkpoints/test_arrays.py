@@ -1,6 +1,7 @@
 """Arrays beside a checkpoint file, with arrays of one process in their place."""
 
 import os
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +12,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from batiste.training import checkpoints
 from batiste.training.checkpoints import arrays
 from batiste.training.errors import (
+    DamagedCheckpointError,
     MPACheckpointingRequiredError,
     MPARestoreDataCorruptedError,
     MPARestoreTargetRequiredError,
+    NotACheckpointError,
 )
 
 
@@ -114,3 +117,42 @@ def test_deleting_a_checkpoint_deletes_its_arrays(saved, manager):
     folder = os.path.dirname(saved)
     checkpoints.save_checkpoint_multiprocess(folder, {"n": 4}, 2)
     assert os.listdir(folder) == ["checkpoint_2"]
+
+
+def test_a_flipped_bit_in_an_array_is_found(saved, manager):
+    if not hasattr(os, "setxattr"):
+        pytest.skip("needs attributes of files")
+    files = [f for f in Path(f"{saved}_gda", "m").rglob("*") if f.is_file()]
+    assert files
+    for file in files:
+        good = file.read_bytes()
+        bad = bytearray(good)
+        bad[len(bad) // 2] ^= 8
+        file.write_bytes(bad)
+        with pytest.raises(DamagedCheckpointError, match="_gda"):
+            arrays.restore(manager, saved, target(), 1, False)
+        file.write_bytes(good)
+    restored = arrays.restore(manager, saved, target(), 1, False)
+    np.testing.assert_array_equal(restored["m"], np.arange(16.0))
+
+
+@pytest.mark.parametrize("kind", ["files", "link"])
+def test_what_others_have_there_is_not_cleared(tmp_path, manager, kind):
+    place = tmp_path / "checkpoint_1_gda"
+    (tmp_path / "other").mkdir()
+    if kind == "link":
+        place.symlink_to(tmp_path / "other")
+    else:
+        place.mkdir()
+        (place / "notes.txt").write_text("x")
+    with pytest.raises(NotACheckpointError, match="checkpoint_1_gda"):
+        checkpoints.save_checkpoint_multiprocess(
+            tmp_path, target(), 1, gda_manager=manager
+        )
+    assert sorted(os.listdir(tmp_path)) == ["checkpoint_1_gda", "other"]
+    assert os.listdir(place) == ([] if kind == "link" else ["notes.txt"])
+    # Beside a checkpoint without arrays it is nobody's business.
+    checkpoints.save_checkpoint(tmp_path, {"n": 1}, 1)
+    assert checkpoints.restore_checkpoint(tmp_path, None) == {"n": 1}
+    checkpoints.save_checkpoint(tmp_path, {"n": 2}, 2)
+    assert os.path.lexists(place)

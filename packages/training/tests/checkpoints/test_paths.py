@@ -97,5 +97,6 @@ def test_saving_works_where_folders_cannot_be_locked(tmp_path, monkeypatch):
         checkpoints.save_checkpoint(tmp_path, {"w": step}, step)
     assert checkpoints.restore_checkpoint(tmp_path, None) == {"w": 2}
     lock = paths.SaveLock(str(tmp_path / "checkpoint_3"))
+    lock.mark()
     assert not paths.is_being_saved(str(tmp_path / "checkpoint_3"))
     lock.release()

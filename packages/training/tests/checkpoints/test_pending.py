@@ -98,6 +98,7 @@ def test_a_background_save_may_read_its_own_folder(tmp_path):
         str(tmp_path / "checkpoint_2"),
         lambda: read.append(checkpoints.restore_checkpoint(tmp_path, None)),
     )
+    task.announce()
     manager.save_async(task)
     manager.wait_previous_save()
     assert read == [{"w": 1}]
@@ -166,6 +167,7 @@ def test_each_failure_surfaces_once():
 
 def test_a_task_that_is_never_run_is_not_waited_for():
     task = pending.Task("some/c_1", lambda: None)
+    task.announce()
     threading.Timer(0.05, task.cancel).start()
     pending.settle("some", "c_")
 

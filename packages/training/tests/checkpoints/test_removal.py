@@ -190,3 +190,95 @@ def test_a_folder_that_is_no_path_is_an_error(path):
     ):
         with pytest.raises(TypeError, match="ckpt_dir is"):
             call()
+
+
+def plant(kind, place, target):
+    """Puts something of someone else's where a save would put something."""
+    if kind == "folder":
+        place.mkdir()
+        (place / "photo.jpg").write_bytes(b"\xff\xd8")
+    elif kind == "text":
+        place.write_text("Notes")
+    else:
+        place.symlink_to(target if kind == "link" else "nowhere")
+
+
+def contents(folder):
+    return {
+        str(path): os.readlink(path) if path.is_symlink() else path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_symlink() or path.is_file()
+    }
+
+
+@pytest.mark.parametrize("kind", ["folder", "text", "link", "broken link"])
+@pytest.mark.parametrize("suffix", [".batiste-new", "_gda"])
+def test_what_is_planted_beside_a_checkpoint_takes_no_part(
+    tmp_path, orbax, kind, suffix
+):
+    elsewhere = tmp_path / "elsewhere"
+    checkpoints.save_checkpoint(elsewhere, {"w": np.zeros(4)}, 9)
+    folder = tmp_path / "ckpts"
+    checkpoints.save_checkpoint(folder, TREE, 1)
+    place = folder / f"checkpoint_1{suffix}"
+    plant(kind, place, elsewhere / "checkpoint_9")
+    only = folder / f"checkpoint_7{suffix}"
+    plant(kind, only, elsewhere / "checkpoint_9")
+    before = contents(elsewhere)
+    assert checkpoints.available_steps(folder) == [1]
+    for step in (None, 1):
+        restored = checkpoints.restore_checkpoint(folder, None, step)
+        np.testing.assert_array_equal(restored["w"], TREE["w"])
+    planted = {k: v for k, v in contents(folder).items() if suffix in k}
+    checkpoints.save_checkpoint(folder, {"w": 7}, 7)
+    assert checkpoints.restore_checkpoint(folder, None) == {"w": 7}
+    if suffix == ".batiste-new":
+        # What would have to wait there for its turn: a folder, or a file after one.
+        by_orbax = config.use_orbax_checkpointing
+        if not by_orbax:
+            pytest.importorskip("orbax.checkpoint", reason="needs the extra 'orbax'")
+        with (
+            config.temp_flip_flag("use_orbax_checkpointing", not by_orbax),
+            pytest.raises(NotACheckpointError, match="checkpoint_7.batiste-new"),
+        ):
+            checkpoints.save_checkpoint(folder, {"w": 8}, 7, overwrite=True)
+        assert checkpoints.restore_checkpoint(folder, None) == {"w": 7}
+    checkpoints.save_checkpoint(folder, {"w": 0}, 0, overwrite=True)
+    assert checkpoints.available_steps(folder) == [0]
+    assert {k: v for k, v in contents(folder).items() if suffix in k} == planted
+    assert contents(elsewhere) == before
+
+
+@pytest.mark.parametrize("kind", ["folder", "link", "broken link"])
+def test_what_is_planted_under_names_of_temporary_files_does_no_harm(
+    tmp_path, orbax, kind
+):
+    elsewhere = tmp_path / "elsewhere"
+    kept = checkpoints.save_checkpoint(elsewhere, TREE, 9)
+    before = contents(elsewhere)
+    folder = tmp_path / "ckpts"
+    folder.mkdir()
+    names = [
+        "checkpoint_1.orbax-checkpoint-tmp",
+        "checkpoint_1.batiste-new.orbax-checkpoint-tmp",
+        ".checkpoint_1.batiste-tmp",
+        "checkpoint_1.lock",
+        ".lock",
+    ]
+    for name in names:
+        plant(kind, folder / name, kept)
+    checkpoints.save_checkpoint(folder, TREE, 1)
+    checkpoints.save_checkpoint(folder, TREE, 1, overwrite=True)
+    checkpoints.save_checkpoint(folder, TREE, 2)
+    assert checkpoints.available_steps(folder) == [2]
+    assert contents(elsewhere) == before
+    assert not os.path.exists(folder / "nowhere")
+
+
+@pytest.mark.parametrize(
+    "prefix", ["../c_", "x/../../c_", "//c_", "/c_", "c\0_", "..", "file:///tmp/c_"]
+)
+def test_more_prefixes_that_leave_the_folder(tmp_path, prefix, orbax):
+    with pytest.raises(ValueError, match="leads out of the folder"):
+        checkpoints.save_checkpoint(tmp_path / "c", TREE, 1, prefix=prefix)
+    assert os.listdir(tmp_path) == []

@@ -72,7 +72,6 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         text = "" if options.plain else _coloured(table)
         _write(text or f"{render(table)}\n", sys.stdout)
-        sys.stdout.flush()
     except BrokenPipeError:
         _close_quietly(sys.stdout)
         return _BROKEN_PIPE
@@ -123,12 +122,15 @@ def _read_pipe(name: str) -> BinaryIO:
     return data
 
 
-def _write(text: str, file: TextIO) -> None:
+def _write(text: str, file: TextIO | None) -> None:
+    if file is None:
+        raise OSError("it is closed.")
     encoding = getattr(file, "encoding", None) or "utf-8"
     data = text.encode(encoding, "backslashreplace")
     raw = getattr(file, "buffer", None)
     if not isinstance(raw, io.RawIOBase):
         file.write(data.decode(encoding))
+        file.flush()
         return
     # Without a buffer, as with `python -u`, a write may take only a part, unsaid.
     rest = memoryview(data)
@@ -142,14 +144,15 @@ def _fail(name: str, error: BaseException) -> int:
     text = reason or str(error) or type(error).__name__
     with contextlib.suppress(OSError):
         _write(f"{shortened(printable(name))}: {printable(text)}\n", sys.stderr)
-        sys.stderr.flush()
         return 1
     _close_quietly(sys.stderr)
     return 1
 
 
-def _close_quietly(file: TextIO) -> None:
+def _close_quietly(file: TextIO | None) -> None:
     """Leaves nothing for Python to fail at when it writes out the rest at its end."""
+    if file is None:
+        return
     with contextlib.suppress(OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, file.fileno())

@@ -27,13 +27,19 @@ from .errors import SerializationError
 from .pages import Pages
 
 __all__ = [
+    "NONE",
     "Check",
     "CheckedFile",
     "check_of",
+    "check_of_file",
     "record",
     "recorded",
     "verify",
+    "verify_file",
 ]
+
+NONE: Final = "0"
+"""What stands for no check, as an attribute that is there."""
 
 _ATTRIBUTE: Final = "user.batiste.check"
 _FORMAT: Final = "1"
@@ -117,10 +123,30 @@ def check_of(data: bytes | bytearray | memoryview | Pages) -> str:
     """
     check = Check()
     if isinstance(data, Pages):
-        for start in range(0, len(data), _ROW * _ROWS):
-            check.update(data[start : start + _ROW * _ROWS])
+        part = np.empty(_ROW * _ROWS, np.uint8)
+        for start in range(0, len(data), len(part)):
+            part = part[: len(data) - start]
+            data.fill(part, start)
+            check.update(part.data)
     else:
         check.update(data)
+    return check.text()
+
+
+def check_of_file(path: str | os.PathLike[str]) -> str:
+    """Returns the check of the bytes of a file, which is read part by part.
+
+    Raises:
+      OSError: it cannot be read.
+
+    >>> check_of_file(os.devnull) == check_of(b"")
+    True
+    """
+    check = Check()
+    part = memoryview(bytearray(_ROW * _ROWS))
+    with open(path, "rb", buffering=0) as file:
+        while count := file.readinto(part):
+            check.update(part[:count])
     return check.text()
 
 
@@ -225,14 +251,37 @@ def verify(data: bytes | memoryview | Pages, check: str) -> None:
     batiste.serialization.errors.SerializationError: The file is damaged: its bytes are
     not those that were written...
     """
-    if check.split(" ")[0] != _FORMAT:
-        return
-    found = check_of(data)
+    if _is_known(check):
+        _compare(check_of(data), check)
+
+
+def verify_file(path: str | os.PathLike[str], check: str) -> None:
+    """Compares a file with the check that was recorded of it, as `verify` does.
+
+    Args:
+      path: the file.
+      check: what `recorded` returned.
+
+    Raises:
+      SerializationError: they do not fit.
+      OSError: the file cannot be read.
+
+    >>> verify_file(os.devnull, check_of(b""))
+    """
+    if _is_known(check):
+        _compare(check_of_file(path), check)
+
+
+def _is_known(check: str) -> bool:
+    return check.split(" ")[0] == _FORMAT
+
+
+def _compare(found: str, check: str) -> None:
     if found == check:
         return
-    size = check.split(" ")[1]
-    if size != str(len(data)):
-        what = f"the file has {len(data)} bytes of data, and {size} were written"
+    size, wanted = (text.partition(" ")[2].partition(" ")[0] for text in (found, check))
+    if size != wanted:
+        what = f"the file has {size} bytes of data, and {wanted} were written"
     else:
         what = "its bytes are not those that were written"
     raise SerializationError(

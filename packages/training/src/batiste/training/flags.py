@@ -27,6 +27,6 @@ bool_flag(
 bool_flag(
     "verify_checkpoints",
     default=True,
-    help="`training.checkpoints` compares a checkpoint file that it restores with the "
-    "check that was recorded with it.",
+    help="`training.checkpoints` compares the files of a checkpoint that it restores "
+    "with the checks that were recorded with them.",
 )

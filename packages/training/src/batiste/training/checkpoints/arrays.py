@@ -21,12 +21,15 @@ from ..errors import (
     MPACheckpointingRequiredError,
     MPARestoreDataCorruptedError,
     MPARestoreTargetRequiredError,
+    NotACheckpointError,
 )
 from ..orbax_utils import is_multiprocess_array
+from . import folder_checks
 from . import msgpack as checkpoint_msgpack
 from .paths import ARRAYS_SUFFIX, NEW_SUFFIX
 from .processes import meet
 from .removal import remove_entry
+from .shapes import COMMITTED, is_stored_arrays
 
 if TYPE_CHECKING:
     from jax.experimental.array_serialization.serialization import (
@@ -41,7 +44,6 @@ __all__ = [
 ]
 
 _PLACEHOLDER = "__multiprocess_array__:"
-_COMMITTED = "commit_success.txt"
 
 
 def split(target: Tree) -> tuple[Tree, dict[str, jax.Array]]:
@@ -84,6 +86,9 @@ def save(
       arrays: the arrays by name.
       finish: called in process 0 when all processes have written their parts.
 
+    Raises:
+      NotACheckpointError: where they would be there is something else.
+
     >>> save(None, 'ckpts/checkpoint_1', {}, lambda: print('finished'))
     finished
     """
@@ -94,6 +99,8 @@ def save(
     folder = path + ARRAYS_SUFFIX
     try:
         if jax.process_index() == 0:
+            if not io.is_remote(folder) and os.path.lexists(folder):
+                _check_place(folder)
             remove_entry(folder)
             for name in arrays:
                 io.makedirs(os.path.join(folder, name))
@@ -102,7 +109,8 @@ def save(
         meet(f"batiste: made {folder}")
 
     def commit() -> None:
-        with io.GFile(os.path.join(folder, _COMMITTED), "w") as file:
+        folder_checks.record(folder)
+        with io.GFile(os.path.join(folder, COMMITTED), "w") as file:
             file.write("Saved completely.")
         finish()
 
@@ -111,13 +119,18 @@ def save(
     )
 
 
+def _check_place(folder: str) -> None:
+    if not is_stored_arrays(folder):
+        raise NotACheckpointError(folder)
+
+
 def are_beside(path: str) -> bool:
     """Tells whether arrays are stored beside the data of a checkpoint.
 
     >>> are_beside('no such checkpoint')
     False
     """
-    return io.isdir(_folder(path))
+    return is_stored_arrays(_folder(path))
 
 
 def restore(
@@ -142,6 +155,7 @@ def restore(
     Raises:
       MPACheckpointingRequiredError: `manager` is None.
       MPARestoreDataCorruptedError: the arrays were not written completely.
+      DamagedCheckpointError: a file is not what was saved.
       MPARestoreTargetRequiredError: an array has no counterpart in `target`.
 
     >>> restore(None, 'ckpts/checkpoint_1', {}, 1, False)
@@ -152,8 +166,10 @@ def restore(
     if manager is None:
         raise MPACheckpointingRequiredError(path, step)
     folder = _folder(path)
-    if not io.exists(os.path.join(folder, _COMMITTED)):
+    if not io.exists(os.path.join(folder, COMMITTED)):
         raise MPARestoreDataCorruptedError(step, folder)
+    if jax.process_count() == 1:  # or each of them would read all
+        folder_checks.verify(folder)
     state = checkpoint_msgpack.restore_file(path, None)
     wanted: dict[str, jax.Array] = {}
     holes: list[tuple[dict[str, Any], str, str]] = []

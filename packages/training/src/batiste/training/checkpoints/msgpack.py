@@ -13,6 +13,7 @@ from batiste.core.types import Tree
 from batiste.serialization import integrity, stream
 
 from .. import io
+from ..errors import NotACheckpointError
 from ..flags import config
 from .paths import NEW_SUFFIX
 from .removal import finish_replacing, remove_entry, sync_folder, temporary_path
@@ -36,6 +37,8 @@ def write_file(write: Callable[[BinaryIO], object], path: str) -> None:
       path: the file's name.
 
     Raises:
+      NotACheckpointError: it would replace a folder, and where it would wait for that
+        there is something else.
       OSError: the file cannot be written; for example, the disk is full.
       Exception: whatever `write` raises.
 
@@ -58,7 +61,10 @@ def write_file(write: Callable[[BinaryIO], object], path: str) -> None:
                 os.fsync(file.fileno())
         # A file cannot be renamed onto a folder, which is what Orbax writes.
         replaces_folder = io.isdir(path) and not os.path.islink(path)
-        io.rename(temporary, path + NEW_SUFFIX * replaces_folder, overwrite=True)
+        placed = path + NEW_SUFFIX * replaces_folder
+        if replaces_folder and os.path.lexists(placed):
+            raise NotACheckpointError(placed)  # ours would have been cleaned up
+        io.rename(temporary, placed, overwrite=True)
     except BaseException:
         with contextlib.suppress(OSError):
             remove_entry(temporary)

@@ -12,7 +12,8 @@ from batiste import serialization
 from batiste.core.types import Tree
 
 from .. import io, orbax_utils
-from ..errors import DamagedCheckpointError
+from ..errors import DamagedCheckpointError, NotACheckpointError
+from . import folder_checks
 from .paths import NEW_SUFFIX, data_path
 
 if TYPE_CHECKING:
@@ -84,10 +85,18 @@ def _handles_pytrees(checkpointer: ocp.AbstractCheckpointer) -> bool:
 def destination(path: str) -> str:
     """Returns where to save the checkpoint `path`, so that an older one stays.
 
+    Raises:
+      NotACheckpointError: there is something else.
+
     >>> destination('no such folder/checkpoint_1')
     'no such folder/checkpoint_1'
     """
-    return path if data_path(path) is None else path + NEW_SUFFIX
+    if data_path(path) is None:
+        return path
+    new = path + NEW_SUFFIX
+    if not io.is_remote(new) and os.path.lexists(new):
+        raise NotACheckpointError(new)  # one of ours would have been cleaned up
+    return new
 
 
 def save(checkpointer: ocp.AbstractCheckpointer, path: str, target: Tree) -> None:
@@ -159,7 +168,8 @@ def restore(
       The target with the restored values.
 
     Raises:
-      DamagedCheckpointError: the checkpoint cannot be read, with any target.
+      DamagedCheckpointError: a file is not what was saved, or the checkpoint cannot be
+        read, with any target.
       ValueError: the target has leaves that the checkpoint has not, and there are no
         transformations.
 
@@ -171,6 +181,8 @@ def restore(
     {'w': {'0': 1, '1': 2}}
     """
     path = _absolute(path)
+    if jax.process_count() == 1:  # or each of them would read all
+        folder_checks.verify(path)
     if checkpointer is None:
         checkpointer = default_checkpointer()
     try:

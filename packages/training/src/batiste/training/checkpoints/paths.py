@@ -23,6 +23,7 @@ from pathlib import PurePath
 from typing import NamedTuple
 
 from .. import io
+from .shapes import has_shape, is_orbax
 
 __all__ = [
     "ARRAYS_SUFFIX",
@@ -39,8 +40,6 @@ __all__ = [
     "data_path",
     "entries",
     "is_being_saved",
-    "is_message",
-    "is_orbax",
     "locked_folder",
     "natural_sort",
     "safe_normpath",
@@ -64,17 +63,6 @@ STEP = r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
 _STEP_RE = re.compile(STEP)
 _SIGNED = re.compile(rf"({STEP})")
 _UNSIGNED = re.compile(rf"[-+]?({STEP.removeprefix('[-+]?')})")
-# Of these Orbax writes at least one into each checkpoint; all its versions, together.
-_ORBAX_NAMES = {
-    "_CHECKPOINT_METADATA",
-    "_METADATA",
-    "_sharding",
-    "_strings.json",
-    "array_metadatas",
-    "commit_success.txt",
-    "manifest.ocdbt",
-    "ocdbt.process_0",
-}
 # While a folder changes, listings of it may lack what it has; they are made again.
 _LISTINGS = 20
 
@@ -168,7 +156,7 @@ def data_path(path: str) -> str | None:
     >>> data_path('no such checkpoint') is None
     True
     """
-    if io.exists(path + NEW_SUFFIX):
+    if has_shape(path + NEW_SUFFIX):
         return path + NEW_SUFFIX
     return path if io.exists(path) else None
 
@@ -227,39 +215,6 @@ def check_prefix(prefix: str) -> str:
     return prefix
 
 
-def is_orbax(path: str) -> bool:
-    """Tells whether a folder has what Orbax writes into a checkpoint.
-
-    >>> is_orbax('no such folder')
-    False
-    """
-    try:
-        names = io.listdir(path)
-    except OSError:
-        return False
-    if not _ORBAX_NAMES.isdisjoint(names):
-        return True
-    # The first versions wrote one file for all but large arrays. TensorFlow has a text
-    # of this name in its folders.
-    return "checkpoint" in names and is_message(os.path.join(path, "checkpoint"))
-
-
-def is_message(path: str) -> bool:
-    """Tells whether a file begins like a checkpoint of `batiste.serialization`.
-
-    What a tree begins with is not a character of ASCII, which texts begin with.
-
-    >>> is_message('no such file')
-    False
-    """
-    try:
-        with io.GFile(path, "rb") as file:
-            start = file.read(2)
-    except OSError:
-        return False
-    return len(start) == 1 or start[:1] >= b"\x80"
-
-
 def entries(ckpt_dir: str, prefix: str) -> list[Entry]:
     """Lists the complete checkpoints in a folder, by step.
 
@@ -293,8 +248,13 @@ def _list_once(folder: str, base: str, inside: str) -> tuple[list[Entry], bool]:
         number = _number(step)
         if not math.isfinite(number):
             continue
-        present = name + NEW_SUFFIX if name + NEW_SUFFIX in names else name
-        path = os.path.join(folder, present)
+        path = os.path.join(folder, name)
+        # What others have under such a name is nothing that we would have made.
+        if name + NEW_SUFFIX in names and has_shape(path + NEW_SUFFIX):
+            path += NEW_SUFFIX
+        elif name not in names:
+            vanished = vanished or not os.path.lexists(path + NEW_SUFFIX)
+            continue
         if _is_checkpoint(path):
             found[name] = Entry(number, inside + name, path)
         elif not os.path.lexists(path) and not io.is_remote(path):
@@ -336,26 +296,28 @@ def locked_folder(folder: str) -> Iterator[None]:
     """
     with _folder_locks_guard:
         lock = _folder_locks.setdefault(os.path.realpath(folder), threading.Lock())
+    descriptors: list[int] = []
     with lock:
-        fd = None
-        if fcntl is not None and not io.is_remote(folder):
-            fd = os.open(folder, os.O_RDONLY)
         try:
-            if fd is not None and fcntl is not None:
+            if fcntl is not None and not io.is_remote(folder):
+                descriptors.append(os.open(folder, os.O_RDONLY))
                 with contextlib.suppress(OSError):
-                    fcntl.flock(fd, fcntl.LOCK_EX)
+                    fcntl.flock(descriptors[0], fcntl.LOCK_EX)
             yield
-        finally:
-            if fd is not None:
-                _unlock(fd)
+            _unlock(descriptors)  # within `try`: an interrupt may come before any line
+        except BaseException:
+            _unlock(descriptors)
+            raise
 
 
-def _unlock(descriptor: int) -> None:
-    if fcntl is not None:
-        # Closing would not do where a child process has the descriptor, too.
-        with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
-    os.close(descriptor)
+def _unlock(descriptors: list[int]) -> None:
+    """Gives up locks, and forgets them; goes on where it was interrupted."""
+    while descriptors:
+        if fcntl is not None:
+            # Closing would not do where a child process has the descriptor, too.
+            with contextlib.suppress(OSError):
+                fcntl.flock(descriptors[-1], fcntl.LOCK_UN)
+        os.close(descriptors.pop())
 
 
 class SaveLock:
@@ -366,6 +328,7 @@ class SaveLock:
     lock file. The locks end with the process, however that happens.
 
     >>> lock = SaveLock('ckpts/checkpoint_1')
+    >>> lock.mark()
     >>> held = is_being_saved('ckpts/checkpoint_1')
     >>> lock.release()
     >>> held, is_being_saved('ckpts/checkpoint_1')
@@ -376,10 +339,17 @@ class SaveLock:
         self._path = path
         self._key = os.path.realpath(path)
         self._descriptors: list[int] = []
-        self._held = fcntl is not None and not io.is_remote(path)
-        if self._held:
+
+    def mark(self) -> None:
+        """Has other threads see that the checkpoint is being saved.
+
+        >>> lock = SaveLock('gs://bucket/checkpoint_1')
+        >>> lock.mark()
+        >>> lock.release()
+        """
+        if fcntl is not None and not io.is_remote(self._path):
             with _folder_locks_guard:
-                _saving.append(self._key)
+                _saving.append(self)
 
     def hold(self) -> None:
         """Locks the folders that Orbax is writing. Call it with their folder locked.
@@ -399,14 +369,17 @@ class SaveLock:
         >>> SaveLock('gs://bucket/checkpoint_1').release()
         """
         with _folder_locks_guard:
-            if self._held:
-                self._held = False
-                _saving.remove(self._key)
-        while self._descriptors:
-            _unlock(self._descriptors.pop())
+            if self in _saving:
+                _saving.remove(self)
+        _unlock(self._descriptors)
+
+    @property
+    def key(self) -> str:
+        """The checkpoint, by a path that is the same however it is named."""
+        return self._key
 
 
-_saving: list[str] = []
+_saving: list[SaveLock] = []
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
@@ -434,20 +407,22 @@ def is_being_saved(path: str) -> bool:
     if fcntl is None or io.is_remote(path):
         return False
     with _folder_locks_guard:
-        if os.path.realpath(path) in _saving:
+        if os.path.realpath(path) in [lock.key for lock in _saving]:
             return True
-    for folder in _written_by_orbax(path):
-        try:
-            descriptor = os.open(folder, _FOLDER)
-        except OSError:
-            continue
-        try:
-            if fcntl is not None:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:  # a file system without locks
-            continue
-        finally:
-            os.close(descriptor)
+    return any(map(_is_locked, _written_by_orbax(path)))
+
+
+def _is_locked(folder: str) -> bool:
+    descriptors: list[int] = []
+    try:
+        descriptors.append(os.open(folder, _FOLDER))
+        if fcntl is not None:
+            fcntl.flock(descriptors[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _unlock(descriptors)
+    except BaseException as error:
+        _unlock(descriptors)
+        if not isinstance(error, OSError):
+            raise
+        # Else it is gone, or the file system has no locks.
+        return isinstance(error, BlockingIOError)
     return False

@@ -79,7 +79,9 @@ class Task:
       path: the checkpoint that it saves.
       run: the function.
 
-    >>> Task('a/checkpoint_1', lambda: print('saved'))()
+    >>> task = Task('a/checkpoint_1', lambda: print('saved'))
+    >>> task.announce()
+    >>> task()
     saved
     """
 
@@ -88,6 +90,14 @@ class Task:
         self._over = threading.Event()
         self._thread: int | None = None
         self._pending = BackgroundSave(path, self._wait)
+
+    def announce(self) -> None:
+        """Has the function waited for, until it has run or is cancelled.
+
+        >>> task = Task('a/checkpoint_1', print)
+        >>> task.announce()
+        >>> task.cancel()
+        """
         add(self._pending)
 
     def __call__(self) -> None:
@@ -128,7 +138,8 @@ def add(save: BackgroundSave) -> None:
     followed up
     """
     with _guard:
-        _pending.append(save)
+        if save not in _pending:
+            _pending.append(save)
 
 
 def settle(ckpt_dir: str, prefix: str = "") -> None:

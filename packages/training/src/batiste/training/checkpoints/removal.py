@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Iterable
 
-from batiste.serialization import integrity, stream
+from batiste.serialization import stream
 
 from .. import io
 from ..errors import NotACheckpointError
@@ -25,10 +25,9 @@ from .paths import (
     Entry,
     entries,
     is_being_saved,
-    is_message,
-    is_orbax,
     split_prefix,
 )
+from .shapes import has_shape, is_stored_arrays
 
 __all__ = [
     "check_place",
@@ -110,17 +109,8 @@ def check_place(path: str) -> None:
         return
     if os.path.isfile(path) and os.path.getsize(path) == 0:
         return
-    if not _has_shape(path):
+    if not has_shape(path):
         raise NotACheckpointError(path)
-
-
-def _has_shape(path: str) -> bool:
-    """Whether a local file or folder is a checkpoint, as far as one can tell."""
-    if os.path.isdir(path):
-        return is_orbax(path)
-    if not os.path.isfile(path):
-        return False
-    return is_message(path) or integrity.recorded(path) is not None
 
 
 def finish_replacing(path: str) -> None:
@@ -131,7 +121,7 @@ def finish_replacing(path: str) -> None:
     >>> finish_replacing('no such checkpoint')
     """
     new = path + NEW_SUFFIX
-    if not io.exists(new):
+    if not has_shape(new):
         return
     hidden = None
     if io.is_remote(path):
@@ -258,12 +248,15 @@ def remove_checkpoints(paths: Iterable[str]) -> None:
                 if os.path.islink(path):
                     _left(path, "it is a link, whose target others may use")
                     continue
-                if os.path.lexists(path) and not _has_shape(path):
+                if os.path.lexists(path) and not has_shape(path):
                     _left(path, "it has not the shape of a checkpoint")
                     continue
-            for name in (path, path + NEW_SUFFIX, path + ARRAYS_SUFFIX):
-                if io.exists(name):
-                    _vanish(name)
+            if io.exists(path):
+                _vanish(path)
+            if has_shape(path + NEW_SUFFIX):
+                _vanish(path + NEW_SUFFIX)
+            if is_stored_arrays(path + ARRAYS_SUFFIX):
+                _vanish(path + ARRAYS_SUFFIX)
         except OSError as error:
             _left(path, str(error))
 

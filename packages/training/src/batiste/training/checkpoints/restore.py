@@ -105,8 +105,10 @@ def restore_checkpoint(
 
     Saves to the folder that this program has started in the background are waited for.
     If another program replaces or deletes the checkpoint while it is read, what is then
-    the newest is read. The bytes of a file are compared with the check that was saved
-    with them, unless the flag `verify_checkpoints` of `batiste.core.config` is off.
+    the newest is read. The bytes of a file, or of those in a folder of Orbax, are
+    compared with the check that was saved with them, unless the flag
+    `verify_checkpoints` of `batiste.core.config` is off. (If several processes restore
+    a folder together, it is not compared.)
 
     Args:
       ckpt_dir: the folder of checkpoints, or a single checkpoint.

@@ -31,10 +31,10 @@ from ..errors import (
 from ..flags import config
 from ..orbax_utils import is_multiprocess_array
 from . import arrays as checkpoint_arrays
+from . import folder_checks, pending, removal
 from . import msgpack as checkpoint_msgpack
 from . import orbax as checkpoint_orbax
 from . import paths as checkpoint_paths
-from . import pending, removal
 from .async_manager import AsyncManager
 from .paths import Entry
 from .processes import meet
@@ -349,6 +349,7 @@ def _run(
         return
     task = pending.Task(request.path, functools.partial(request.run, write))
     try:
+        task.announce()
         async_manager.save_async(task)
     except BaseException:
         task.cancel()
@@ -394,6 +395,7 @@ def _save_with_orbax(
             removal.clean_failed(path)
             raise
         if jax.process_index() == 0:
+            folder_checks.record(written)
             removal.finish_replacing(path)
 
     if jax.process_count() > 1:
@@ -431,28 +433,13 @@ def _start_orbax_save(
         wait = checkpointer.wait_until_finished
         pending.add(pending.BackgroundSave(path, wait, checkpointer))
         return
-    # The folder stays locked until Orbax has made its own folders in it, and these are
-    # locked, or another saver would take them for what a killed one has left.
-    with checkpoint_paths.locked_folder(request.folder):
-        request.check()
-        if checkpoint_paths.is_being_saved(path):
-            raise request.outdated
-        removal.clean_leftovers(request.ckpt_dir, request.prefix)
-        request.prune_before()
-        lock = checkpoint_paths.SaveLock(path)
-        try:
-            meet(f"batiste: cleaned {path}")
-            written = checkpoint_orbax.destination(path)
-            checkpoint_orbax.save(checkpointer, written, target)
-            lock.hold()
-        except BaseException:
-            lock.release()
-            removal.clean_failed(path)
-            raise
+    lock = checkpoint_paths.SaveLock(path)
+    written = ""
 
     def finish() -> None:
         try:
             checkpointer.wait_until_finished()
+            folder_checks.record(written)
             with checkpoint_paths.locked_folder(request.folder):
                 if io.exists(written):
                     removal.finish_replacing(path)
@@ -464,4 +451,29 @@ def _start_orbax_save(
                     if not checkpoint_paths.is_being_saved(path):
                         removal.clean_failed(path)
 
-    pending.add(pending.BackgroundSave(path, finish, checkpointer))
+    save = pending.BackgroundSave(path, finish, checkpointer)
+    started = False
+    # The folder stays locked until Orbax has made its own folders in it, and these are
+    # locked, or another saver would take them for what a killed one has left.
+    with checkpoint_paths.locked_folder(request.folder):
+        request.check()
+        if checkpoint_paths.is_being_saved(path):
+            raise request.outdated
+        removal.clean_leftovers(request.ckpt_dir, request.prefix)
+        request.prune_before()
+        try:
+            lock.mark()
+            meet(f"batiste: cleaned {path}")
+            written = checkpoint_orbax.destination(path)
+            checkpoint_orbax.save(checkpointer, written, target)
+            started = True
+            lock.hold()
+            pending.add(save)
+        except BaseException:
+            # An interrupt may come before any line, also once the save goes on.
+            if started:
+                pending.add(save)
+                raise
+            lock.release()
+            removal.clean_failed(path)
+            raise
