@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import numpy as jnp
 
+from batiste import linen
 from batiste.linen.normalization import BatchNorm, LayerNorm
 from batiste.linen.normalization.moments import (
     as_mask,
@@ -154,3 +155,46 @@ def test_parameters_lie_along_the_feature_axes():
     y = layer.apply({**variables, **params}, x)
     expected = x / np.sqrt(1 + 1e-5) * scale[:, None] + bias[:, None]
     np.testing.assert_allclose(y, expected, rtol=1e-5)
+
+
+def collectives(jaxpr):
+    count = 0
+    for eqn in jaxpr.eqns:
+        count += eqn.primitive.name.startswith("psum")
+        for param in jax.tree.leaves(
+            tuple(eqn.params.values()), is_leaf=lambda p: hasattr(p, "eqns")
+        ):
+            inner = getattr(param, "jaxpr", param)
+            count += collectives(inner) if hasattr(inner, "eqns") else 0
+    return count
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "complex64"])
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        linen.BatchNorm(use_running_average=False, axis_name="batch"),
+        linen.LayerNorm(axis_name="batch"),
+        linen.RMSNorm(axis_name="batch"),
+        linen.GroupNorm(2, axis_name="batch"),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_devices_exchange_numbers_once(layer, fast, dtype):
+    layer = layer.clone(use_fast_variance=fast)
+    x = jnp.ones((2, 3, 4), dtype)
+    variables = layer.clone(axis_name=None).init(jax.random.key(0), x[0])
+
+    def run(variables, x):
+        y, _ = layer.apply(variables, x, mutable=["batch_stats"])
+        return y
+
+    def loss(variables, x):
+        return abs(run(variables, x)).sum().astype("float32")
+
+    # Of the slow variance, the mean is needed first.
+    each = 1 if fast or isinstance(layer, linen.RMSNorm) else 2
+    for fn, times in ((run, 1), (jax.grad(loss), 2)):
+        mapped = jax.make_jaxpr(fn, axis_env=[("batch", 2)])(variables, x[0])
+        assert collectives(mapped.jaxpr) <= each * times

@@ -44,7 +44,9 @@ def _moments(
     if axis_name is not None:
         # Both at once, so that devices talk to each other once.
         mean, mean_square = lax.pmean(
-            (mean, mean_square), axis_name, axis_index_groups=axis_index_groups
+            jnp.stack([mean, mean_square]),
+            axis_name,
+            axis_index_groups=axis_index_groups,
         )
     return mean, mean_square - lax.square(mean)
 

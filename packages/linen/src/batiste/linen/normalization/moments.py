@@ -16,7 +16,7 @@ from jax import lax
 from jax import numpy as jnp
 
 from batiste.core.errors import InvalidArgumentError
-from batiste.core.types import Array, ArrayLike, Dtype, Initializer, Shape
+from batiste.core.types import Array, ArrayLike, Dtype, Function, Initializer, Shape
 
 from .. import ops
 from ..dtypes import canonicalize_dtype
@@ -338,17 +338,41 @@ def _across_devices(
     if axis_name is None:
         return values
     groups = layer.axis_index_groups
+    leaves, treedef = jax.tree.flatten(values)
     if mask is None:
-        return lax.pmean(values, axis_name, axis_index_groups=groups)
+        leaves = _at_once(leaves, axis_name, groups, lax.pmean)
+        return jax.tree.unflatten(treedef, leaves)
     # As the moments, with axes of size 1 where the mask has them.
     found = ops.any_along(mask, axes)
+    share = jnp.broadcast_to(found, leaves[0].shape).astype(leaves[0].real.dtype)
+    *totals, count = _at_once([*leaves, share], axis_name, groups, lax.psum)
+    count = jnp.maximum(count, 1)
+    return jax.tree.unflatten(treedef, [total / count for total in totals])
 
-    def mean(x: Array) -> Array:
-        share = jnp.broadcast_to(found, x.shape).astype(x.real.dtype)
-        total, count = lax.psum((x, share), axis_name, axis_index_groups=groups)
-        return total / jnp.maximum(count, 1)
 
-    return jax.tree.map(mean, values)
+def _at_once(
+    arrays: Sequence[Array],
+    axis_name: str,
+    groups: Sequence[Sequence[int]] | None,
+    reduce: Function,
+) -> list[Array]:
+    """`reduce` of arrays of one shape, for which devices exchange numbers once.
+
+    Complex arrays travel as two real ones.
+    """
+    parts = []
+    for x in arrays:
+        is_complex = jnp.issubdtype(x.dtype, jnp.complexfloating)
+        parts.append([x.real, x.imag] if is_complex else [x])
+    flat = [part for pair in parts for part in pair]
+    if len(flat) == 1:
+        return [reduce(flat[0], axis_name, axis_index_groups=groups)]
+    stacked = reduce(jnp.stack(flat), axis_name, axis_index_groups=groups)
+    found = iter(stacked)
+    return [
+        next(found) if len(pair) == 1 else lax.complex(next(found), next(found))
+        for pair in parts
+    ]
 
 
 def _as_result(y: Array, x: Array, params: list[Array], dtype: Dtype | None) -> Array:
