@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+from typing import Any
 
 import jax
 import pytest
@@ -143,7 +144,8 @@ def calls_of(layer, args, options):
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_interceptors_see_what_users_call(name):
-    seen, names = calls_of(*LAYERS[name](MODULES[name]), OPTIONS.get(name, {}))
+    layer, args = LAYERS[name](MODULES[name])
+    seen, names = calls_of(layer, args, OPTIONS.get(name, {}))
     assert (name, "__call__") in seen
     assert {method for _, method in seen} <= DOCUMENTED
     submodules = {"forward_rnn", "backward_rnn", "cell", "layer_instance"}
@@ -162,7 +164,8 @@ def taken(self, *args, **kwargs):
 @pytest.mark.parametrize("name", LAYERS)
 def test_subclasses_may_have_methods_of_any_name(name):
     cls = MODULES[name]
-    new = type(cls)(name, (cls,), dict.fromkeys(PRIVATE, taken))
+    metaclass: Any = type(cls)
+    new = metaclass(name, (cls,), dict.fromkeys(PRIVATE, taken))
     layer, args = LAYERS[name](new)
     expected, args = LAYERS[name](cls)
     options = OPTIONS.get(name, {})

@@ -104,7 +104,8 @@ def test_modules_of_the_table(flax, module):
         if inspect.ismodule(value):
             assert not value.__name__.startswith("batiste.core")
     for owner, name in names.RENAMED:
-        if owner == module:
+        # Without TensorFlow there is no gfile, and it is None, as in flax.
+        if owner == module and (owner, name) != ("flax.io", "gfile"):
             assert getattr(found, name) is not None
 
 

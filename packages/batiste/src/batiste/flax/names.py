@@ -59,7 +59,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "flax.cursor": ("batiste.core.cursor", "batiste.core.errors"),
     "flax.errors": ("batiste.errors", "batiste.flax.trace_errors"),
     "flax.ids": ("batiste.flax.ids",),
-    "flax.io": ("batiste.training.io",),
+    "flax.io": ("batiste.flax.io",),
     "flax.jax_utils": ("batiste.training.jax_utils",),
     "flax.linen": ("batiste.linen",),
     "flax.linen.activation": (
@@ -180,6 +180,8 @@ MODULES: dict[str, tuple[str, ...]] = {
 # Names of an alias module that are not in the modules above under that name.
 RENAMED: dict[tuple[str, str], tuple[str, str | None]] = {
     ("flax", "config"): ("batiste.core.config", "config"),
+    ("flax.io", "NotFoundError"): ("batiste.flax.io", "NotFoundError"),
+    ("flax.io", "gfile"): ("batiste.flax.io", "gfile"),
     ("flax.linen", "meta"): ("batiste.linen.meta", None),
     ("flax.core", "Array"): (_TYPES, "Array"),
     ("flax.core.nn", "initializers"): ("batiste.linen.initializers", None),
@@ -231,7 +233,7 @@ RENAMED: dict[tuple[str, str], tuple[str, str | None]] = {
 
 # Names whose value can change: to read and to set one is to read and set the other.
 LIVE: dict[tuple[str, str], tuple[str, str]] = {
-    ("flax.io", "io_mode"): ("batiste.training.io", "io_mode"),
+    ("flax.io", "io_mode"): ("batiste.flax.io", "io_mode"),
     ("flax.serialization", "MAX_CHUNK_SIZE"): (
         "batiste.serialization.encode",
         "MAX_CHUNK_SIZE",
