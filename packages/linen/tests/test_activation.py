@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from jax import numpy as jnp
 
+from batiste.core import softmax as softmax_of_core
 from batiste.linen import activation
 from batiste.linen.activation import PReLU
 
@@ -19,7 +20,6 @@ NAMES = [
     "hard_tanh",
     "leaky_relu",
     "log_sigmoid",
-    "log_softmax",
     "logsumexp",
     "one_hot",
     "relu",
@@ -28,7 +28,6 @@ NAMES = [
     "sigmoid",
     "silu",
     "soft_sign",
-    "softmax",
     "softplus",
     "standardize",
     "swish",
@@ -38,6 +37,17 @@ NAMES = [
 @pytest.mark.parametrize("name", NAMES)
 def test_those_of_jax(name):
     assert getattr(activation, name) is getattr(jax.nn, name)
+
+
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_those_that_take_more(name):
+    ours, theirs = getattr(activation, name), getattr(jax.nn, name)
+    assert ours is getattr(softmax_of_core, name)
+    x, where = jnp.asarray([1.0, 3.0, 2.0]), jnp.asarray([True, False, True])
+    assert ours(x).tolist() == theirs(x).tolist()
+    expected = theirs(x, where=where).tolist()
+    assert ours(x, where=where, initial=0.0).tolist() == expected
+    assert ours(x, -1, where, 0.0).tolist() == expected
 
 
 def test_other_names():
