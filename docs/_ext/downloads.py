@@ -11,7 +11,8 @@ __all__ = ["setup"]
 
 def _add_download(app: Sphinx, docname: str, source: list[str]) -> None:
     text = source[0]
-    if "\n```{code-cell}" not in text:
+    front, _, _ = text.removeprefix("---\n").partition("\n---\n")
+    if not text.startswith("---\n") or "file_format: mystnb" not in front:
         return
     name = docname.rsplit("/", 1)[-1]
     head, heading, rest = text.partition("\n# ")
