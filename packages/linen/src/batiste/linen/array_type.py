@@ -20,6 +20,7 @@ __all__ = [
     "explicit_spec",
     "laid_out",
     "laid_out_by_compiler",
+    "spec_entries",
     "type_parts",
     "varying_axes",
 ]
@@ -56,6 +57,17 @@ def explicit_spec(kind: Any) -> PartitionSpec | None:
     if mesh is None or mesh.empty or AxisType.Explicit not in (mesh.axis_types or ()):
         return None
     return sharding.spec
+
+
+def spec_entries(x: Array) -> tuple[Any, ...]:
+    """Returns what an explicit sharding says of each axis of an array.
+
+    >>> import jax.numpy as jnp
+    >>> spec_entries(jnp.ones((2, 3)))
+    (None, None)
+    """
+    spec = explicit_spec(jax.typeof(x)) or ()
+    return (*spec, *[None] * (x.ndim - len(spec)))
 
 
 def type_parts(x: Array) -> tuple[Any, ...]:

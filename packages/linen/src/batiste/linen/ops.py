@@ -177,12 +177,6 @@ def _along(x: Array, y: Array, shape: tuple[int, ...] | None) -> Array:
 # The layers have one way: the batch lies as that of the input.
 
 
-def _entries(x: Array) -> list[Any]:
-    """Returns what an explicit sharding says of each axis."""
-    spec = array_type.explicit_spec(jax.typeof(x)) or ()
-    return [*spec, *[None] * (x.ndim - len(spec))]
-
-
 def _auto(
     function: Callable[..., Array], args: Sequence[Array], *entries: Any
 ) -> Array:
@@ -357,7 +351,11 @@ def where(mask: Array, x: Array, value: float, /) -> Array:
     try:
         return lax.select(mask, x, other)
     except Exception:  # as a mask of random numbers lies nowhere in particular
-        return _auto(lambda *args: lax.select(*args), (mask, x, other), *_entries(x))
+        return _auto(
+            lambda *args: lax.select(*args),
+            (mask, x, other),
+            *array_type.spec_entries(x),
+        )
 
 
 @eager_jit
@@ -468,7 +466,7 @@ def reduce_window(
     try:
         return run(x)
     except Exception:
-        entries = zip(_entries(x), window, strides, strict=True)
+        entries = zip(array_type.spec_entries(x), window, strides, strict=True)
         kept = [entry if w == s == 1 else None for entry, w, s in entries]
         return _auto(run, (x,), *kept)
 
@@ -543,8 +541,10 @@ def conv_general_dilated(
     except Exception:
         numbers = dimension_numbers
         entries: list[Any] = [None] * x.ndim
-        entries[numbers.out_spec[0]] = _entries(x)[numbers.lhs_spec[0]]
-        entries[numbers.out_spec[1]] = _entries(kernel)[numbers.rhs_spec[0]]
+        entries[numbers.out_spec[0]] = array_type.spec_entries(x)[numbers.lhs_spec[0]]
+        entries[numbers.out_spec[1]] = array_type.spec_entries(kernel)[
+            numbers.rhs_spec[0]
+        ]
         return _auto(run, (x, kernel), *entries)
 
 
@@ -582,9 +582,11 @@ def conv_transpose(
     try:
         return run(x, kernel)
     except Exception:
-        features = _entries(kernel)[-2 if transpose_kernel else -1]
+        features = array_type.spec_entries(kernel)[-2 if transpose_kernel else -1]
         spatial = [None] * (x.ndim - 2)
-        return _auto(run, (x, kernel), _entries(x)[0], *spatial, features)
+        return _auto(
+            run, (x, kernel), array_type.spec_entries(x)[0], *spatial, features
+        )
 
 
 # Layout: the same numbers in another order or shape.
@@ -672,4 +674,9 @@ def take(table: Array, ids: Array, /) -> Array:
     try:
         return run(table, ids)
     except Exception:
-        return _auto(run, (table, ids), *_entries(ids), _entries(table)[1])
+        return _auto(
+            run,
+            (table, ids),
+            *array_type.spec_entries(ids),
+            array_type.spec_entries(table)[1],
+        )

@@ -340,10 +340,9 @@ def _same_shape(x: Array, kind: Any) -> bool:
 def _with_batch_of(inputs: Array, leaves: list[Array], axes: _Axes) -> list[Array]:
     """Arrays whose first axes are the batch, laid out as the batch of the inputs is."""
     kind: Any = jax.typeof(inputs)
-    spec = array_type.explicit_spec(kind)
-    if spec is None:
+    if array_type.explicit_spec(kind) is None:
         return leaves
-    batch = axes.of_batch((*spec, *[None] * (inputs.ndim - len(spec))))
+    batch = axes.of_batch(array_type.spec_entries(inputs))
     shape = axes.of_batch(inputs.shape)
     return [
         array_type.laid_out(x, kind, jax.sharding.PartitionSpec(*batch))
@@ -398,13 +397,32 @@ def _at_last_step(lengths: Array, first: ArrayLike, carries: Array) -> Array:
     `empty_sequences_keep_carry` has it, with that of the last step of padding.
     """
     first = jnp.asarray(first)
-    empty = lax.expand_dims(lengths == 0, range(lengths.ndim, first.ndim))
     if not carries.shape[0]:
         return first
     batch = np.indices(lengths.shape, sparse=True)
-    if not config.empty_sequences_keep_carry:
-        return carries[(lengths - 1, *batch)]
-    return jnp.where(empty, first, carries[(lengths - 1, *batch)])
+
+    def at_last_step(lengths: Array, first: Array, carries: Array) -> Array:
+        last = carries[(lengths - 1, *batch)]
+        if not config.empty_sequences_keep_carry:
+            return last
+        empty = lax.expand_dims(lengths == 0, range(lengths.ndim, first.ndim))
+        return jnp.where(empty, first, last)
+
+    entries = array_type.spec_entries(carries)[1:]
+    return _laid_out(at_last_step, (lengths, first, carries), entries)
+
+
+def _laid_out(
+    function: Callable[..., Array], args: tuple[Array, ...], entries: tuple[Any, ...]
+) -> Array:
+    """Calls a function of arrays; where JAX cannot lay out the result, as told."""
+    try:
+        return function(*args)
+    except Exception:
+        found = array_type.laid_out_by_compiler(function, args, *entries)
+        if found is None:
+            raise
+        return found
 
 
 def _concatenate(a: Array, b: Array) -> Array:
@@ -567,7 +585,11 @@ def _flip(inputs: Array, lengths: Array | None, axes: _Axes) -> Array:
         from_end = from_end.reshape((n,) + (1,) * axes.n_batch)
     source = jnp.expand_dims(lengths, axes.time) + from_end
     source = lax.rem(source, np.asarray(n, lengths.dtype)[()])
-    # (*batch, time), or (time, *batch)
-    index: list[Any] = list(np.indices(source.shape, sparse=True))
-    index[axes.time] = source
-    return inputs[tuple(index)]
+
+    def flipped(inputs: Array, source: Array) -> Array:
+        # (*batch, time), or (time, *batch)
+        index: list[Any] = list(np.indices(source.shape, sparse=True))
+        index[axes.time] = source
+        return inputs[tuple(index)]
+
+    return _laid_out(flipped, (inputs, source), array_type.spec_entries(inputs))
