@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from batiste.core import apply, init, lift, meta, nn, struct
+from batiste.core import apply, errors, init, lift, meta, nn, struct
 
 KEY = jax.random.key(0)
 
@@ -173,3 +173,38 @@ def test_boxes_gain_an_axis_in_each_loop():
     assert names({"name": None}) == (None, None, "in")
     with pytest.raises(ValueError, match="has 2 loops, but metadata_params has 1"):
         names(each[:1])
+
+
+def configured(scope, x, n, train=False):
+    return nn.dense(scope, 2 * x if train else x, n)
+
+
+@pytest.mark.parametrize("transform", [lift.checkpoint, lift.jit])
+def test_static_arguments_by_position_keyword_and_default(transform):
+    run = transform(configured, static_argnums=(1, 2))
+    x = jnp.ones((2, 3))
+    plain, variables = init(configured)(jax.random.key(0), x, 4)
+    twice = apply(configured)(variables, x, 4, True)
+    for args, kwargs, expected in [
+        ((x, 4), {}, plain),
+        ((x, 4, True), {}, twice),
+        ((x, 4), {"train": True}, twice),
+        ((x,), {"n": 4}, plain),
+        ((x,), {"n": 4, "train": True}, twice),
+        ((), {"x": x, "n": 4, "train": True}, twice),
+    ]:
+        y = apply(run)(variables, *args, **kwargs)
+        np.testing.assert_allclose(y, expected, rtol=1e-6)
+    with pytest.raises(
+        errors.InvalidArgumentError, match="has 5, but configured has no"
+    ):
+        transform(configured, static_argnums=(1, 5))
+
+
+@pytest.mark.parametrize("transform", [lift.checkpoint, lift.jit])
+def test_static_arguments_by_name(transform):
+    run = transform(configured, static_argnames=("n", "train"))
+    x = jnp.ones((2, 3))
+    for args, kwargs in [((x, 4, True), {}), ((x,), {"n": 4, "train": True})]:
+        y, _ = init(run)(jax.random.key(0), *args, **kwargs)
+        assert y.shape == (2, 4)

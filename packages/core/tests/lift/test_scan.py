@@ -289,7 +289,7 @@ def test_errors_of_length_and_axes():
     model = lift.scan(lambda s, c, *xs: (c, None))
     with pytest.raises(ValueError, match="Give length="):
         apply(model)({}, 0)
-    with pytest.raises(ValueError, match=r"sizes are \[2, 3\]"):
+    with pytest.raises(ValueError, match=r"xs\[0\] has 2 along 0, xs\[1\] has 3"):
         apply(model)({}, 0, jnp.ones(2), jnp.ones(3))
     with pytest.raises(ValueError, match=r"axis 0 of an array of shape \(\)"):
         apply(lift.scan(lambda s, c, x: (c, x), length=2))({}, 0, 1.0)
@@ -309,6 +309,7 @@ def test_no_iterations():
     assert ys.shape == (0,)
 
 
+<<<<<<< HEAD
 def test_positions_of_both_generations():
     def double(variables, rngs):
         return jax.tree.map(lambda w: 2 * w, variables), rngs
@@ -323,3 +324,73 @@ def test_positions_of_both_generations():
         assert apply(loop)(variables, 1.0)[0] == 8.0
     plain = lift.scan(step, *first, None, {"name": "layers"})
     assert apply(plain)(variables, 1.0)[0] == 2.0
+=======
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (lambda c, x: c, "float32[2]"),
+        (lambda c, x: None, "None"),
+        (lambda c, x: (c, x, x), "a tuple of 3"),
+        (lambda c, x: (c,), "a tuple of 1"),
+        (lambda c, x: [], "a list of 0"),
+        (lambda c, x: {"carry": 1, "ys": 2}, "{'carry': 1, 'ys': 2}"),
+        (lambda c, x: jnp.stack([c, c]), "float32[2,2]"),
+    ],
+)
+@pytest.mark.parametrize("broadcasts", [True, False])
+def test_a_body_that_returns_no_pair(made, words, broadcasts):
+    def model(scope, x):
+        loop = lift.scan(lambda scope, c, x: made(c, x), variable_broadcast=broadcasts)
+        return loop(scope.push("loop"), x, jnp.ones(3))
+
+    with pytest.raises(errors.InvalidArgumentError) as raised:
+        init(model)(jax.random.key(0), jnp.ones(2))
+    text = str(raised.value)
+    assert 'scan of scope "/loop" must return a pair, (carry, ys)' in text
+    assert f"returned {words}. Return (carry, None)" in text
+
+
+def test_a_list_of_two_is_a_pair():
+    loop = lift.scan(lambda scope, c, x: [c + x, None])
+    assert init(loop)(jax.random.key(0), 0.0, jnp.ones(3))[0] == (3.0, None)
+
+
+@pytest.mark.parametrize(
+    ("options", "xs", "words"),
+    [
+        ({}, (np.ones(3), np.ones(4)), ["xs[0] has 3 along 0", "xs[1] has 4 along 0"]),
+        ({}, ({"a": np.ones(3), "b": np.ones(4)},), ["xs[0]['a']", "xs[0]['b']"]),
+        ({"length": 2}, (np.ones(3),), ["length is 2", "xs[0] has 3 along 0"]),
+        (
+            {"variable_axes": {"state": 0}},
+            (np.ones(3),),
+            ["xs[0] has 3", 'variable "state/loop/w" has 5 along 0'],
+        ),
+        (
+            {"variable_axes": {"state": 1}, "length": 4},
+            (),
+            ["length is 4", 'variable "state/loop/w" has 2 along 1'],
+        ),
+        ({"in_axes": 1}, (np.ones(3),), ["xs[0], of shape (3,), has no axis 1"]),
+        ({}, (3.0,), ["xs[0], of shape (), has no axis 0", "broadcast", "length=..."]),
+        ({}, (), ["neither an argument nor a variable", "length=..."]),
+        ({"in_axes": (0, 0)}, (np.ones(3),), ["1 xs", "in_axes=(0, 0) is no prefix"]),
+    ],
+)
+def test_lengths_that_differ_are_named(options, xs, words):
+    def model(scope, xs):
+        loop = lift.scan(lambda scope, c, *xs: (c, None), **options)
+        return loop(scope.push("loop"), 0.0, *xs)
+
+    with pytest.raises(errors.InvalidArgumentError) as raised:
+        apply(model)({"state": {"loop": {"w": np.ones((5, 2))}}}, xs)
+    text = str(raised.value)
+    assert 'lifted scan of scope "/loop"' in text
+    assert all(word in text for word in words), text
+
+
+@pytest.mark.parametrize("length", [-1, "3", 2.5, [3]])
+def test_a_length_that_is_none(length):
+    with pytest.raises(errors.InvalidArgumentError, match="length=.* no number of it"):
+        lift.scan(lambda scope, c: (c, None), length=length)
+>>>>>>> 069afa7 (Static arguments by keyword; scans that return no pair, sizes that differ, loops that cannot make variables: each says what is so)

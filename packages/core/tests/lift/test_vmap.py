@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from batiste.core import apply, init, lift, meta, nn, struct
+from batiste.core import apply, errors, init, lift, meta, nn, struct
 
 KEY = jax.random.key(0)
 
@@ -143,7 +143,7 @@ def test_no_size():
 
 def test_sizes_that_differ():
     model = lift.vmap(lambda s, x, y: x, {}, {})
-    with pytest.raises(ValueError, match=r"inconsistent sizes.*\[2, 3\]"):
+    with pytest.raises(ValueError, match=r"args\[0\] has 3 .* args\[1\] has 2"):
         init(model)(KEY, jnp.ones(3), jnp.ones(2))
     model = lift.vmap(lambda s, x: x, {}, {}, axis_size=4)
     with pytest.raises(ValueError, match=r"inconsistent sizes.*\[3, 4\]"):
@@ -187,3 +187,23 @@ def test_boxes_gain_and_lose_the_axis():
     assert variables["params"]["w"].value.shape == (2, 3)
     assert apply(model)(variables, jnp.ones(3)).shape == (3, 2)
     assert seen == [("in",), ("in",)]
+
+
+@pytest.mark.parametrize(
+    ("options", "args", "words"),
+    [
+        ({}, (np.ones(3), np.ones(4)), ["args[0] has 3", "args[1] has 4"]),
+        ({"axis_size": 2}, (np.ones(3),), ["axis_size is 2", "args[0] has 3"]),
+        ({}, (np.ones(3),), ["args[0] has 3", 'the variable "state/w" has 5 along 0']),
+        ({"in_axes": 2, "variable_axes": {}}, (np.ones(3),), ["has no axis 2", "None"]),
+        ({"in_axes": (0, 0)}, (np.ones(3),), ["1 args", "in_axes=(0, 0)"]),
+    ],
+)
+def test_sizes_that_differ_are_named(options, args, words):
+    options = {"variable_axes": {"state": 0}, "split_rngs": {}, **options}
+    mapped = lift.vmap(lambda scope, *args: 0, **options)
+    with pytest.raises(errors.InvalidArgumentError) as raised:
+        apply(mapped)({"state": {"w": np.ones(5)}}, *args)
+    text = str(raised.value)
+    assert 'lifted vmap of scope "/"' in text
+    assert all(word in text for word in words), text

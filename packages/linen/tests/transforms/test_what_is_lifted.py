@@ -180,6 +180,7 @@ def test_a_closure_over_a_module_from_outside_is_told_of():
     assert "nn.scan" not in text
 
 
+<<<<<<< HEAD
 class Net(nn.Module):
     does: str
 
@@ -274,3 +275,50 @@ def test_what_a_transform_calls_around_the_function_may_close_over_modules():
     x = jnp.ones((2, 3))
     variables = {"params": {"scale": 2.0, "Dense_0": {"kernel": jnp.eye(3)}}}
     assert (Model().apply(variables, x) == 2).all()
+=======
+class Loop(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.while_loop(
+            lambda layer, c: c[1] < 3,
+            lambda layer, c: (layer(c[0]), c[1] + 1),
+            nn.Dense(3),
+            (x, 0),
+            split_rngs={"params": False},
+        )[0]
+
+
+@pytest.mark.parametrize("how", ["init", "apply"])
+def test_a_while_loop_cannot_make_variables_and_says_so(how):
+    layer = Loop(name="loop")
+    with pytest.raises(errors.ScopeCollectionNotFound) as raised:
+        if how == "init":
+            layer.init(KEY, X)
+        else:
+            layer.apply({"params": {"other": {"w": X}}}, X, mutable=["params"])
+    text = str(raised.value)
+    assert "/while_loop(Dense_0)" in text
+    assert "A while_loop cannot make variables: make them before it." in text
+    assert "carry = body_fn(module, carry)" in text
+    assert "carry_variables" not in text
+    variables = {"params": {"Dense_0": nn.Dense(3).init(KEY, X)["params"]}}
+    assert layer.apply(variables, X).shape == X.shape
+
+
+@pytest.mark.parametrize("transform", ["scan", "vmap", "jit", "while_loop"])
+def test_what_is_let_in_and_missing_is_not_called_kept_out(transform):
+    layer = {
+        "scan": lambda: nn.scan(Cell, variable_broadcast="params")("param"),
+        "vmap": lambda: nn.vmap(
+            Cell, variable_axes={"params": None}, split_rngs={}, in_axes=(None, 0)
+        )("param"),
+        "jit": lambda: nn.jit(Cell)("param"),
+        "while_loop": Loop,
+    }[transform]()
+    args = (X,) if transform == "while_loop" else (0.0, X)
+    given = {"params": {"other": {"w": X}}}
+    kinds = (errors.ScopeCollectionNotFound, errors.ScopeParamNotFoundError)
+    with pytest.raises(kinds) as raised:
+        layer.apply(given, *args)
+    assert "does not let" not in str(raised.value)
+>>>>>>> 069afa7 (Static arguments by keyword; scans that return no pair, sizes that differ, loops that cannot make variables: each says what is so)

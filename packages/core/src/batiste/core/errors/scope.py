@@ -69,6 +69,12 @@ def passing_on(transform: str, kind: str, name: str) -> str:
 
 
 def _to_create(transform: str, col: str) -> str:
+    if transform == "while_loop":
+        return (
+            "A while_loop cannot make variables: make them before it. Where the module "
+            "is being initialized, call the body once in place of the loop, as in "
+            "carry = body_fn(module, carry); then apply what `init` returned."
+        )
     return (
         f"The {transform} around it does not let new ones out. To create it, give the "
         f"{transform} {passing_on(transform, 'variables', col)}, or create it before."
@@ -215,6 +221,8 @@ class ScopeCollectionNotFound(FlaxError):
       available: the collections that were given, for the message.
       transform: the lifted transform that does not let the collection in, if it is
         there outside.
+      maker: the lifted transform that does not let new variables out, if they could
+        be made outside of it.
 
     >>> print(ScopeCollectionNotFound('params', 'kernel', '/Dense_0'))
     Scope "/Dense_0" has no collection "params", from which "kernel" is read. ...
@@ -228,6 +236,7 @@ class ScopeCollectionNotFound(FlaxError):
         *,
         available: Iterable[object] = (),
         transform: str | None = None,
+        maker: str | None = None,
     ) -> None:
         self.col_name, self.var_name = col_name, var_name
         self.scope_path = path_text(scope_path)
@@ -240,6 +249,9 @@ class ScopeCollectionNotFound(FlaxError):
                 f"{start} The {transform} around it does not let it in. Give the "
                 f"{transform} {passing_on(transform, 'variables', col_name)}."
             )
+            return
+        if maker is not None:
+            super().__init__(f"{start} {_to_create(maker, col_name)}")
             return
         hint = name_hint(col_name, available, owner="What was passed")
         super().__init__(

@@ -18,7 +18,15 @@ from ..types import Axis, Tree
 from .pack import VariableGroup, VariableGroups
 from .streams import RngGroups
 
-__all__ = ["In", "Out", "VariableAxes", "axis_sizes", "split_keys", "values_of"]
+__all__ = [
+    "In",
+    "Out",
+    "VariableAxes",
+    "axis_sizes",
+    "sizes_do_not_fit",
+    "split_keys",
+    "values_of",
+]
 
 T = TypeVar("T")
 
@@ -226,6 +234,82 @@ def axis_sizes(axes: Tree, tree: Tree, unmapped: Any = None) -> list[int]:
             if -len(shape) <= axis < len(shape):
                 sizes.append(shape[axis])
     return sizes
+
+
+def sizes_do_not_fit(
+    transform: str,
+    given: Mapping[str, int],
+    args: tuple[str, Tree, tuple[Tree, ...]],
+    variables: tuple[Sequence[Any], Sequence[VariableGroup]],
+    roots: Sequence[Scope],
+    unmapped: Any = None,
+) -> errors.InvalidArgumentError:
+    """Returns the error of a transform whose axis has no one size.
+
+    Args:
+      transform: its name.
+      given: the argument that gives the size, if it was given.
+      args: what the arguments are called, a prefix of axes for them, and they.
+      variables: axes of groups of variables, and the groups.
+      roots: the scopes.
+      unmapped: says that arrays have no axis.
+
+    >>> print(sizes_do_not_fit("scan", {"length": 3}, ("xs", 0, ()), ((), ()), ()))
+    The lifted scan of scope "" needs one size of the axis that it goes along, but ...
+    """
+    where = ", ".join([f'"{root.path_text}"' for root in roots]) or '""'
+    start = f"The lifted {transform} of scope {where}"
+    found = {size: f"{name} is {size}" for name, size in given.items()}
+    without: list[str] = []
+
+    def add(label: str, leaf: Any, axis: Any) -> None:
+        shape = np.shape(leaf)
+        if axis is unmapped:
+            return
+        if isinstance(axis, int) and -len(shape) <= axis < len(shape):
+            found.setdefault(shape[axis], f"{label} has {shape[axis]} along {axis}")
+        else:
+            without.append(f"{label}, of shape {shape}, has no axis {axis}")
+
+    name, prefix, values = args
+    axes, treedef = jax.tree.flatten(prefix, is_leaf=lambda x: x is None)
+    try:
+        subtrees = treedef.flatten_up_to(values)
+    except ValueError:
+        return errors.InvalidArgumentError(
+            f"{start} was given {len(values)} {name}, of which in_axes={prefix!r} is "
+            f"no prefix. Give an axis for all, or one for each of them (a tuple).",
+            argument="in_axes",
+        )
+    labels = iter(jax.tree_util.tree_leaves_with_path(values))
+    for axis, subtree in zip(axes, subtrees, strict=True):
+        for leaf in jax.tree.leaves(subtree):
+            add(name + jax.tree_util.keystr(next(labels)[0]), leaf, axis)
+    for axis, group in zip(*variables, strict=True):
+        for root, collections in zip(roots, group, strict=True):
+            for path, leaf in jax.tree_util.tree_leaves_with_path(collections):
+                keys = [jax.tree_util.keystr((key,), simple=True) for key in path]
+                label = "/".join((keys[0], *root.path, *keys[1:]))
+                add(f'the variable "{label}"', leaf, axis)
+    own = "length" if transform == "scan" else "axis_size"
+    none = "broadcast" if unmapped is not None else "None"
+    if len(found) > 1:
+        problem = (
+            f"needs one size of the axis that it goes along, but "
+            f"{', '.join(found.values())}. Give all the same; in_axes says which axis "
+            f"that is, and {none} in it what has none."
+        )
+    elif without:
+        problem = (
+            f"finds no axis to go along: {without[0]}. Give its axis in in_axes, or "
+            f"{none} for what has none, and {own}=... if nothing has one."
+        )
+    else:
+        problem = (
+            f"finds no axis to go along: neither an argument nor a variable has one. "
+            f"Give {own}=..."
+        )
+    return errors.InvalidArgumentError(f"{start} {problem}", where=where)
 
 
 def split_keys(

@@ -15,6 +15,7 @@ import numpy as np
 from ..config import config
 from ..scope.filters import DenyList, Filter
 from ..scope.keys import LazyRng, RngCounters
+from ..static_args import as_tuple, static_args
 from ..static_key import static_key
 from ..types import Array, Function, Key, Tree
 from .pack import Lifted, PerScope, Repack, VariableGroups, pack
@@ -54,9 +55,11 @@ def jit(
       fn: a function whose first argument is a scope or a pytree of them.
       variables: the collections that are lifted in.
       rngs: the PRNG streams that are lifted in.
-      static_argnums: what arguments are static, counted without the scope.
-      static_argnames: what keyword arguments are static. By position they may be left
-        out, as documented: `jit(fn, True, True, (), donate_argnums, device, backend)`.
+      static_argnums: what arguments are static, counted without the scope; also
+        where they are passed by keyword.
+      static_argnames: the names of static arguments; also where they are passed by
+        position. By position it may be left out, as documented: `jit(fn, True, True,
+        (), donate_argnums, device, backend)`.
       donate_argnums: the arguments whose memory may be used for results, counted
         without the scope.
       device: the device to run on, for versions of JAX that let `jax.jit` choose it.
@@ -69,6 +72,7 @@ def jit(
       A function of the same arguments and results.
 
     Raises:
+      InvalidArgumentError: the function has no such static argument.
       As `pack`, and as `jax.jit`.
 
     >>> import jax.numpy as jnp
@@ -86,9 +90,12 @@ def jit(
         static_argnames, donate_argnums, device, backend = _by_either_order(
             static_argnames, donate_argnums, device, backend
         )
+    numbers, names = static_args(
+        "jit", fn, as_tuple(static_argnums), as_tuple(static_argnames), skipped=1
+    )
     options: dict[str, Any] = {
-        "static_argnums": (0, *_shifted(static_argnums)),
-        "static_argnames": static_argnames,
+        "static_argnums": (0, *_shifted(numbers)),
+        "static_argnames": names,
         "donate_argnums": _shifted(donate_argnums),
     }
     if device is not None:

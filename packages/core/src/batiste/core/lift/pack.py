@@ -250,6 +250,7 @@ class Lifted:
                 mutable,
                 tuple(tree.rngs),
                 tuple(tree.variables),
+                filters.ins,
                 tree.origin,
             )
             self._outside.append(
@@ -260,6 +261,11 @@ class Lifted:
         # Weakly, as the variables of inner scopes belong to a JAX trace that must not
         # be kept alive.
         self._trees: list[weakref.ref[ScopeTree]] = []
+
+    @property
+    def places(self) -> str:
+        """The paths of the roots, quoted, for messages."""
+        return ", ".join([f'"{root.path_text}"' for root in self.roots])
 
     # Stage 2: groups.
 

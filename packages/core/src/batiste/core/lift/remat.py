@@ -9,6 +9,7 @@ import jax
 from jax.core import Tracer
 
 from ..scope.filters import Filter
+from ..static_args import as_tuple, static_args
 from ..types import Function, Tree
 from .pack import Lifted, Repack, VariableGroups, pack
 from .scan import scan
@@ -25,6 +26,7 @@ def checkpoint(
     prevent_cse: bool = True,
     static_argnums: int | tuple[int, ...] = (),
     policy: Callable[..., bool] | None = None,
+    static_argnames: str | Sequence[str] = (),
 ) -> Function:
     """Lifted `jax.checkpoint`: computes values anew when gradients need them.
 
@@ -37,13 +39,17 @@ def checkpoint(
         outside of other transformations (where nothing is then checkpointed).
       prevent_cse: whether to keep the compiler from merging what is computed twice.
         Not needed inside a loop.
-      static_argnums: what arguments are static, counted without the scope.
+      static_argnums: what arguments are static, counted without the scope; also
+        where they are passed by keyword, or left to their defaults.
       policy: what values to keep, one of `jax.checkpoint_policies`.
+      static_argnames: the names of static arguments; those in `static_argnums` need
+        not be named if the function has a signature.
 
     Returns:
       A function of the same arguments and results.
 
     Raises:
+      InvalidArgumentError: the function has no such static argument.
       As `pack`.
 
     >>> import numpy as np
@@ -53,10 +59,9 @@ def checkpoint(
     >>> y.shape
     (1, 3)
     """
-    if isinstance(static_argnums, int):
-        static_argnums = (static_argnums,)
-    # Before them come the groups of variables and of PRNG streams.
-    static_argnums = tuple(n + 2 if n >= 0 else n for n in static_argnums)
+    numbers, names = static_args(
+        "remat", fn, as_tuple(static_argnums), as_tuple(static_argnames), skipped=1
+    )
 
     def inner(
         scope_fn: Lifted,
@@ -66,6 +71,12 @@ def checkpoint(
         *args: Tree,
         **kwargs: Tree,
     ) -> tuple[Tree, VariableGroups]:
+        static = {name: kwargs.pop(name) for name in names if name in kwargs}
+        # Before them come the groups of variables and of PRNG streams. What is not
+        # passed by position is passed by keyword, or has its default.
+        count = len(args)
+        static_argnums = tuple([2 + n % count for n in numbers if -count <= n < count])
+
         def run(
             variable_groups: VariableGroups,
             rng_groups: RngGroups,
@@ -73,7 +84,7 @@ def checkpoint(
             **kwargs: Tree,
         ) -> tuple[Tree, Tree]:
             scope = scope_fn(variable_groups, rng_groups)
-            y = fn(scope, *args, **kwargs)
+            y = fn(scope, *args, **kwargs, **static)
             return y, repack_fn(scope)
 
         options = {"prevent_cse": prevent_cse, "policy": policy}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
 from .. import errors
 from ..arguments import not_a_mapping
@@ -15,7 +16,7 @@ from ..partial_eval import Staged
 from ..scope.filters import Filter
 from ..scope.keys import RngCounters
 from ..types import Function, Tree
-from .axes import VariableAxes, axis_sizes, split_keys
+from .axes import VariableAxes, axis_sizes, sizes_do_not_fit, split_keys
 from .closures import ClosedOver
 from .pack import Lifted, Repack, VariableGroup, VariableGroups, pack, update_groups
 from .streams import RngGroups
@@ -70,8 +71,9 @@ def scan(
       A function `(scope, carry, *xs) -> (carry, ys)`.
 
     Raises:
-      ValueError: (when called) the number of iterations is not given by anything, or
-        differs; or a broadcast variable or output depends on the loop.
+      InvalidArgumentError: (when called) the number of iterations is not given by
+        anything, or differs; or the body returns no pair.
+      ValueError: (when called) a broadcast variable or output depends on the loop.
       TypeError: (when called) the carry changes its structure, shapes or dtypes.
       PartitioningUnspecifiedError: a partitioned variable gains or loses the axis,
         and `metadata_params` does not say what it is called.
@@ -93,6 +95,14 @@ def scan(
         data_transform, _split_transpose = _split_transpose, False
     has_constants = broadcast in jax.tree.leaves(out_axes)
     axes = VariableAxes(variable_axes, metadata_params)
+    is_number = length is None or hasattr(length, "__index__")
+    if not is_number or (isinstance(length, (int, np.integer)) and length < 0):
+        raise errors.InvalidArgumentError(
+            f"length={errors.short_repr(length)} of a lifted scan is no number of "
+            "iterations: give an integer that is not negative, or None to take the "
+            "size that arguments and variables have.",
+            argument="length",
+        )
     try:
         splits = tuple(split_rngs.values())
     except AttributeError:
@@ -115,10 +125,24 @@ def scan(
         *args: Tree,
     ) -> tuple[tuple[Tree, Tree], VariableGroups]:
         broadcast_vars, carry_vars, *scan_vars = variable_groups
-        if length is None:
-            size = _find_length(in_axes, args, axes.in_axes, tuple(scan_vars))
-        else:
-            size = length
+
+        def sizes_error() -> Exception:
+            return sizes_do_not_fit(
+                "scan",
+                {} if length is None else {"length": length},
+                ("xs", in_axes, args),
+                (axes.in_axes, scan_vars),
+                scope_fn.roots,
+                unmapped=broadcast,
+            )
+
+        try:
+            if length is None:
+                size = _find_length(in_axes, args, axes.in_axes, tuple(scan_vars))
+            else:
+                size = length
+        except ValueError:
+            raise sizes_error() from None
         rngs = split_keys(rng_groups, splits, size)
 
         def step(
@@ -130,7 +154,10 @@ def scan(
             if data_transform is not None:
                 variables, rng_groups = data_transform(variables, rng_groups)
             scope = scope_fn(variables, rng_groups)
-            carry, ys = fn(scope, carry, *args)
+            made = fn(scope, carry, *args)
+            if not isinstance(made, (tuple, list)) or len(made) != 2:
+                raise _no_pair(made, scope_fn)
+            carry, ys = made
             broadcast_out, carry_out, *scan_out = repack_fn(scope)
             # What is immutable is not packed, but is still there in the next iteration.
             broadcast_out = update_groups(broadcast_vars, broadcast_out)
@@ -139,15 +166,18 @@ def scan(
 
         is_per_arg = isinstance(in_axes, (tuple, list))
         arg_axes = in_axes if is_per_arg else (in_axes,) * len(args)
-        loop = Loop(
-            in_axes=((axes.in_axes, rng_axes), *arg_axes),
-            out_axes=(out_axes, axes.out_axes),
-            args=((axes.enter(scan_vars, scope_fn.roots), rngs), *args),
-            length=size,
-            reverse=reverse,
-            unroll=unroll,
-            _split_transpose=_split_transpose,
-        )
+        try:
+            loop = Loop(
+                in_axes=((axes.in_axes, rng_axes), *arg_axes),
+                out_axes=(out_axes, axes.out_axes),
+                args=((axes.enter(scan_vars, scope_fn.roots), rngs), *args),
+                length=size,
+                reverse=reverse,
+                unroll=unroll,
+                _split_transpose=_split_transpose,
+            )
+        except ValueError:
+            raise sizes_error() from None
         carry = (carry_vars, init)
 
         # The probe: what is broadcast, and whether the body makes carried variables.
@@ -213,6 +243,18 @@ def scan(
     )
 
 
+def _no_pair(made: Any, lifted: Lifted) -> errors.InvalidArgumentError:
+    found = errors.short_repr(made)
+    if isinstance(made, (tuple, list)):
+        found = f"a {type(made).__name__} of {len(made)}"
+    return errors.InvalidArgumentError(
+        f"The body of the lifted scan of scope {lifted.places} must return a pair, "
+        f"(carry, ys), but returned {found}. Return (carry, None) if there is nothing "
+        "to stack.",
+        where=lifted.places,
+    )
+
+
 def _check_constants(probe: Staged, lifted: Lifted) -> list[int]:
     """Raises if something broadcast depends on the loop.
 
@@ -245,9 +287,6 @@ def _find_length(
         *axis_sizes(variable_axes, groups),
     ]
     if not sizes:
-        raise ValueError(
-            "Neither an argument nor a variable of the lifted scan has an axis to scan "
-            "over. Give length=..."
-        )
+        raise ValueError
     # That they agree is checked by the loop.
     return sizes[0]

@@ -10,7 +10,13 @@ import jax
 
 from ..scope.filters import Filter
 from ..types import Function, Tree
-from .axes import VariableAxes, axis_sizes, split_keys, values_of
+from .axes import (
+    VariableAxes,
+    axis_sizes,
+    sizes_do_not_fit,
+    split_keys,
+    values_of,
+)
 from .pack import Lifted, Repack, VariableGroups, pack
 from .streams import RngGroups
 
@@ -96,11 +102,19 @@ def map_axis(
         *args: Tree,
     ) -> tuple[Tree, VariableGroups]:
         arg_axes = tuple(in_axes) if isinstance(in_axes, list) else in_axes
-        sizes = [
-            *axis_sizes(arg_axes, args),
-            *axis_sizes(axes.in_axes, variable_groups),
-        ]
-        size = _the_size(name, axis_size, sizes)
+        sizes: set[int] = set() if axis_size is None else {axis_size}
+        try:
+            sizes.update(axis_sizes(arg_axes, args))
+            sizes.update(axis_sizes(axes.in_axes, variable_groups))
+            (size,) = sizes
+        except ValueError:
+            raise sizes_do_not_fit(
+                name,
+                {} if axis_size is None else {"axis_size": axis_size},
+                ("args", arg_axes, args),
+                (axes.in_axes, variable_groups),
+                scope_fn.roots,
+            ) from None
         rng_groups = split_keys(rng_groups, splits, size)
 
         def mapped(
@@ -119,20 +133,3 @@ def map_axis(
         return y, axes.leave(out_groups, scope_fn.roots)
 
     return pack(inner, axes.in_filters, axes.out_filters, tuple(split_rngs), name=name)
-
-
-def _the_size(transform: str, given: int | None, found: list[int]) -> int:
-    """The size of a mapped axis: what is given, or what arrays have."""
-    sizes = {*found} if given is None else {given, *found}
-    if not sizes:
-        raise ValueError(
-            f"Neither an argument nor a variable of the lifted {transform} has an axis "
-            "to map over. Give axis_size=..."
-        )
-    if len(sizes) > 1:
-        raise ValueError(
-            f"The lifted {transform} got inconsistent sizes of the axis that it maps "
-            f"over: {sorted(sizes)}. All arguments and variables with an axis, and "
-            "axis_size if given, must have the same."
-        )
-    return sizes.pop()

@@ -463,8 +463,8 @@ class Scope(Place):
                 name,
                 self.path_text,
                 available=self.tree.variables,
-                transform=self.tree.keeps_collection(col)
-                or self.tree.keeps_changes(col),
+                transform=self.tree.keeps_collection(col),
+                maker=self.tree.keeps_changes(col),
             )
         return errors.ScopeVariableNotFoundError(
             name,

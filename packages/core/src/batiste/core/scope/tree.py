@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Container
 from typing import Any
 
 from ..types import Path
@@ -23,9 +24,10 @@ class Origin:
       mutable: the filter of what may change outside of it.
       streams: the names of the PRNG streams outside.
       collections: the names of the collections outside.
+      ins: what collections it lets in.
       outer: what the scopes outside were lifted from themselves.
 
-    >>> Origin("scan", True, ("params",), (), None).transform
+    >>> Origin("scan", True, ("params",), (), (), None).transform
     'scan'
     """
 
@@ -33,6 +35,7 @@ class Origin:
     mutable: Filter
     streams: tuple[str, ...]
     collections: tuple[str, ...]
+    ins: tuple[Container[str], ...]
     outer: Origin | None
 
 
@@ -95,11 +98,17 @@ class Tree:
         return None if origin is None else origin.transform
 
     def keeps_collection(self, col: str) -> str | None:
-        """Returns the transform that does not let a collection in, if one does."""
+        """Returns the transform that does not let a collection in, if one does.
+
+        None if there is none outside of it, nor can be made there.
+        """
         origin = self.origin
-        while origin is not None and col not in origin.collections:
+        while origin is not None:
+            there = col in origin.collections or in_filter(origin.mutable, col)
+            if there and not any(col in names for names in origin.ins):
+                return origin.transform
             origin = origin.outer
-        return None if origin is None else origin.transform
+        return None
 
     def given_streams(self) -> list[str]:
         """Returns the PRNG streams that the call was given."""

@@ -12,6 +12,7 @@ import jax
 
 from batiste.core import Scope
 from batiste.core.config import config
+from batiste.core.static_args import as_tuple, static_args
 from batiste.core.types import Function, Tree
 
 from ..module.state import ModuleBase, state_of
@@ -135,12 +136,33 @@ class LiftedCall:
 
     def __init__(self, transform: Function, options: Mapping[str, Any]):
         self.transform = transform
+        self._given = options
         self.options = {
             name: _without_module(option) if name in self.argnums else option
             for name, option in options.items()
         }
         # Made once, at the first call, for all bodies.
         self._lifted: Function | None = None
+
+    def name_static(self, fn: Function) -> None:
+        """Lets static arguments of a function be passed by position or by keyword.
+
+        To be called before the first call, with the function that is going to be run.
+
+        Raises:
+          InvalidArgumentError: it has no such argument.
+        """
+        if "static_argnums" not in self.argnums:
+            return
+        numbers, names = static_args(
+            self.transform.__name__,
+            fn,
+            as_tuple(self._given["static_argnums"]),
+            as_tuple(self._given.get("static_argnames", ())),
+            skipped=0,
+        )
+        self.options["static_argnums"] = _without_module(numbers)
+        self.options["static_argnames"] = names
 
     def __call__(
         self,

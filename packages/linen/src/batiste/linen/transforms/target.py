@@ -105,6 +105,7 @@ def lift_target(
 def _lift_function(call: LiftedCall, fn: Function) -> Function:
     fn, owner = without_module(fn)
     method = wrap_method_once(fn)
+    call.name_static(fn)
 
     @functools.wraps(fn)
     def wrapper(module: Any, *args: Any, **kwargs: Any) -> Any:
@@ -186,6 +187,7 @@ def _lift_class(
 
     for method_name, own_options in _method_options(methods, options, cls).items():
         call = call_type(transform, own_options)
+        call.name_static(getattr(cls, method_name))
         namespace[method_name] = lift_method(method_name, call)
     metaclass = cast(Function, type(cls))
     new = metaclass(name, (cls,), namespace)
