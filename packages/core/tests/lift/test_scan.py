@@ -291,7 +291,7 @@ def test_errors_of_length_and_axes():
         apply(model)({}, 0)
     with pytest.raises(ValueError, match=r"xs\[0\] has 2 along 0, xs\[1\] has 3"):
         apply(model)({}, 0, jnp.ones(2), jnp.ones(3))
-    with pytest.raises(ValueError, match=r"axis 0 of an array of shape \(\)"):
+    with pytest.raises(ValueError, match=r"of shape \(\), has no axis 0"):
         apply(lift.scan(lambda s, c, x: (c, x), length=2))({}, 0, 1.0)
     with pytest.raises(ValueError, match="belong into variable_broadcast"):
         lift.scan(lambda s, c: (c, None), {"params": None})

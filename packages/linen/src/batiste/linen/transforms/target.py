@@ -105,7 +105,8 @@ def lift_target(
 def _lift_function(call: LiftedCall, fn: Function) -> Function:
     fn, owner = without_module(fn)
     method = wrap_method_once(fn)
-    call.name_static(fn)
+    if call.argnums:
+        call.name_static(fn)
 
     @functools.wraps(fn)
     def wrapper(module: Any, *args: Any, **kwargs: Any) -> Any:
@@ -187,7 +188,8 @@ def _lift_class(
 
     for method_name, own_options in _method_options(methods, options, cls).items():
         call = call_type(transform, own_options)
-        call.name_static(getattr(cls, method_name))
+        if call.argnums:
+            call.name_static(getattr(cls, method_name))
         namespace[method_name] = lift_method(method_name, call)
     metaclass = cast(Function, type(cls))
     new = metaclass(name, (cls,), namespace)
