@@ -309,7 +309,6 @@ def test_no_iterations():
     assert ys.shape == (0,)
 
 
-<<<<<<< HEAD
 def test_positions_of_both_generations():
     def double(variables, rngs):
         return jax.tree.map(lambda w: 2 * w, variables), rngs
@@ -324,7 +323,8 @@ def test_positions_of_both_generations():
         assert apply(loop)(variables, 1.0)[0] == 8.0
     plain = lift.scan(step, *first, None, {"name": "layers"})
     assert apply(plain)(variables, 1.0)[0] == 2.0
-=======
+
+
 @pytest.mark.parametrize(
     ("made", "words"),
     [
@@ -393,4 +393,3 @@ def test_lengths_that_differ_are_named(options, xs, words):
 def test_a_length_that_is_none(length):
     with pytest.raises(errors.InvalidArgumentError, match="length=.* no number of it"):
         lift.scan(lambda scope, c: (c, None), length=length)
->>>>>>> 069afa7 (Static arguments by keyword; scans that return no pair, sizes that differ, loops that cannot make variables: each says what is so)

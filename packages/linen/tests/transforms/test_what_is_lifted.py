@@ -180,7 +180,6 @@ def test_a_closure_over_a_module_from_outside_is_told_of():
     assert "nn.scan" not in text
 
 
-<<<<<<< HEAD
 class Net(nn.Module):
     does: str
 
@@ -275,7 +274,8 @@ def test_what_a_transform_calls_around_the_function_may_close_over_modules():
     x = jnp.ones((2, 3))
     variables = {"params": {"scale": 2.0, "Dense_0": {"kernel": jnp.eye(3)}}}
     assert (Model().apply(variables, x) == 2).all()
-=======
+
+
 class Loop(nn.Module):
     @nn.compact
     def __call__(self, x):
@@ -321,4 +321,3 @@ def test_what_is_let_in_and_missing_is_not_called_kept_out(transform):
     with pytest.raises(kinds) as raised:
         layer.apply(given, *args)
     assert "does not let" not in str(raised.value)
->>>>>>> 069afa7 (Static arguments by keyword; scans that return no pair, sizes that differ, loops that cannot make variables: each says what is so)
