@@ -6,6 +6,7 @@ from jax import numpy as jnp
 import batiste.linen as nn
 from batiste.linen.module.state import (
     ModuleBase,
+    ModuleState,
     SetupState,
     own_fields,
     state_of,
@@ -88,3 +89,52 @@ def test_the_names_that_programs_written_for_flax_use():
     Asks().init(jax.random.key(0), jnp.ones((1, 2)))
     assert seen["setup"] == ("NEW", False, True, True)
     assert seen["call"] == ("DONE", True, False, True)
+
+
+def test_a_state_goes_along_with_a_copy_and_comes_back():
+    state = ModuleState(
+        SetupState.DONE,
+        in_compact=True,
+        attached=True,
+        cursors={"Dense": 2},
+        children={"a": nn.Dense(1)},
+    )
+    copy = state.export()
+    assert (copy.setup_called, copy.children) == (SetupState.TRANSFORMED, {})
+    assert copy.in_compact_method
+    assert copy.is_initialized
+    assert copy.autoname_cursor == {"Dense": 2}
+    assert copy.autoname_cursor is not state.autoname_cursor
+    assert not copy.in_setup
+    copy.reset()
+    assert (copy.in_compact_method, copy.autoname_cursor) == (False, {})
+    copy.cursors["Conv"] = 1
+    state.reimport(copy)
+    assert not state.in_compact_method
+    assert state.autoname_cursor == {"Conv": 1}
+    assert state.autoname_cursor is not copy.autoname_cursor
+    assert state.setup_called is SetupState.DONE
+    assert list(state.children) == ["a"]
+
+
+def test_a_state_before_and_during_setup():
+    assert ModuleState(SetupState.NEW).export().setup_called is SetupState.NEW
+    running = ModuleState(SetupState.DONE, in_setup=True)
+    copy = running.export()
+    assert copy.in_setup
+    assert copy.setup_called is SetupState.NEW
+    running.reset()
+    assert not running.in_setup
+
+
+def test_programs_ask_a_running_module():
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            before = self._state.export()
+            nn.Dense(1)(x)
+            assert self._state.autoname_cursor == {"Dense": 1}
+            self._state.reimport(before)
+            return self._state.autoname_cursor, self._state.in_compact_method
+
+    assert Net().init_with_output(jax.random.key(0), jnp.ones(2))[0] == ({}, True)

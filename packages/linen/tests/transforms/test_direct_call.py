@@ -8,6 +8,7 @@ import pytest
 from jax import numpy as jnp
 
 import batiste.linen as nn
+from batiste.linen import errors
 from batiste.linen.transforms.direct_call import DirectCall
 
 KEY = jax.random.key(0)
@@ -85,3 +86,20 @@ def test_names_go_on_after_those_inside():
 
     _, variables = run(program)
     assert sorted(variables["params"]) == [f"Dense_{i}" for i in range(4)]
+
+
+DIRECT = {
+    "cond": lambda dense, mdl, x: nn.cond(True, dense, dense, mdl, x),
+    "switch": lambda dense, mdl, x: nn.switch(0, [dense, dense], mdl, x),
+    "while_loop": lambda dense, mdl, x: nn.while_loop(dense, dense, mdl, x),
+    "vjp": lambda dense, mdl, x: nn.vjp(dense, mdl, x),
+    "grad": lambda dense, mdl, x: nn.grad(dense, mdl, x),
+    "jvp": lambda dense, mdl, x: nn.jvp(dense, mdl, (x,), (x,), {}),
+    "linearize": lambda dense, mdl, x: nn.linearize(dense, mdl, x),
+}
+
+
+@pytest.mark.parametrize("name", DIRECT)
+def test_a_module_is_no_function_of_a_module(name):
+    with pytest.raises(errors.TransformTargetError, match="lambda module, x: module"):
+        run(lambda mdl, x: DIRECT[name](nn.Dense(2), mdl, x))

@@ -141,6 +141,35 @@ class ModuleState:
         """For each class name, the number of the next unnamed submodule."""
         return self.cursors
 
+    def export(self) -> ModuleState:
+        """Returns a state for a copy of the module elsewhere, which has no submodules.
+
+        If `setup` has run, it is `TRANSFORMED`: it has, but not on the copy.
+        """
+        done = self.setup_called is not SetupState.NEW
+        return ModuleState(
+            SetupState.TRANSFORMED if done else SetupState.NEW,
+            in_compact=self.in_compact,
+            in_setup=self.in_setup,
+            attached=self.attached,
+            cursors=dict(self.cursors),
+        )
+
+    def reimport(self, other: ModuleState) -> None:
+        """Takes over what a copy's methods have changed: not `setup`, nor submodules.
+
+        Args:
+          other: the copy's state.
+        """
+        self.in_compact, self.in_setup = other.in_compact, other.in_setup
+        self.attached = other.attached
+        self.cursors = dict(other.cursors)
+
+    def reset(self) -> None:
+        """Forgets that a method is running, and the numbers of submodules."""
+        self.in_compact = self.in_setup = False
+        self.cursors = {}
+
 
 state_of: Callable[[ModuleBase], ModuleState] = operator.attrgetter("_state")
 """The state of a module object, for the files around `module.py`.

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from batiste.core import Scope
+from batiste.core.config import config
 from batiste.core.types import Function, Path, Tree
 
+from .. import errors
 from ..module.methods import wrap_method_once
+from ..module.state import ModuleBase
 from .bound_methods import check_owner, without_module
 from .call import LiftedBody, commit_cursors, continues_names
 from .module_map import ModuleMap, ModuleSlot
@@ -63,7 +66,10 @@ class DirectCall:
 
         Raises:
           JaxTransformError: it is a method of another module.
+          TransformTargetError: it is a module (config `documented_checks`).
         """
+        if isinstance(fn, ModuleBase) and config.documented_checks:
+            raise errors.TransformTargetError(fn)
         fn, owner = without_module(fn)
         if owner is not None:
             check_owner(owner, self.module)
