@@ -131,7 +131,7 @@ def quickstart(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Style, types and the direction of imports; no finding is tolerated."""
-    groups = ("lint", "integration", "bench")
+    groups = ("lint", "integration", "bench", "docs")
     wanted = [r for g in groups for r in nox.project.dependency_groups(GROUPS, g)]
     session.install(*wanted, *third_party(PACKAGES, extras=True))
     sources = [str(ROOT / "packages" / p / "src") for p in PACKAGES]

@@ -427,12 +427,11 @@ class Scope(Place):
                 drawn = counts.get("params", 0)
                 try:
                     check_sizes(self, name, init_args)
-                    made: Any = init_fn(
-                        self.make_rng("params"), *init_args, **init_kwargs
-                    )
+                    value = init_fn(self.make_rng("params"), *init_args, **init_kwargs)
+                    made: Any = value
                     if callable(made):
                         check_made(self, name, init_fn, made)
-                    self.writable("params")[name] = value = made
+                    self.writable("params")[name] = value
                 except BaseException:
                     counts["params"] = drawn
                     raise
