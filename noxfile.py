@@ -38,7 +38,7 @@ from workspace import PACKAGES, ROOT, closure, lowest_pins, third_party
 
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv|virtualenv"
-nox.options.sessions = ["lint", "tests", "wheels", "vendor"]
+nox.options.sessions = ["lint", "tests", "wheels", "vendor", "docs"]
 # Where all are to be checked, one that is missing is no reason to check fewer.
 nox.options.error_on_missing_interpreters = "CI" in os.environ
 
