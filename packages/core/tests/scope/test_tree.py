@@ -36,8 +36,9 @@ def test_running_lifted_functions_are_counted():
 
 
 def test_a_tree_tells_which_transform_keeps_what():
-    outer = Origin("scan", True, ("params", "dropout"), ("params", "state"), None)
-    inner = Origin("jit", "state", ("params",), ("params",), outer)
+    streams, collections = ("params", "dropout"), ("params", "state")
+    outer = Origin("scan", True, streams, collections, ({"batch"},), None)
+    inner = Origin("jit", "state", ("params",), ("params",), ({"state"},), outer)
     tree = Tree({"params": {}}, {}, origin=inner)
     assert tree.keeps_changes("state") == "jit"
     assert tree.keeps_changes("cache") == "scan"
@@ -46,7 +47,9 @@ def test_a_tree_tells_which_transform_keeps_what():
     assert tree.keeps_stream("noise") is None
     assert tree.keeps_collection("params") == "jit"
     assert tree.keeps_collection("state") == "scan"
-    assert tree.keeps_collection("cache") is None
+    # It could be made outside of the scan; what is let in is kept out by none.
+    assert tree.keeps_collection("cache") == "scan"
+    assert tree.keeps_collection("batch") is None
     assert tree.given_streams() == ["dropout", "params"]
     assert tree.mutable_outside() == ["state", True]
     root = Tree({}, {"a": None})
