@@ -7,7 +7,9 @@ all that the compiled code depends on, so Python of the body runs at each call, 
 
 from __future__ import annotations
 
+import enum
 import functools
+import types
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,7 +29,8 @@ __all__ = ["call_compiled_once", "program_key"]
 
 _CACHE_SIZE: Final = 256
 _MOST_BYTES: Final = 4096
-_NUMBERS: Final = (bool, int, float, complex)
+_ARRAYS: Final = (jax.Array, np.ndarray, np.generic, bool, int, float, complex)
+_PLAIN: Final = frozenset({str, bytes, int, bool, type(None), type})
 
 _programs: dict[Hashable, Function] = {}
 
@@ -47,11 +50,10 @@ def call_compiled_once(fn: Function, *args: Tree) -> Tree:
     3.0
     """
     leaves = jax.tree.leaves(args)
-    if (
-        is_staging()
-        or jax.config.jax_disable_jit  # type: ignore[attr-defined]
-        or not all(map(_is_array, leaves))
-    ):
+    for leaf in leaves:
+        if not isinstance(leaf, _ARRAYS):
+            return fn(*args)
+    if is_staging() or jax.config.jax_disable_jit:  # type: ignore[attr-defined]
         return fn(*args)
     closed, shapes = jax.make_jaxpr(fn, return_shape=True)(*args)
     try:
@@ -65,17 +67,12 @@ def call_compiled_once(fn: Function, *args: Tree) -> Tree:
             if len(_programs) >= _CACHE_SIZE:
                 _programs.pop(next(iter(_programs)), None)
             _programs[key] = program
-    return jax.tree.unflatten(
-        jax.tree.structure(shapes), program(closed.consts, leaves)
-    )
+    values = program(closed.consts, leaves)
+    return jax.tree.unflatten(jax.tree.structure(shapes), values)
 
 
 def _evaluate(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
     return jax.core.eval_jaxpr(jaxpr, consts, *args)
-
-
-def _is_array(leaf: Any) -> bool:
-    return isinstance(leaf, (jax.Array, np.ndarray, np.generic, *_NUMBERS))
 
 
 def program_key(jaxpr: Jaxpr) -> Hashable:
@@ -84,6 +81,8 @@ def program_key(jaxpr: Jaxpr) -> Hashable:
     It has all that is compiled: operations with their parameters and contexts, types,
     constants that are written into it. Names of variables and places in the source
     are not in it.
+
+    It is made without calls, as they would cost more than all else.
 
     Args:
       jaxpr: a program, with the arrays that it closes over as inputs.
@@ -95,62 +94,67 @@ def program_key(jaxpr: Jaxpr) -> Hashable:
     >>> key(lambda x: x * 2) == key(lambda y: y * 2), key(lambda x: x * 3) == key(abs)
     (True, False)
     """
-    numbers: dict[Any, int] = {}
-
-    def define(variables: Sequence[Any]) -> Hashable:
-        for variable in variables:
-            numbers[variable] = len(numbers)
-        return tuple([variable.aval for variable in variables])
-
-    def refer(atom: Any) -> Hashable:
-        if hasattr(atom, "val"):
-            return _literal_key(atom.val), atom.aval
-        return numbers[atom]
-
-    inputs = define(jaxpr.constvars), define(jaxpr.invars)
-    equations = []
-    for equation in jaxpr.eqns:
-        read = tuple([refer(atom) for atom in equation.invars])
-        params = equation.params
-        equations.append(
-            (
-                equation.primitive,
-                read,
-                define(equation.outvars),
-                tuple([(name, _key(params[name])) for name in sorted(params)]),
-                _context_key(equation),
-            )
-        )
-    return inputs, tuple(equations), tuple([refer(atom) for atom in jaxpr.outvars])
-
-
-def _literal_key(value: Any) -> Hashable:
-    """A key for a constant that is written into a program: a scalar, of any kind."""
-    array = np.asarray(value)
-    if array.dtype.hasobject or array.nbytes > _MOST_BYTES:
-        raise TypeError("It is no number.")
-    return type(value), array.dtype, array.shape, array.tobytes()
-
-
-def _context_key(equation: Any) -> Hashable:
-    """What was set around an operation as it was traced, as by `compute_on`."""
-    context = getattr(equation, "ctx", None)
-    slots = getattr(type(context), "__slots__", ())
-    names = [name for name in slots if not name.startswith("__")]
-    return tuple([(name, _key(getattr(context, name, None))) for name in names])
-
-
-def _key(value: Any) -> Hashable:
     bare, closed = jaxpr_types()
-    if isinstance(value, bare):
-        return program_key(value)
-    if isinstance(value, closed):
-        return program_key(value.jaxpr), tuple(map(_key, value.consts))
-    kind = type(value)
-    if kind in (tuple, list):
-        return kind, tuple(map(_key, value))
-    if kind is dict:
-        return kind, tuple([(name, _key(value[name])) for name in sorted(value)])
-    if kind is np.ndarray:
-        return _literal_key(value)
-    return static_key(value)
+    numbers: dict[Any, int] = {}
+    count = 0
+    key: list[Any] = []
+    # What is left to be put into the key: programs, and parameters of operations.
+    pending: list[Any] = [jaxpr]
+    for part in pending:  # which grows
+        kind = type(part)
+        if kind in _PLAIN or isinstance(part, (np.dtype, enum.Enum)):
+            key += kind, part
+        elif kind is float:
+            key += kind, part.hex()  # as 0.0 == -0.0
+        elif isinstance(part, tuple) or kind is list:
+            key += kind, len(part)
+            pending += part
+        elif kind is dict:
+            for name in sorted(part):
+                key.append(name)
+                pending.append(part[name])
+            key += kind, len(part)
+        elif isinstance(part, closed):
+            key.append(len(part.consts))
+            pending.append(part.jaxpr)
+            pending += part.consts
+        elif isinstance(part, bare):
+            key += len(part.constvars), len(part.invars), len(part.eqns)
+            key.append(len(part.outvars))
+            for variable in (*part.constvars, *part.invars):
+                numbers[variable] = count = count + 1
+                key.append(variable.aval)
+            read = [part.outvars]
+            for equation in part.eqns:
+                key += equation.primitive, len(equation.invars), len(equation.outvars)
+                read.append(equation.invars)
+                for variable in equation.outvars:
+                    numbers[variable] = count = count + 1
+                    key.append(variable.aval)
+                params = equation.params
+                for name in sorted(params):
+                    key.append(name)
+                    pending.append(params[name])
+                # What was set around it as it was traced, as by `compute_on`.
+                context = getattr(equation, "ctx", None)
+                for name in getattr(type(context), "__slots__", ()):
+                    if not name.startswith("__"):
+                        pending.append(getattr(context, name, None))
+            for atoms in read:
+                for atom in atoms:
+                    if not hasattr(atom, "val"):
+                        key.append(numbers[atom])
+                        continue
+                    value = np.asarray(atom.val)
+                    if value.dtype.hasobject or value.nbytes > _MOST_BYTES:
+                        raise TypeError(f"{atom} is no number.")
+                    key += value.dtype, value.tobytes(), atom.aval
+        elif kind is np.ndarray and part.nbytes <= _MOST_BYTES and part.dtype != object:
+            key += kind, part.dtype, part.shape, part.tobytes()
+        elif isinstance(part, (jax.Array, np.ndarray, types.FunctionType)):
+            key.append(static_key(part))
+        elif kind.__module__.partition(".")[0] in ("jax", "jaxlib"):
+            key += kind, part  # shardings, meshes, tables: equal is the same
+        else:
+            key.append(static_key(part))
+    return tuple(key)
