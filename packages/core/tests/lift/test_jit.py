@@ -336,7 +336,7 @@ DEVICE = jax.devices()[0]
 def test_positions_of_both_generations(by_position, options, monkeypatch):
     given = {}
     monkeypatch.setattr(jax, "jit", lambda fn, **kwargs: given.update(kwargs))
-    lift.jit(lambda scope, *args: None, True, True, *by_position)
+    lift.jit(lambda scope, *args, **kwargs: None, True, True, *by_position)
     # The function that is compiled has four arguments in front.
     donated = tuple([n + 4 for n in options.get("donate_argnums", ())])
     assert given["donate_argnums"] == donated

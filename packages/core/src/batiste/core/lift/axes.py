@@ -254,8 +254,9 @@ def sizes_do_not_fit(
       roots: the scopes.
       unmapped: says that arrays have no axis.
 
-    >>> print(sizes_do_not_fit("scan", {"length": 3}, ("xs", 0, ()), ((), ()), ()))
-    The lifted scan of scope "" needs one size of the axis that it goes along, but ...
+    >>> xs = np.ones(2), np.ones(3)
+    >>> print(sizes_do_not_fit("scan", {}, ("xs", 0, xs), ((), ()), ()))
+    The lifted scan of scope "" needs one size ... xs[0] has 2 along 0, xs[1] has 3 ...
     """
     where = ", ".join([f'"{root.path_text}"' for root in roots]) or '""'
     start = f"The lifted {transform} of scope {where}"
