@@ -348,3 +348,12 @@ def test_positions_of_both_generations():
     assert documented.flags == later.flags == flags
     assert documented.path_text == "/encoder"
     assert Scope({}, None, None, False, None, path, None).flags == {}
+
+
+def test_a_child_does_not_replace_a_variable():
+    def fn(scope):
+        scope.param("a", lambda key: 2.0)
+        scope.push("a", reuse=True).param("w", lambda key: 3.0)
+
+    with pytest.raises(TypeError, match='"a" in "/" is a variable of the collection'):
+        init(fn)(jax.random.key(0))

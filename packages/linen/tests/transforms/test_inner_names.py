@@ -8,9 +8,15 @@ import pytest
 from jax import numpy as jnp
 
 import batiste.linen as nn
+from batiste.core import Scope
 from batiste.core.config import config
 from batiste.linen import errors
-from batiste.linen.transforms.inner_names import commit_names, made_names, taken_names
+from batiste.linen.transforms.inner_names import (
+    commit_names,
+    made_names,
+    reserve_names,
+    taken_names,
+)
 
 KEY = jax.random.key(0)
 X = jnp.ones((2, 2))
@@ -236,19 +242,199 @@ def test_compiled_code_of_another_call_is_told_too():
 
 def test_what_functions_find():
     def program(mdl, x):
-        assert taken_names([mdl], around=True) == {0: frozenset()}
+        assert taken_names([mdl], around=True) == {0: {}}
         dense = layer()
+        mdl.param("scale", nn.initializers.ones, (2,))
         assert taken_names([mdl], around=False) == {}
-        assert taken_names([mdl, dense], around=False) == {0: {"a"}}
-        assert taken_names([mdl, dense], around=True) == {0: {"a"}}
-        assert made_names(mdl, ()) == ("a",)
-        assert made_names(mdl, ("a",)) == ()
-        commit_names(mdl, ["b"], ["a"])
-        assert taken_names([mdl], around=True) == {0: {"a"}}
+        assert taken_names([mdl, dense], around=False) == {0: {"a": "submodule"}}
+        found = {"a": "submodule", "scale": "variable"}
+        assert taken_names([mdl, dense], around=True) == {0: found}
+        assert taken_names([mdl], True, shares=True) == {0: {**found, "a": "shared"}}
+        made = (("a", "submodule"), ("scale", "param"))
+        assert made_names(mdl, {}) == made
+        assert made_names(mdl, {"a": "submodule"}) == made[1:]
+        commit_names(mdl, [("b", "submodule"), ("w", "variable")], found)
+        found.update(b="shared", w="variable")
+        assert taken_names([mdl], around=True) == {0: found}
         with pytest.raises(errors.NameInUseError, match='submodule "b" in module Net'):
             layer("b")
+        with pytest.raises(errors.NameInUseError, match='submodule "w" in module Net'):
+            layer("w")
         with pytest.raises(errors.NameInUseError, match='submodule "a" in module Net'):
-            commit_names(mdl, ["a"], ["a"])
+            commit_names(mdl, [("a", "submodule")], found)
         return dense(x)
 
     Net(program).init(KEY, X)
+
+
+def test_reserved_names():
+    scope = Scope({})
+    taken = {"a": "submodule", "b": "variable", "c": "shared", "d": "submodule"}
+    scope.reserve("d", "params")
+    reserve_names(scope, taken)
+    whole = {name: scope.name_reserved(name, "params") for name in taken}
+    assert whole == {"a": True, "b": False, "c": True, "d": True}
+    assert not scope.name_reserved("d", "state")
+    for name in "abd":
+        with pytest.raises(ValueError, match="Duplicate use of scope name"):
+            scope.push(name)
+    scope.push("c")
+    with pytest.raises(ValueError, match="Duplicate use of scope name"):
+        scope.push("c")
+
+
+def call(run):
+    return lambda fn: lambda mdl: run(lambda mdl, *_: fn(mdl), mdl)
+
+
+NO_SPLIT = {"split_rngs": {"params": False}}
+SHARED = {"variable_axes": {"params": None, "state": None}, **NO_SPLIT}
+BROADCAST = {"variable_broadcast": ["params", "state"], **NO_SPLIT}
+METHODS = {**TRANSFORMS, "vmap": partial(nn.vmap, **SHARED)}
+FUNCTIONS: dict[str, Any] = {
+    **{n: TRANSFORMS[n] for n in ("jit", "remat", "fold_rngs", "add_metadata_axis")},
+    "map_variables": TRANSFORMS["map_variables"],
+    "vmap": lambda fn: lambda mdl: nn.vmap(lambda mdl, x: fn(mdl), **SHARED)(mdl, X),
+    "scan": call(
+        lambda fn, mdl: nn.scan(lambda mdl, c, x: (c, fn(mdl)), length=2, **BROADCAST)(
+            mdl, 0, None
+        )
+    ),
+    "remat_scan": call(
+        lambda fn, mdl: nn.remat_scan(
+            lambda mdl, c: (fn(mdl), c)[1], lengths=(2,), **BROADCAST
+        )(mdl, X)
+    ),
+    "cond": call(lambda fn, mdl: nn.cond(True, fn, fn, mdl)),
+    "switch": call(lambda fn, mdl: nn.switch(0, [fn, fn], mdl)),
+    "vjp": call(lambda fn, mdl: nn.vjp(lambda m, x: fn(m), mdl, X)[0]),
+    "grad": call(lambda fn, mdl: nn.grad(lambda m, x: fn(m), mdl, X)),
+    "value_and_grad": call(
+        lambda fn, mdl: nn.value_and_grad(lambda m, x: fn(m), mdl, X)
+    ),
+    "jvp": call(lambda fn, mdl: nn.jvp(lambda m, x: fn(m), mdl, (X,), (X,), {})[0]),
+    "custom_vjp": call(
+        lambda fn, mdl: nn.custom_vjp(
+            lambda m, x: fn(m),
+            lambda m, x: nn.vjp(lambda m, x: fn(m), m, x),
+            lambda vjp, y: vjp(y),
+        )(mdl, X)
+    ),
+}
+
+
+def use(kind):
+    """A function that makes a thing named `a` of a kind in a module."""
+
+    def fn(mdl):
+        if kind == "submodule":
+            return layer()(X).sum()
+        if kind == "param":
+            return mdl.param("a", nn.initializers.ones, ())
+        return mdl.variable("state", "a", jnp.zeros, ()).value
+
+    return fn
+
+
+def clash(lift, first, second, order):
+    """Whether a program with two things named `a` gets a `NameInUseError`."""
+    first, second = use(first), use(second)
+    if order != "outside first":
+        first = lift(first)
+    if order != "inside first":
+        second = lift(second)
+
+    def program(mdl, x):
+        first(mdl)
+        second(mdl)
+        return x
+
+    with pytest.raises(errors.NameInUseError, match='"a" in module Net'):
+        Net(program).init(KEY, X)
+
+
+every_order = pytest.mark.parametrize(
+    "order", ["inside first", "outside first", "both inside"]
+)
+every_pair = pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("param", "submodule"),
+        ("submodule", "param"),
+        ("variable", "submodule"),
+        ("submodule", "variable"),
+    ],
+)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@every_order
+@every_pair
+def test_variable_and_submodule_of_one_name(name, first, second, order):
+    clash(FUNCTIONS[name], first, second, order)
+
+
+@every_transform
+@every_order
+@every_pair
+def test_variable_and_submodule_of_one_name_with_a_method(name, first, second, order):
+    first, second = use(first), use(second)
+
+    class Twice(nn.Module):
+        @METHODS[name]
+        def one(self, x):
+            return first(self) + x
+
+        @METHODS[name]
+        def other(self, x):
+            return second(self) + x
+
+        @nn.compact
+        def __call__(self, x):
+            _ = first(self) if order == "outside first" else self.one(x)
+            _ = second(self) if order == "inside first" else self.other(x)
+            return x
+
+    with pytest.raises(errors.NameInUseError, match='"a" in module Twice'):
+        Twice().init(KEY, X)
+
+
+@pytest.mark.parametrize("name", [n for n in FUNCTIONS if n != "remat_scan"])
+@pytest.mark.parametrize("inside_first", [True, False])
+def test_variables_of_one_name_share(name, inside_first):
+    inside, outside = FUNCTIONS[name](use("param")), use("param")
+
+    def program(mdl, x):
+        for fn in (inside, outside) if inside_first else (outside, inside):
+            fn(mdl)
+        return x
+
+    assert list(Net(program).init(KEY, X)["params"]) == ["a"]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("order", ["inside first", "outside first", "both inside"])
+@pytest.mark.usefixtures("as_released")
+def test_a_submodule_replaces_no_parameter_as_released(name, order):
+    lift = FUNCTIONS[name]
+    first, second = use("param"), use("submodule")
+    first = first if order == "outside first" else lift(first)
+    second = second if order == "inside first" else lift(second)
+    program = Net(lambda mdl, x: (first(mdl), second(mdl), x)[2])
+    with pytest.raises(TypeError, match='"a" in "/.*" is a variable of the collection'):
+        program.init(KEY, X)
+
+
+@pytest.mark.usefixtures("as_released")
+@pytest.mark.parametrize("order", ["inside first", "outside first", "both inside"])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_other_collections_have_names_of_their_own_as_released(name, order):
+    lift = FUNCTIONS[name]
+    first, second = use("variable"), use("submodule")
+    first = first if order == "outside first" else lift(first)
+    second = second if order == "inside first" else lift(second)
+    program = Net(lambda mdl, x: (first(mdl), second(mdl), x)[2])
+    assert jax.tree.map(jnp.shape, nn.unbox(program.init(KEY, X))) == {
+        "params": {"a": {"kernel": (2, 2), "bias": (2,)}},
+        "state": {"a": ()},
+    }

@@ -134,8 +134,13 @@ class Place:
         With `col` None, whether anything has the name.
         """
         taken = self.reservations.get(name)
-        return bool(taken) and (
-            col is None or None in taken or col in taken or not config.relaxed_naming
+        # Who has a name that only children may take is false, and holds None.
+        return taken is not None and (
+            None in taken
+            or (
+                bool(taken)
+                and (col is None or col in taken or not config.relaxed_naming)
+            )
         )
 
     def reserve(self, name: str, col: str | None = None) -> None:

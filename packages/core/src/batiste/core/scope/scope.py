@@ -650,9 +650,20 @@ class Scope(Place):
                 assert self.name is not None
                 found = above.get(self.name)
                 if not isinstance(found, dict):
+                    if found is not None and not isinstance(found, Mapping):
+                        raise self._is_variable(col)
                     found = above[self.name] = {}
             self._variables[col] = found
         return found
+
+    def _is_variable(self, col: str) -> Exception:
+        assert self.parent is not None
+        return errors.InvalidArgumentError(
+            f'Duplicate use of scope name: "{self.name}" in "{self.parent.path_text}" '
+            f'is a variable of the collection "{col}", which a child of that name '
+            f"would replace. Give one of the two another name.",
+            argument="name",
+        )
 
     def collections(self) -> dict[str, Collection]:
         """Returns this scope's part of every collection that has one here."""

@@ -48,7 +48,7 @@ class LiftedBody:
 
     Attributes:
       cursors: after a call, the numbers of the module's next unnamed submodules.
-      made: after a call, the names that the module's submodules were given in it.
+      made: after a call, the names that were given in it; see `made_names`.
       taken: before a call, the names that are taken inside.
     """
 
@@ -61,7 +61,7 @@ class LiftedBody:
         taken: Names = _NONE,
     ):
         self.cursors: dict[str, int] = {}
-        self.made: tuple[str, ...] = ()
+        self.made: tuple[tuple[str, str], ...] = ()
         self.taken = taken
         self._fn = fn
         self._specs = module_map.specs
@@ -94,7 +94,7 @@ class LiftedBody:
                 self.cursors = state_of(module).cursors
                 self.made = ()
                 if module.scope is not None and module.scope.reservations:
-                    self.made = made_names(module, self.taken.get(target.index, ()))
+                    self.made = made_names(module, self.taken.get(target.index, {}))
             return y
         finally:
             rebuilt.release()
@@ -215,7 +215,7 @@ class LiftedCall:
         if continues_names(module):
             commit_cursors(module, body.cursors)
             if body.made:
-                commit_names(module, body.made, ())
+                commit_names(module, body.made, {})
         return y
 
     def _run_unbound(

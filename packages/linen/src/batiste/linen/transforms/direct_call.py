@@ -11,6 +11,7 @@ from ..module.methods import wrap_method_once
 from ..module.state import ModuleBase
 from .bound_methods import check_owner, without_module
 from .call import LiftedBody, commit_cursors, continues_names
+from .inner_names import commit_names
 from .module_map import ModuleMap, ModuleSlot
 
 __all__ = ["DirectCall"]
@@ -27,7 +28,7 @@ class _DirectBody(LiftedBody):
         paths: list[Path],
     ):
         # Its functions may be alternatives, or run once outside to make variables.
-        taken = module_map.taken_names(around=False)
+        taken = module_map.taken_names(shares=True)
         super().__init__(fn, module_map, target, taken=taken)
         self._paths = paths
 
@@ -118,6 +119,8 @@ class DirectCall:
         if continues_names(self.module):
             for body in self._bodies:
                 commit_cursors(self.module, body.cursors)
+                if body.made:
+                    commit_names(self.module, body.made, {}, shares=True)
         return y
 
 

@@ -168,7 +168,7 @@ class _NamesInside:
     """What submodules were named, as static output of compiled code."""
 
     cursors: tuple[tuple[str, int], ...]
-    made: tuple[str, ...]
+    made: tuple[tuple[str, str], ...]
 
 
 class _JitBody(LiftedBody):
@@ -275,7 +275,7 @@ class _JitCall(LiftedCall):
         if continues_names(module):
             commit_cursors(module, dict(inside.cursors))
             if inside.made:
-                commit_names(module, inside.made, body.taken.get(target.index, ()))
+                commit_names(module, inside.made, body.taken.get(target.index, {}))
         return y
 
     def without_scopes(self, fn: Function, module: ModuleBase) -> Function:

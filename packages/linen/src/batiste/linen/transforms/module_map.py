@@ -23,7 +23,7 @@ from batiste.core.types import Tree
 from .. import errors
 from ..module.state import ModuleBase, state_of
 from ..module.submodules import PLAIN_TYPES, contains_module, map_modules
-from .inner_names import Names, taken_names
+from .inner_names import Names, reserve_names, taken_names
 
 __all__ = [
     "ModuleMap",
@@ -40,7 +40,6 @@ __all__ = [
 _WITHIN = "_within_transforms"
 
 # Who has the name of a submodule: no collection.
-_CHILD: Any = frozenset({None})
 
 # What has a scope, and so is replaced by a slot.
 _SCOPED = (ModuleBase, Variable)
@@ -150,9 +149,9 @@ class ModuleMap:
             raise errors.TransformTargetError(target)
         return slots
 
-    def taken_names(self, around: bool = True) -> Names:
+    def taken_names(self, shares: bool = False) -> Names:
         """Returns the names that are taken inside; see `inner_names.taken_names`."""
-        return taken_names(self._modules, around)
+        return taken_names(self._modules, True, shares)
 
     def _add(self, tree: Tree) -> Tree:
         if _is_bare(tree):
@@ -272,9 +271,7 @@ class Rebuilt:
                 vars(module)[_WITHIN] = spec.within
             self.modules.append(module)
         for number, taken in names.items():
-            reservations = scopes[specs[number].place].reservations
-            for name in taken:
-                reservations.setdefault(name, _CHILD)
+            reserve_names(scopes[specs[number].place], taken)
 
     def fill(self, tree: Tree) -> Tree:
         """Returns the tree with modules and variables in place of the slots."""
