@@ -1,7 +1,10 @@
 """What `python -m batiste` tells, also where something is missing or broken."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -130,6 +133,24 @@ def test_a_piece_whose_files_are_gone_is_told(monkeypatch):
 def test_a_terminal_of_another_encoding_is_no_error(run):
     env = {"PYTHONIOENCODING": "ascii", "JAX_SOMETHING": "\u00fc"}
     assert "\\xfc" in run("-m", "batiste", env=env)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes differ on Windows")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_reader_that_has_had_enough(options, unbuffered):
+    source, sink = os.pipe()
+    os.close(source)
+    done = subprocess.run(
+        [sys.executable, "-m", "batiste", *options],
+        stdout=sink,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONUNBUFFERED": unbuffered},
+        timeout=120,
+        check=False,
+    )
+    os.close(sink)
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_an_unknown_option_is_an_error(capsys):

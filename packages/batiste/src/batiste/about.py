@@ -37,6 +37,8 @@ _OTHERS = (
     *("jax", "jaxlib", "numpy", "ml-dtypes", "msgpack", "optax", "orbax-checkpoint"),
     *("rich", "tensorboard", "typing-extensions", "flax"),
 )
+# What shells report of a program that a closed pipe has ended.
+_BROKEN_PIPE = 141
 _VARIABLES = ("BATISTE_", "FLAX_", "JAX_", "XLA_", "LIBTPU_", "CUDA_VISIBLE")
 
 
@@ -171,11 +173,15 @@ def _section(title: str, values: Mapping[str, Any]) -> Iterator[str]:
         yield f"    {name:<28}{shown}"
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None) -> int:
     """Prints what is installed and how it is set.
 
     Args:
       arguments: those after the command's name; those of this process if None.
+
+    Returns:
+      The exit status: 0, or 141 if whoever reads the output, such as `head`, has had
+      enough.
     """
     parser = argparse.ArgumentParser(
         prog="python -m batiste",
@@ -187,4 +193,12 @@ def main(arguments: list[str] | None = None) -> None:
     text = json.dumps(report, indent=2) if report_as_json else "\n".join(lines(report))
     # A terminal of another encoding shows what it can.
     encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding))
+    try:
+        print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    except BrokenPipeError:
+        # Nothing is left for Python to fail at when it writes out the rest at its end.
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
+        return _BROKEN_PIPE
+    return 0
