@@ -197,3 +197,50 @@ def test_relaxed_naming(flax, relaxed):
         else:
             with pytest.raises(flax.errors.NameInUseError, match="'?\"?a"):
                 Twice().init(jax.random.key(0))
+
+
+NAMES = """
+import flax, jax
+from flax import linen as nn
+from flax.errors import NameInUseError
+
+THINGS = {
+    "param": lambda m: m.param("a", nn.initializers.ones, ()),
+    "state": lambda m: m.variable("state", "a", lambda: 0),
+    "other": lambda m: m.variable("other", "a", lambda: 0),
+    "child": lambda m: nn.Dense(1, name="a")(jax.numpy.ones((1, 1))),
+}
+
+class Two(nn.Module):
+    first: str
+    second: str
+
+    @nn.compact
+    def __call__(self):
+        THINGS[self.first](self)
+        THINGS[self.second](self)
+
+print(flax.config.flax_relaxed_naming)
+for first in THINGS:
+    for second in THINGS:
+        try:
+            Two(first, second).init(jax.random.PRNGKey(0))
+        except NameInUseError:
+            print(first, second)
+"""
+
+
+@pytest.mark.parametrize("generation", ["0.6", "0.12"])
+@pytest.mark.parametrize("value", ["", "0", "1"])
+def test_relaxed_naming_from_the_environment(run, generation, value):
+    env = {"FLAX_RELAXED_NAMING": value} if value else {}
+    options = ("--generation", generation, "-c", NAMES)
+    on, *refused = run("-m", "batiste.flax", *options, env=env).splitlines()
+    things = ["param", "state", "other", "child"]
+    clashes = [
+        f"{a} {b}"
+        for a in things
+        for b in things
+        if value == "0" or a == b or "child" in (a, b)
+    ]
+    assert (on, refused) == (str(value != "0"), clashes)
