@@ -38,6 +38,10 @@ CASES = {
         (),
         ["`__post_init__`", "`super().__post_init__()`"],
     ),
+    "GraphvizMissingError": (
+        ("package",),
+        ["package graphviz", "the extra graph of batiste-linen"],
+    ),
     "InvalidConstructorError": (
         ("does not set 'parent'",),
         ["does not set 'parent'", "Declare the arguments as fields"],

@@ -141,3 +141,17 @@ def test_the_state_passes_through_jit_and_state_dicts():
     restored = serialization.from_bytes(state, serialization.to_bytes(after))
     np.testing.assert_array_equal(restored.params["w"], after.params["w"])
     assert restored.tx is state.tx
+
+
+def test_notebooks_show_a_state_as_a_tree():
+    params = freeze({"<b>": jnp.ones((2, 3))})
+    state = TrainState.create(apply_fn=len, params=params, tx=optax.sgd(0.1))
+    shown = state._repr_html_()
+    assert "float32[2,3]" in shown
+    assert "apply_fn: len" in shown
+    assert "step: 0" in shown
+    assert "&lt;b&gt;" in shown
+    assert "<b>" not in shown
+    assert "<details open" in shown
+    state.params["<b>"].delete()
+    assert state._repr_html_() == shown

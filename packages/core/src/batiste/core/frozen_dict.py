@@ -212,6 +212,12 @@ class FrozenDict(Mapping[K, V]):
     def __repr__(self) -> str:
         return self.pretty_repr()
 
+    def _repr_html_(self) -> str | None:
+        from . import notebook  # only notebooks ask for it
+
+        name = type(self).__name__
+        return notebook.page(lambda: notebook.tree(name, self._dict, shown=True))
+
     def __reduce__(self) -> tuple[Any, ...]:
         return FrozenDict, (self.unfreeze(),)
 

@@ -141,7 +141,7 @@ if TYPE_CHECKING:
         RNNCellBase,
         SimpleCell,
     )
-    from .summary import tabulate
+    from .summary import graph, tabulate
     from .transforms import (
         add_metadata_axis,
         checkpoint,
@@ -242,6 +242,7 @@ __all__ = [
     "get_sharding",
     "glu",
     "grad",
+    "graph",
     "hard_sigmoid",
     "hard_silu",
     "hard_swish",
@@ -389,7 +390,7 @@ _LATER = {
         "RNNCellBase",
         "SimpleCell",
     ),
-    ".summary": ("tabulate",),
+    ".summary": ("graph", "tabulate"),
     ".transforms": (
         "add_metadata_axis",
         "checkpoint",

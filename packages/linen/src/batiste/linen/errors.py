@@ -13,6 +13,7 @@ __all__ = [
     "CallShareScopeOnUnboundModuleError",
     "CallUnbindOnUnboundModuleError",
     "DescriptorAttributeError",
+    "GraphvizMissingError",
     "IncorrectPostInitOverrideError",
     "InvalidConstructorError",
     "InvalidInstanceModuleError",
@@ -416,3 +417,33 @@ class ModuleDepthError(FlaxError, RecursionError):
             f"and not within each other. If no module is meant to be so deep, one of "
             f"them calls itself."
         )
+
+
+class GraphvizMissingError(FlaxError, ImportError):
+    """A graph cannot be made or drawn: something of Graphviz is not installed.
+
+    Args:
+      missing: `"package"` for the Python package `graphviz`, `"program"` for `dot`.
+
+    >>> print(GraphvizMissingError("package"))
+    nn.graph needs the package graphviz, which is not installed: pip install graphviz
+    (the extra graph of batiste-linen). It needs Graphviz's program dot, too.
+    """
+
+    def __init__(self, missing: str):
+        self.missing = missing
+        if missing == "package":
+            message = (
+                "nn.graph needs the package graphviz, which is not installed: pip "
+                "install graphviz (the extra graph of batiste-linen). It needs "
+                "Graphviz's program dot, too."
+            )
+        else:
+            message = (
+                "To draw a graph takes Graphviz's program dot, which is not on the "
+                "PATH. The package graphviz (the extra graph of batiste-linen) is "
+                "there, but only calls it: install Graphviz itself, as in apt install "
+                "graphviz or brew install graphviz. Without it the graph can be read "
+                "in its attribute source."
+            )
+        super().__init__(message)

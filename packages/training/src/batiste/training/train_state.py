@@ -69,6 +69,11 @@ class TrainState(struct.PyTreeNode):
     tx: optax.GradientTransformation = struct.field(pytree_node=False)
     opt_state: optax.OptState = struct.field(pytree_node=True)
 
+    def _repr_html_(self) -> str | None:
+        from batiste.core import notebook  # only notebooks ask for it
+
+        return notebook.page(lambda: notebook.tree("", self, shown=True))
+
     def apply_gradients(self, *, grads: Tree, **kwargs: Any) -> Self:
         """Returns the state after one optimizer step.
 

@@ -23,6 +23,7 @@ _NEVER_WRAPPED = frozenset(
         "__init__",
         "__post_init__",
         "__repr__",
+        "_repr_html_",
         "__eq__",
         "__hash__",
         "__new__",

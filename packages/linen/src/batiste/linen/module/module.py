@@ -7,7 +7,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import jax
 
@@ -44,11 +44,16 @@ from .submodules import (
 from .text import module_repr, too_deep
 from .variables import bound_scope
 
+if TYPE_CHECKING:
+    from ..summary import TableText
+
 __all__ = ["CompactNameScope", "Module"]
 
 T = TypeVar("T")
 
 _NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
+
+_OF_NOTEBOOKS = ("_repr_", "_ipython_")
 
 register_exclusion(os.path.dirname(os.path.dirname(__file__)))
 
@@ -223,7 +228,9 @@ class Module(ModuleBase, metaclass=abc.ABCMeta):
         # Only called for what is not there: perhaps `setup` is yet to define it.
         if name == "_state":
             raise errors.IncorrectPostInitOverrideError(module_cls=type(self))
-        if not name.startswith("__") and "_state" in vars(self):
+        # Notebooks ask each object for many; they are not to run `setup`.
+        display = name.endswith("_") and name.startswith(_OF_NOTEBOOKS)
+        if not display and not name.startswith("__") and "_state" in vars(self):
             self._try_setup()
             if name in vars(self):
                 return vars(self)[name]
@@ -243,6 +250,11 @@ class Module(ModuleBase, metaclass=abc.ABCMeta):
             return module_repr(self)
         except RecursionError:
             return f"{type(self).__name__}(...)"  # the rest is shown
+
+    def _repr_html_(self) -> str | None:
+        from .notebook import module_html  # only notebooks ask for it
+
+        return module_html(self)
 
     # Copies.
 
@@ -540,7 +552,7 @@ class Module(ModuleBase, metaclass=abc.ABCMeta):
         compute_flops: bool = False,
         compute_vjp_flops: bool = False,
         **kwargs: Any,
-    ) -> str:
+    ) -> TableText:
         """Tabulates the submodules, their inputs, outputs and variables.
 
         The module runs abstractly: nothing is computed or allocated.
@@ -558,6 +570,10 @@ class Module(ModuleBase, metaclass=abc.ABCMeta):
             operations.
           compute_vjp_flops: whether to show the cost of each call's gradient.
           **kwargs: keyword arguments of `__call__`.
+
+        Returns:
+          The table as text, with its rows as data in the attribute `rows`. Notebooks
+          show it as a tree that folds.
         """
         from .. import summary
 

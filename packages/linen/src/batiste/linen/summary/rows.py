@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
+from batiste.core.meta import AxisMetadata
 from batiste.core.scope import CollectionFilter, in_filter
 from batiste.core.types import Key, Keys, Path, Tree, Variables
 
@@ -21,7 +22,30 @@ from ..module.submodules import names_kept
 from .costs import Runnable, call_flops, call_vjp_flops, split_leaves
 from .text import describe
 
-__all__ = ["Row", "make_rows"]
+__all__ = ["Row", "VariableSpec", "make_rows"]
+
+
+class VariableSpec(NamedTuple):
+    """What a row tells of a variable.
+
+    Attributes:
+      name: its name, with those of the dicts around it and slashes between.
+      shape: its shape, None for a value that is no array.
+      dtype: its dtype, or None.
+      size: the number of its elements.
+      bytes: the number of its bytes.
+      names: the names of its axes where it is in a box that has them, or None.
+
+    >>> VariableSpec("bias", (2,), "float32", 2, 8).names is None
+    True
+    """
+
+    name: str
+    shape: tuple[int, ...] | None
+    dtype: Any
+    size: int
+    bytes: int
+    names: tuple[Any, ...] | None = None
 
 
 @dataclasses.dataclass
@@ -63,12 +87,49 @@ class Row:
         """The module's class."""
         return type(self.module_copy)
 
+    @property
+    def module(self) -> str:
+        """The name of the module's class."""
+        return self.module_type.__name__
+
+    @property
+    def variables(self) -> dict[str, list[VariableSpec]]:
+        """What the module's own variables are, by collection.
+
+        >>> import batiste.linen as nn
+        >>> shape = jax.ShapeDtypeStruct((4, 3), "float32")
+        >>> row = make_rows(nn.Dense(2), jax.random.key(0), (shape,), {})[0]
+        >>> [(v.name, v.shape, v.bytes) for v in row.variables["params"]]
+        [('bias', (2,), 8), ('kernel', (3, 2), 24)]
+        """
+        return {col: list(_specs(tree)) for col, tree in self.module_variables.items()}
+
     def size_and_bytes(self, collections: Iterable[str]) -> dict[str, tuple[int, int]]:
         """Counts the elements and the bytes of the row's variables by collection."""
         return {
             col: _size_and_bytes(self.counted_variables.get(col, {}))
             for col in collections
         }
+
+
+def _specs(tree: Tree, path: Path = ()) -> Iterator[VariableSpec]:
+    """Yields what each variable of a nested dict is, by name."""
+    if isinstance(tree, Mapping):
+        for name in sorted(tree, key=str):
+            yield from _specs(tree[name], (*path, str(name)))
+        return
+    names = getattr(tree, "names", None) if isinstance(tree, AxisMetadata) else None
+    size, num_bytes = _size_and_bytes(tree)
+    leaves = jax.tree.leaves(tree)
+    array = leaves[0] if len(leaves) == 1 and _is_array(leaves[0]) else None
+    yield VariableSpec(
+        "/".join(path),
+        None if array is None else tuple(array.shape),
+        None if array is None else array.dtype,
+        size,
+        num_bytes,
+        names if isinstance(names, tuple) else None,
+    )
 
 
 def _size_and_bytes(tree: Tree) -> tuple[int, int]:

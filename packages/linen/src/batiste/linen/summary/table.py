@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 
+from batiste.core.notebook import bytes_text
 from batiste.core.scope import CollectionFilter
 from batiste.core.types import Key, Keys
 
@@ -16,7 +17,7 @@ from .costs import Runnable
 from .rows import Row, make_rows
 from .text import block_text, describe
 
-__all__ = ["Table", "module_paths", "tabulate"]
+__all__ = ["Table", "TableText", "module_paths", "tabulate"]
 
 _NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
@@ -41,6 +42,46 @@ class Table(list[Row]):
         self.module = module
         self.collections = collections
 
+    def _repr_html_(self) -> str | None:
+        from .notebook import rows_html  # only notebooks ask for it
+
+        return rows_html(self)
+
+
+class TableText(str):
+    """A table as text, which has its rows as data, and in notebooks is a tree.
+
+    Copies of it, and what string methods make of it, are plain strings.
+
+    Args:
+      text: the text.
+      rows: the rows.
+
+    Attributes:
+      rows: a `Row` for each call that the table shows, with the path, the module's
+        class, inputs, outputs, costs and variables.
+
+    >>> import jax, jax.numpy as jnp
+    >>> import batiste.linen as nn
+    >>> table = nn.Dense(2).tabulate(jax.random.key(0), jnp.ones((1, 3)))
+    >>> [(row.module, row.variables["params"][0].shape) for row in table.rows]
+    [('Dense', (2,))]
+    """
+
+    rows: Table
+
+    def __new__(cls, text: str, rows: Table) -> Self:  # noqa: D102
+        made = super().__new__(cls, text)
+        made.rows = rows
+        return made
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        # Modules need not be such that can be pickled.
+        return str, (str(self),)
+
+    def _repr_html_(self) -> str | None:
+        return self.rows._repr_html_()
+
 
 def tabulate(
     module: Runnable,
@@ -54,7 +95,7 @@ def tabulate(
     compute_flops: bool = False,
     compute_vjp_flops: bool = False,
     **kwargs: Any,
-) -> Callable[..., str]:
+) -> Callable[..., TableText]:
     """Makes a function that shows a module as a table, for given inputs.
 
     The module runs abstractly: nothing is computed or allocated. A row is a
@@ -79,7 +120,8 @@ def tabulate(
 
     Returns:
       A function of the module's inputs (arrays, or `jax.ShapeDtypeStruct`s) that
-      returns the table as text.
+      returns the table as text. The text has its rows as data (`TableText.rows`), and
+      notebooks show it as a tree that folds.
 
     >>> import jax, jax.numpy as jnp
     >>> import batiste.linen as nn
@@ -106,7 +148,7 @@ def tabulate(
     if mutable is ALL_BUT_INTERMEDIATES and config.tabulate_intermediates:
         mutable = True
 
-    def tabulate_fn(*args: Any, **call_kwargs: Any) -> str:
+    def tabulate_fn(*args: Any, **call_kwargs: Any) -> TableText:
         rows = make_rows(
             module,
             rngs,
@@ -118,14 +160,16 @@ def tabulate(
             flops=compute_flops,
             vjp_flops=compute_vjp_flops,
         )
-        return _render(
-            Table(module, _collections_of(rows), rows),
+        table = Table(module, _collections_of(rows), rows)
+        text = _render(
+            table,
             console_kwargs,
             table_kwargs,
             column_kwargs,
             flops=compute_flops,
             vjp_flops=compute_vjp_flops,
         )
+        return TableText(text, table)
 
     return tabulate_fn
 
@@ -247,11 +291,4 @@ def _sum(sizes: Iterable[tuple[int, int]]) -> tuple[int, int]:
 
 def _size_text(size_and_bytes: tuple[int, int]) -> str:
     size, num_bytes = size_and_bytes
-    return f"{size:,} [dim]({_bytes_text(num_bytes)})[/dim]" if size else ""
-
-
-def _bytes_text(num_bytes: int) -> str:
-    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
-        if num_bytes >= scale:
-            return f"{num_bytes / scale:,.1f} {unit}"
-    return f"{num_bytes} B"
+    return f"{size:,} [dim]({bytes_text(num_bytes)})[/dim]" if size else ""

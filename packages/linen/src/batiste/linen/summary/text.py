@@ -14,7 +14,7 @@ from batiste.core.meta import AxisMetadata
 
 from ..module.state import ModuleBase
 
-__all__ = ["ArraySpec", "BoxSpec", "block_text", "describe"]
+__all__ = ["ArraySpec", "BoxSpec", "block_text", "describe", "line_text"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,6 +122,26 @@ def block_text(value: Any) -> str:
     - x: None
     """
     return "\n".join(_lines(value))
+
+
+def line_text(value: Any) -> str:
+    """Writes a described value in one line, without rich's markup.
+
+    Args:
+      value: what `describe` returns.
+
+    >>> line_text(describe({"x": np.zeros((2, 3)), "flags": [True, None]}))
+    '{flags: [True, None], x: float64[2,3]}'
+    """
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{k}: {line_text(v)}' for k, v in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(line_text, value))}]"
+    if isinstance(value, ArraySpec):
+        return f"{value.dtype}[{','.join(map(str, value.shape))}]"
+    if isinstance(value, BoxSpec):
+        return f"{line_text(value.value)} P{_names_text(value.names)}"
+    return " ".join(str(value).split())
 
 
 def _lines(value: Any) -> list[str]:
