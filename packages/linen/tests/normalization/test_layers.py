@@ -210,7 +210,7 @@ def test_no_examples(layer):
         (
             LayerNorm(),
             X,
-            "reduce_sum div square reduce_sum div square sub max "
+            "square reduce_sum div reduce_sum div square sub max "
             "broadcast_in_dim add rsqrt reshape mul broadcast_in_dim sub mul "
             "reshape add",
         ),

@@ -175,7 +175,10 @@ def moments(
         square = _average(_abs_square(ops.sub(x, mean, axes)), axes, mask)
         return mean, _across_devices(layer, square, axes, axis_name, mask)
     # Together, so that devices exchange numbers once.
-    both = _average(x, axes, mask), _average(_abs_square(x), axes, mask)
+    # Gradients by `x` add up in the reverse order of its uses: squares come first, as
+    # in the released package.
+    squares = _abs_square(x)
+    both = _average(x, axes, mask), _average(squares, axes, mask)
     mean, square = _across_devices(layer, both, axes, axis_name, mask)
     return mean, ops.clipped_sub(square, _abs_square(mean))
 
