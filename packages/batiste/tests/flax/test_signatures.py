@@ -27,6 +27,9 @@ REQUIRED = KINDS.empty
 IN_ERRORS = "by keyword, errors are told what was found, and what is near"
 TWO = "as documented and as in later versions: both are taken, told apart by values"
 EXCEPTIONS = {
+    "flax.core.lift.checkpoint": {
+        "adds static_argnames": "static arguments may come by keyword, as in `jit`",
+    },
     "flax.core.lift.jit": {
         "adds fingerprint": "for those who make functions anew: what they compute",
     },
@@ -40,8 +43,9 @@ EXCEPTIONS = {
     "flax.errors": {
         f"adds {name}": IN_ERRORS
         for name in (
-            *("attr_name", "available", "closed_over", "found", "methods"),
-            *("missing", "module_cls", "names", "parent", "scope_path", "transform"),
+            *("attr_name", "available", "closed_over", "found", "maker"),
+            *("methods", "missing", "module_cls", "names", "parent", "scope_path"),
+            "transform",
         )
     },
     "flax.serialization.msgpack_serialize": {
