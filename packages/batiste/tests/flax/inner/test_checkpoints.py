@@ -20,8 +20,8 @@ def test_whether_orbax_wrote_it(flax, tmp_path, orbax):
 
 
 def test_names_of_arrays_beside_a_file(flax):
-    from batiste.training.checkpoints import arrays, paths
+    from batiste.training.checkpoints import paths, shapes
 
     checkpoints = flax.training.checkpoints
     assert checkpoints.MP_ARRAY_POSTFIX == paths.ARRAYS_SUFFIX
-    assert arrays._COMMITTED == checkpoints.COMMIT_SUCCESS_FILE
+    assert shapes.COMMITTED == checkpoints.COMMIT_SUCCESS_FILE
