@@ -141,6 +141,8 @@ def scan(
                 size = _find_length(in_axes, args, axes.in_axes, tuple(scan_vars))
             else:
                 size = length
+        except errors.FlaxError:
+            raise
         except ValueError:
             raise sizes_error() from None
         rngs = split_keys(rng_groups, splits, size)
@@ -176,6 +178,8 @@ def scan(
                 unroll=unroll,
                 _split_transpose=_split_transpose,
             )
+        except errors.FlaxError:
+            raise
         except ValueError:
             raise sizes_error() from None
         carry = (carry_vars, init)
