@@ -141,8 +141,6 @@ def scan(
                 size = _find_length(in_axes, args, axes.in_axes, tuple(scan_vars))
             else:
                 size = length
-        except errors.FlaxError:
-            raise
         except ValueError:
             raise sizes_error() from None
         rngs = split_keys(rng_groups, splits, size)
@@ -179,7 +177,7 @@ def scan(
                 _split_transpose=_split_transpose,
             )
         except errors.FlaxError:
-            raise
+            raise  # a box says that the axis has another name
         except ValueError:
             raise sizes_error() from None
         carry = (carry_vars, init)
