@@ -29,6 +29,7 @@ from environments import (
     uninstall_from,
     wheel_requirements,
 )
+from forking import run_examples
 from linting import commands as lint_commands
 from programs import find_chromium, offer_dot
 from releases import lowest_siblings
@@ -126,6 +127,13 @@ def quickstart(session: nox.Session) -> None:
     groups = nox.project.dependency_groups(GROUPS, "examples")
     install(session, "batiste", args=tuple(groups))
     session.run("python", "examples/quickstart/main.py", *session.posargs)
+
+
+@nox.session(python="3.11")
+def examples(session: nox.Session) -> None:
+    """Tests each example, copied out, in its own environment: -- mnist vae."""
+    session.env.update(CLEAN_ENV)
+    run_examples(session, session.posargs)
 
 
 @nox.session
