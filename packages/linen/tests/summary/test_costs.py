@@ -80,3 +80,19 @@ def test_split_leaves_takes_what_is_said_to_be_a_leaf():
     )
     assert leaves == [None]
     assert rebuild([7]) == [7, (1,)]
+
+
+def test_where_an_accelerator_tells_nothing_the_cpu_counts(monkeypatch):
+    counted = jax.stages.Lowered.cost_analysis
+    told = []
+
+    def cost_analysis(lowered):
+        told.append(None if not told else counted(lowered))
+        return told[-1]
+
+    monkeypatch.setattr(jax.stages.Lowered, "cost_analysis", cost_analysis)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    layer, x = nn.Dense(2, use_bias=False), jnp.ones((16, 3))
+    variables = layer.init(jax.random.key(0), x)
+    assert call_flops(layer, "__call__", variables, {}, (x,), {}) == 192
+    assert len(told) == 2

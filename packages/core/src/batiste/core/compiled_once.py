@@ -56,13 +56,16 @@ def call_compiled_once(fn: Function, *args: Tree) -> Tree:
     if is_staging() or jax.config.jax_disable_jit:  # type: ignore[attr-defined]
         return fn(*args)
     closed, shapes = jax.make_jaxpr(fn, return_shape=True)(*args)
+    jaxpr = closed.jaxpr
+    if jaxpr is closed:  # since JAX 0.11: what is kept must not keep the arrays
+        jaxpr = jaxpr.replace(consts=())
     try:
-        key = program_key(closed.jaxpr)
+        key = program_key(jaxpr)
         program = _programs.get(key)
     except TypeError:
         key = program = None
     if program is None:
-        program = jax.jit(functools.partial(_evaluate, closed.jaxpr))
+        program = jax.jit(functools.partial(_evaluate, jaxpr))
         if key is not None:
             if len(_programs) >= _CACHE_SIZE:
                 _programs.pop(next(iter(_programs)), None)
@@ -114,11 +117,15 @@ def program_key(jaxpr: Jaxpr) -> Hashable:
                 key.append(name)
                 pending.append(part[name])
             key += kind, len(part)
-        elif isinstance(part, closed):
+        elif isinstance(part, closed) and part.jaxpr is not part:
             key.append(len(part.consts))
             pending.append(part.jaxpr)
             pending += part.consts
         elif isinstance(part, bare):
+            # Since JAX 0.11 there is one class, which may hold arrays.
+            consts = getattr(part, "consts", ())
+            key.append(len(consts))
+            pending += consts
             key += len(part.constvars), len(part.invars), len(part.eqns)
             key.append(len(part.outvars))
             for variable in (*part.constvars, *part.invars):

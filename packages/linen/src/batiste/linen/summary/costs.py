@@ -163,5 +163,19 @@ def _as_function(
 
 
 def _count(fn: Callable[..., Any], *args: Tree) -> int:
+    flops = _flops(fn, args)
+    if flops or jax.default_backend() == "cpu":
+        return flops
+    # The compilers of accelerators may tell nothing. That of the CPU counts the same
+    # program, before it is optimized.
+    try:
+        cpu = jax.devices("cpu")[0]
+    except RuntimeError:  # JAX was told to leave it out
+        return 0
+    with jax.default_device(cpu):
+        return _flops(fn, jax.eval_shape(lambda *args: args, *args))
+
+
+def _flops(fn: Callable[..., Any], args: tuple[Tree, ...]) -> int:
     costs = jax.jit(fn).lower(*args).cost_analysis()
     return int(costs["flops"]) if costs and "flops" in costs else 0
