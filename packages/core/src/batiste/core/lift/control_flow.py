@@ -15,8 +15,16 @@ from ..errors import InvalidArgumentError, short_repr
 from ..scope.filters import Filter
 from ..types import ArrayLike, Function, Tree
 from .axes import values_of
-from .pack import Lifted, Repack, VariableGroups, pack, update_groups, variable_names
+from .pack import (
+    Lifted,
+    Repack,
+    VariableGroups,
+    pack,
+    update_groups,
+    variables_by_name,
+)
 from .streams import RngGroups, tree_map_rngs
+from .unequal_types import explain_branches, explain_carry, explain_scalar
 
 __all__ = ["cond", "switch", "while_loop"]
 
@@ -47,7 +55,8 @@ def while_loop(
       The last carry.
 
     Raises:
-      TypeError: the carry, or a variable, changes its structure, shape or dtype.
+      InvalidArgumentError: the carry, or a variable, changes its structure, shape or
+        dtype; or `cond_fn` returns no boolean.
       ModifyScopeVariableError: another collection is changed, or any in `cond_fn`.
       As `pack`.
 
@@ -71,6 +80,7 @@ def while_loop(
         rng_groups: RngGroups,
     ) -> tuple[Tree, VariableGroups]:
         carry_group, broadcast_group = variable_groups
+        in_user_code = False
 
         def open_scope(state: Tree, mutable: bool) -> Tree:
             index, group, _ = state
@@ -83,20 +93,43 @@ def while_loop(
             return scope_fn((group, broadcast_group), rngs, mutable)
 
         def cond_wrapper(state: Tree) -> Tree:
-            return cond_fn(open_scope(state, mutable=False), state[2])
+            nonlocal in_user_code
+            in_user_code = True
+            is_to_go_on = cond_fn(open_scope(state, mutable=False), state[2])
+            in_user_code = False
+            return is_to_go_on
 
         def body_wrapper(state: Tree) -> Tree:
+            nonlocal in_user_code
+            in_user_code = True
             index, group, carry = state
             scope = open_scope(state, mutable=True)
             carry = body_fn(scope, carry)
             (changed,) = repack_fn(scope)
             new_group = update_groups(group, changed)
             scope_fn.check_unchanged("while_loop", group, new_group)
+            in_user_code = False
             return index + 1, new_group, carry
 
         start = (jnp.int32(0), carry_group, init)
         loop = functools.partial(lax.while_loop, cond_wrapper, body_wrapper)
-        _, group, carry = call_compiled_once(loop, start)
+        try:
+            _, group, carry = call_compiled_once(loop, start)
+        except (TypeError, ValueError) as error:
+            if in_user_code:
+                raise
+
+            def run(note: Function) -> None:
+                def body(state: Tree) -> None:
+                    note(state[1:], body_wrapper(state)[1:])
+
+                jax.eval_shape(body, start)
+
+            explain_carry("while_loop", scope_fn, error, run)
+            what = f"The condition of the while_loop of scope {scope_fn.places}"
+            trace = functools.partial(jax.eval_shape, cond_wrapper, start)
+            explain_scalar(what, trace, "b", "a boolean scalar", error)
+            raise
         return carry, scope_fn.only_mutable((group,))
 
     return pack(
@@ -135,8 +168,8 @@ def cond(
       What the function that ran returned.
 
     Raises:
-      TypeError: the functions' results, or the variables that they make, differ in
-        structure, shapes or dtypes.
+      InvalidArgumentError: the functions' results, or the variables that they make,
+        differ in structure, shapes or dtypes; or `pred` cannot decide.
       As `pack`.
 
     >>> import jax.numpy as jnp
@@ -185,8 +218,8 @@ def switch(
 
     Raises:
       ValueError: there are no branches.
-      TypeError: the functions' results, or the variables that they make, differ in
-        structure, shapes or dtypes.
+      InvalidArgumentError: the functions' results, or the variables that they make,
+        differ in structure, shapes or dtypes; or `index` cannot decide.
       As `pack`.
 
     >>> from batiste.core import apply
@@ -238,30 +271,45 @@ def _branch(
                 scope = scope_fn(variable_groups, rng_groups)
                 y = fn(scope, *operands)
                 out_groups = repack_fn(scope)
-                made[name] = [variable_names(part) for part in out_groups[0]]
+                made[name] = [set(variables_by_name(part)) for part in out_groups[0]]
                 return y, out_groups
 
             return run if config.branches_count_on else scope_fn.from_start(run)
 
         functions = [lifted(name, fn) for name, fn in branches.items()]
+        inputs = variable_groups, rng_groups, operands
         try:
             return call_compiled_once(
-                functools.partial(choose, functions),
-                *(decides, variable_groups, rng_groups, operands),
+                functools.partial(choose, functions), decides, *inputs
             )
         except (TypeError, ValueError) as error:
-            _explain_branches(transform, scope_fn, branches, error)
-            if isinstance(error, TypeError):
-                _explain_difference(transform, scope_fn, made, error)
+            _explain_deciding(transform, scope_fn, branches, decides, error)
+            if len(made) == len(branches):  # the error is none of theirs
+                _explain_names(transform, scope_fn, made, error)
+
+                def run(fn: Function, note: Function) -> None:
+                    def branch(*inputs: Tree) -> None:
+                        y, (group,) = fn(*inputs)
+                        note((group, y))
+
+                    jax.eval_shape(branch, *inputs)
+
+                runs = [functools.partial(run, fn) for fn in functions]
+                by_name = dict(zip(branches, runs, strict=True))
+                explain_branches(transform, scope_fn, error, by_name)
             raise
 
     return pack(inner, (variables,), (variables,), (rngs,), name=transform)(*args)
 
 
-def _explain_branches(
-    transform: str, lifted: Lifted, branches: Mapping[str, Function], error: Exception
+def _explain_deciding(
+    transform: str,
+    lifted: Lifted,
+    branches: Mapping[str, Function],
+    decides: ArrayLike,
+    error: Exception,
 ) -> None:
-    """Raises a better error if there are no branches, or one is no function."""
+    """Raises a better error if there is nothing to choose from, or to decide by."""
     path = lifted.roots[0].path_text if lifted.roots else "/"
     if not branches:
         raise InvalidArgumentError(
@@ -277,14 +325,17 @@ def _explain_branches(
                 "scope and the operands.",
                 argument=name,
             ) from error
+    argument, kinds, wanted = "pred", "biuf", "a boolean scalar"
+    if transform == "switch":
+        argument, kinds, wanted = "index", "iu", "an integer scalar"
+    what = f'The {transform} of scope "{path}": {argument}'
+    explain_scalar(what, lambda: decides, kinds, wanted, error)
 
 
-def _explain_difference(
-    transform: str, lifted: Lifted, made: Mapping[str, list[set[str]]], error: TypeError
+def _explain_names(
+    transform: str, lifted: Lifted, made: Mapping[str, list[set[str]]], error: Exception
 ) -> None:
     """Raises a better error if the branches made different variables."""
-    if not made:
-        return
     (first, expected), *others = made.items()
     for other, found in others:
         for scope, a, b in zip(lifted.roots, expected, found, strict=True):
@@ -292,7 +343,7 @@ def _explain_difference(
             if only:
                 names = ", ".join(f'"{name}"' for name in only)
                 which = first if only[0] in a else other
-                raise TypeError(
+                raise InvalidArgumentError(
                     f'The branches of the {transform} of scope "{scope.path_text}" '
                     f"must make the same variables, but {names} are not made by both "
                     f'"{first}" and "{other}" ("{only[0]}" only by "{which}"). Make '

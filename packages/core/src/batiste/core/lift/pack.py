@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from ..config import config
+from ..errors import InvalidArgumentError
 from ..scope.filters import Filter, NameSet, group_by_names, in_filter
 from ..scope.keys import LazyRng, RngCounters
 from ..scope.nested_dicts import snapshot
@@ -31,7 +32,7 @@ __all__ = [
     "VariableGroups",
     "pack",
     "update_groups",
-    "variable_names",
+    "variables_by_name",
 ]
 
 T = TypeVar("T")
@@ -484,7 +485,7 @@ class Lifted:
         """Raises if the variables of a group changed in their names or shapes.
 
         Raises:
-          TypeError: they did.
+          InvalidArgumentError: they did.
         """
         old_leaves, old_def = jax.tree.flatten(before)
         new_leaves, new_def = jax.tree.flatten(after)
@@ -492,17 +493,17 @@ class Lifted:
         if old_def == new_def and list(old_shapes) == list(new_shapes):
             return
         for root, old_part, new_part in zip(self.roots, before, after, strict=True):
-            old, new = _by_name(old_part), _by_name(new_part)
+            old, new = variables_by_name(old_part), variables_by_name(new_part)
             for name in sorted({*old} ^ {*new}):
                 what = "makes" if name in new else "drops"
-                raise TypeError(
+                raise InvalidArgumentError(
                     f'The body of the {transform} of scope "{root.path_text}" {what} '
                     f'the variable "{name}", but variables that are carried must be '
                     "there from the start to the end. Make it before the loop."
                 )
             for name, leaf in new.items():
                 if np.shape(leaf) != np.shape(old[name]):
-                    raise TypeError(
+                    raise InvalidArgumentError(
                         f'The body of the {transform} of scope "{root.path_text}" '
                         f'changes the shape of the variable "{name}" from '
                         f"{np.shape(old[name])} to {np.shape(leaf)}, but variables "
@@ -521,16 +522,12 @@ def update_groups(
     return tuple([{**a, **b} for a, b in zip(old, new, strict=True)])
 
 
-def variable_names(collections: Collection) -> set[str]:
-    """Returns the names of all variables, as `params/layer/kernel`.
+def variables_by_name(collections: Collection) -> dict[str, Any]:
+    """Returns all variables by their names, as `params/layer/kernel`.
 
-    >>> variable_names({"params": {"layer": {"kernel": 1}}})
-    {'params/layer/kernel'}
+    >>> variables_by_name({"params": {"layer": {"kernel": 1}}})
+    {'params/layer/kernel': 1}
     """
-    return set(_by_name(collections))
-
-
-def _by_name(collections: Collection) -> dict[str, Any]:
     leaves = jax.tree_util.tree_leaves_with_path(collections)
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): leaf

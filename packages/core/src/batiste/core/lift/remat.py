@@ -179,8 +179,10 @@ def remat_scan(
             "outermost, or a single mapping for all of them."
         )
     for length, params in zip(reversed(lengths), reversed(metadata_params)):
+        layer = checkpoint(step, prevent_cse=False, policy=policy)
+        layer.loop_name = "remat_scan"  # type: ignore[attr-defined]
         step = scan(
-            checkpoint(step, prevent_cse=False, policy=policy),
+            layer,
             variable_axes,
             variable_broadcast,
             variable_carry,

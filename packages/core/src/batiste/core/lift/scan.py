@@ -20,6 +20,7 @@ from .axes import VariableAxes, axis_sizes, sizes_do_not_fit, split_keys
 from .closures import ClosedOver
 from .pack import Lifted, Repack, VariableGroup, VariableGroups, pack, update_groups
 from .streams import RngGroups
+from .unequal_types import explain_carry
 
 __all__ = ["scan"]
 
@@ -74,7 +75,8 @@ def scan(
       InvalidArgumentError: (when called) the number of iterations is not given by
         anything, or differs; or the body returns no pair.
       ValueError: (when called) a broadcast variable or output depends on the loop.
-      TypeError: (when called) the carry changes its structure, shapes or dtypes.
+      InvalidArgumentError: (when called) the carry, or a carried variable, changes its
+        structure, shapes or dtypes.
       PartitioningUnspecifiedError: a partitioned variable gains or loses the axis,
         and `metadata_params` does not say what it is called.
       As `pack`.
@@ -115,6 +117,8 @@ def scan(
                 f"integer, but is {axis!r}. Collections that are the same in all "
                 "iterations belong into variable_broadcast."
             )
+
+    transform = getattr(fn, "loop_name", "scan")
 
     def inner(
         scope_fn: Lifted,
@@ -216,20 +220,44 @@ def scan(
         start: list[RngCounters] | None = None
         if makes_carried and loop.length:
             start = [counters.copy() for counters in scope_fn.counters]
+            first = carry
             carry = loop.peel(step, broadcast_vars, carry)
+            # The loop would not see that this step returned no carry like the first.
+            carries = ((), first[1]), ((), carry[1])
+            explain_carry(transform, scope_fn, None, lambda note: note(*carries))
 
         # The loop.
+        in_user_code = False
+
         def step_in_loop(*args: Tree) -> tuple[VariableGroup, Tree, Tree]:
+            nonlocal in_user_code
+            in_user_code = True
             if start is not None:
                 for counters, saved in zip(scope_fn.counters, start, strict=True):
                     counters.assign(saved)
             made = step(*args)
             scope_fn.check_unchanged("scan", args[1][0], made[1][0])
+            in_user_code = False
             return made
 
-        (carry_vars, carry), (ys, scan_out) = loop.run(
-            step_in_loop, broadcast_vars, carry, constant_ys
-        )
+        try:
+            (carry_vars, carry), (ys, scan_out) = loop.run(
+                step_in_loop, broadcast_vars, carry, constant_ys
+            )
+        except (TypeError, ValueError) as error:
+            if in_user_code:
+                raise
+
+            def run(note: Function) -> None:
+                def noted(*args: Tree) -> tuple[VariableGroup, Tree, Tree]:
+                    made = step_in_loop(*args)
+                    note(args[1], made[1])
+                    return made
+
+                loop.probe(noted, broadcast_vars, carry)
+
+            explain_carry(transform, scope_fn, error, run)
+            raise
 
         # What is to be committed.
         scan_out = axes.leave(scan_out, scope_fn.roots)
