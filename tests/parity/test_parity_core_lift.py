@@ -1,11 +1,11 @@
 """Lifted transforms of the core against the released flax, bit by bit.
 
 Every program is written once and run in both systems, with the flags of generation
-0.12. Left out are the gradient of `custom_vjp` with changed variables, where a tracer
-leaks there, and `jit` and `fold_rngs`, whose functions take a hash there: modules under
-these are compared in `test_parity_transforms.py`.
+0.12. Left out is the gradient of `custom_vjp` with changed variables, where a tracer
+leaks there. What `jit` and `fold_rngs` make there takes a hash beside the scope.
 """
 
+import functools
 import importlib
 import types
 from typing import Any
@@ -195,6 +195,59 @@ def cond_of_layers(lift, scope, x):
 def switch(lift, scope, x):
     branches = [lambda scope, x, n=n: n * layer(scope, x) for n in range(3)]
     return lift.switch(2, branches, scope, x)
+
+
+def folded(transform, lift, fn):
+    """`jit` or `fold_rngs` of a function, called in the same way in both systems."""
+    make = getattr(lift, transform)
+    if lift is ours.lift:
+        return make(fn)
+    lifted = make(lambda scope, _, *args: fn(scope, *args))
+    # With the same hash, counts of keys are taken over from calls before.
+    return lambda scope, *args: lifted(scope, object(), *args)
+
+
+def jit(lift, scope, x):
+    return folded("jit", lift, layer)(scope, x)
+
+
+def jit_after_a_key(lift, scope, x):
+    before = jax.random.normal(scope.make_rng("dropout"), x.shape)
+    y = folded("jit", lift, layer)(scope, x + before)
+    return y + jax.random.normal(scope.make_rng("dropout"), x.shape)
+
+
+def jit_twice(lift, scope, x):
+    fn = folded("jit", lift, layer)
+    return fn(scope.push("b"), fn(scope.push("a"), x))
+
+
+def jit_within_jit(lift, scope, x):
+    inner = folded("jit", lift, layer)
+    return folded("jit", lift, lambda s, x: inner(s.push("below"), x))(scope, x)
+
+
+def fold_rngs(lift, scope, x):
+    return folded("fold_rngs", lift, layer)(scope, x)
+
+
+def fold_rngs_after_a_key(lift, scope, x):
+    before = jax.random.normal(scope.make_rng("dropout"), x.shape)
+    y = folded("fold_rngs", lift, layer)(scope, x + before)
+    return y + jax.random.normal(scope.make_rng("dropout"), x.shape)
+
+
+def jit_within_scan(lift, scope, x):
+    inner = folded("jit", lift, stateless)
+
+    def body(scope, carry, x):
+        return inner(scope, carry) + x, carry.sum()
+
+    return lift.scan(body, AXES, split_rngs=SPLIT)(scope, x[0], x)
+
+
+def scan_within_jit(lift, scope, x):
+    return folded("jit", lift, functools.partial(scan_layers, lift))(scope, x)
 
 
 def pack(lift, scope, x):
