@@ -41,7 +41,9 @@ class Recorder:
 def tensorflow(monkeypatch):
     module: Any = types.ModuleType("tensorflow")
     module.io = types.SimpleNamespace(gfile=Recorder())
-    module.errors = types.SimpleNamespace(NotFoundError=NotFoundError)
+    errors: Any = types.ModuleType("tensorflow.errors")
+    errors.NotFoundError = NotFoundError
+    module.errors = errors
     monkeypatch.setitem(sys.modules, "tensorflow", module)
     return module
 
@@ -99,6 +101,7 @@ def test_its_errors_are_tensorflows(tensorflow, io, name):
         getattr(io, name)(*args)
     assert io.NotFoundError is NotFoundError
     assert io.gfile is tensorflow.io.gfile
+    assert io.tf_errors is tensorflow.errors
 
 
 def test_modes_take_effect(tensorflow, io, tmp_path):
@@ -150,6 +153,7 @@ def test_without_tensorflow_files_are_opened_all_the_same(without, io, tmp_path,
     assert io.io_mode is io.BackendMode.DEFAULT
     assert io.gfile is None
     assert io.NotFoundError is FileNotFoundError
+    assert not hasattr(io, "tf_errors")
     if mode == "TF":
         pytest.importorskip("etils.epath")
     with io.override_mode(io.BackendMode[mode]):
@@ -208,6 +212,7 @@ def test_with_the_real_tensorflow(io, tmp_path):
 
     assert io.io_mode is io.BackendMode.TF
     assert io.gfile is tf.io.gfile
+    assert io.tf_errors is tf.errors
     use_files(io, tmp_path)
     assert type(io.GFile(str(tmp_path / "b"), "r")) is tf.io.gfile.GFile
     with pytest.raises(tf.errors.AlreadyExistsError):

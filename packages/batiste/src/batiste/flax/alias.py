@@ -9,7 +9,7 @@ from typing import Any
 
 from .errors import hint
 from .imports import imported
-from .names import LIVE, MODULES, RENAMED, absence, children
+from .names import LIVE, MODULES, RENAMED, SHOWN, absence, children
 from .released import LENT, has_nnx, is_passed_through, lent
 
 __all__ = ["AliasModule", "known_names", "loaded_aliases", "restore_live"]
@@ -99,8 +99,10 @@ def _find(module: str, name: str) -> Any:
         return target if attribute is None else getattr(target, attribute)
     for source in MODULES[module]:
         value = getattr(importlib.import_module(source), name, _MISSING)
+        if value is _MISSING:
+            continue
         # How Batiste splits its packages into modules is its own affair.
-        if value is not _MISSING and not isinstance(value, ModuleType):
+        if not isinstance(value, ModuleType) or (module, name) in SHOWN:
             return value
     if name in LENT.get(module, ()) and has_nnx():
         return lent(module, name)

@@ -3,17 +3,22 @@
 Flax opens files with `tensorflow.io.gfile` where it can, and with Python's own
 functions elsewhere. TensorFlow is imported when it is first used, and not before.
 Without it, both modes are those of `batiste.training.io`.
+
+With TensorFlow, errors are those of `tensorflow.errors`, here also `tf_errors`:
+`NotFoundError` for what is missing, `AlreadyExistsError` for what may not be
+overwritten, `FailedPreconditionError` for a folder in the place of a file or the other
+way round. Files are opened when they are read.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import importlib.util
-import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from typing import Any, TypeVar, cast
 
 from batiste.training import io as own
 from batiste.training.io import BackendMode
@@ -35,7 +40,7 @@ __all__ = [
     "set_mode",
 ]
 
-Name: TypeAlias = str | os.PathLike[str]
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 _TENSORFLOW = "tensorflow"
 
@@ -82,13 +87,13 @@ def _gfile() -> Any:
     return __getattr__("gfile")
 
 
-def _run(function: Callable[..., Any], *args: Any) -> Any:
+def _run(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Runs a function of Batiste's in the mode that is in force here."""
     mode = globals().get("io_mode", BackendMode.DEFAULT)
     if mode is own.io_mode:
-        return function(*args)
+        return function(*args, **kwargs)
     with own.override_mode(mode):
-        return function(*args)
+        return function(*args, **kwargs)
 
 
 def set_mode(override: BackendMode) -> None:
@@ -138,130 +143,35 @@ def override_mode(override: BackendMode) -> Iterator[None]:
                 globals()["io_mode"] = before
 
 
-def GFile(name: Name, mode: str) -> Any:
-    """Opens a file.
+def _in_mode(function: Function, with_gfile: Callable[..., Any]) -> Function:
+    """A function of Batiste's that in the mode `TF` runs TensorFlow's instead."""
 
-    Args:
-      name: the file.
-      mode: as for `open`.
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        gfile = _gfile()
+        if gfile is None:
+            return _run(function, *args, **kwargs)
+        return with_gfile(gfile, *args, **kwargs)
 
-    Raises:
-      FileNotFoundError: there is no such file; `tf.errors.NotFoundError` with
-        TensorFlow, when it is read.
-      ValueError: the mode is unknown; `tf.errors.InvalidArgumentError`.
-    """
-    gfile = _gfile()
-    return _run(own.GFile, name, mode) if gfile is None else gfile.GFile(name, mode)
+    return cast(Function, wrapper)
 
 
-def listdir(path: Name) -> list[str]:
-    """Returns the names in a folder, in no order.
-
-    Raises:
-      FileNotFoundError: there is no such folder; `tf.errors.NotFoundError` with
-        TensorFlow.
-    """
-    gfile = _gfile()
-    return _run(own.listdir, path) if gfile is None else gfile.listdir(path)
-
-
-def isdir(path: Name) -> bool:
-    """Returns whether there is a folder of this name."""
-    gfile = _gfile()
-    return _run(own.isdir, path) if gfile is None else gfile.isdir(path)
-
-
-def exists(path: Name) -> bool:
-    """Returns whether there is a file or folder of this name."""
-    gfile = _gfile()
-    return _run(own.exists, path) if gfile is None else gfile.exists(path)
-
-
-def copy(src: Name, dst: Name, overwrite: bool = False) -> None:
-    """Copies a file.
-
-    Raises:
-      AlreadyExistsError: `dst` exists and `overwrite` is false;
-        `tf.errors.AlreadyExistsError` with TensorFlow.
-      FileNotFoundError: there is no file `src`; `tf.errors.NotFoundError`.
-    """
-    gfile = _gfile()
-    if gfile is None:
-        _run(own.copy, src, dst, overwrite)
-    else:
-        gfile.copy(src, dst, overwrite=overwrite)
-
-
-def rename(src: Name, dst: Name, overwrite: bool = False) -> None:
-    """Gives a file or folder another name.
-
-    Raises:
-      AlreadyExistsError: `dst` exists and `overwrite` is false;
-        `tf.errors.AlreadyExistsError` with TensorFlow.
-      FileNotFoundError: there is no `src`; `tf.errors.NotFoundError`.
-    """
-    gfile = _gfile()
-    if gfile is None:
-        _run(own.rename, src, dst, overwrite)
-    else:
-        gfile.rename(src, dst, overwrite=overwrite)
-
-
-def makedirs(path: Name) -> None:
-    """Makes a folder and those that it is in. It may exist already.
-
-    Raises:
-      FileExistsError: `path` is a file; `tf.errors.FailedPreconditionError` with
-        TensorFlow.
-    """
-    gfile = _gfile()
-    if gfile is None:
-        _run(own.makedirs, path)
-    else:
-        gfile.makedirs(path)
-
-
-def glob(pattern: Name) -> list[str]:
-    """Returns the names that match a pattern with `*`, `?` and `[...]`."""
-    gfile = _gfile()
-    return _run(own.glob, pattern) if gfile is None else gfile.glob(pattern)
-
-
-def remove(path: Name) -> None:
-    """Deletes a file.
-
-    Raises:
-      FileNotFoundError: there is no such file; `tf.errors.NotFoundError` with
-        TensorFlow.
-      IsADirectoryError: it is a folder; `tf.errors.FailedPreconditionError`.
-    """
-    gfile = _gfile()
-    if gfile is None:
-        _run(own.remove, path)
-    else:
-        gfile.remove(path)
-
-
-def rmtree(path: Name) -> None:
-    """Deletes a folder with everything in it.
-
-    Raises:
-      FileNotFoundError: there is no such folder; `tf.errors.NotFoundError` with
-        TensorFlow.
-    """
-    gfile = _gfile()
-    if gfile is None:
-        _run(own.rmtree, path)
-    else:
-        gfile.rmtree(path)
-
-
-def getsize(path: Name) -> int:
-    """Returns the size of a file in bytes.
-
-    Raises:
-      FileNotFoundError: there is no such file; `tf.errors.NotFoundError` with
-        TensorFlow.
-    """
-    gfile = _gfile()
-    return _run(own.getsize, path) if gfile is None else gfile.stat(path).length
+GFile = _in_mode(own.GFile, lambda gfile, name, mode: gfile.GFile(name, mode))
+listdir = _in_mode(own.listdir, lambda gfile, path: gfile.listdir(path))
+isdir = _in_mode(own.isdir, lambda gfile, path: gfile.isdir(path))
+exists = _in_mode(own.exists, lambda gfile, path: gfile.exists(path))
+makedirs = _in_mode(own.makedirs, lambda gfile, path: gfile.makedirs(path))
+glob = _in_mode(own.glob, lambda gfile, pattern: gfile.glob(pattern))
+remove = _in_mode(own.remove, lambda gfile, path: gfile.remove(path))
+rmtree = _in_mode(own.rmtree, lambda gfile, path: gfile.rmtree(path))
+getsize = _in_mode(own.getsize, lambda gfile, path: gfile.stat(path).length)
+copy = _in_mode(
+    own.copy,
+    lambda gfile, src, dst, overwrite=False: gfile.copy(src, dst, overwrite=overwrite),
+)
+rename = _in_mode(
+    own.rename,
+    lambda gfile, src, dst, overwrite=False: gfile.rename(
+        src, dst, overwrite=overwrite
+    ),
+)

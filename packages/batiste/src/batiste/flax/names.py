@@ -6,7 +6,7 @@ here, in their order, when it is first used.
 
 from __future__ import annotations
 
-__all__ = ["ABSENT", "LIVE", "MODULES", "RENAMED", "absence", "children"]
+__all__ = ["ABSENT", "LIVE", "MODULES", "RENAMED", "SHOWN", "absence", "children"]
 
 _TYPES = "batiste.flax.typing"
 _TRANSFORMS = "batiste.linen.transforms"
@@ -239,6 +239,9 @@ LIVE: dict[tuple[str, str], tuple[str, str]] = {
         "MAX_CHUNK_SIZE",
     ),
 }
+
+# Modules that a module of Batiste gives out as its own, where there are any.
+SHOWN = {("flax.io", "tf_errors")}
 
 _NNX = (
     "NNX is not part of this system, which is Flax Linen. Code that needs it needs the "
