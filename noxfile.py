@@ -45,6 +45,7 @@ nox.options.error_on_missing_interpreters = "CI" in os.environ
 
 VENDORED = ("traverse", "serialization", "core", "spmd", "linen")
 SITE = Path("docs") / "_build" / "html"
+CACHE = Path("docs").resolve() / "_build" / "jupyter"
 GROUPS = nox.project.load_toml("pyproject.toml")
 PUBLISHED = GROUPS["tool"]["batiste"]["published"]
 
@@ -212,10 +213,16 @@ def vendor(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Builds the book, running the code of its pages: nox -s docs -- serve shows it."""
+    """Builds the book, running its code: -- serve shows it, -- torch tensorflow."""
     session.env.update(CLEAN_ENV)
     offer_dot(session)
-    groups = nox.project.dependency_groups(GROUPS, "docs")
+    groups = list(nox.project.dependency_groups(GROUPS, "docs"))
+    # Some gigabytes each: cells that need them say so where they are not installed.
+    large = sorted({"torch", "tensorflow"}.intersection(session.posargs))
+    if large:
+        # What was run without them is not what it is with them.
+        session.env["BATISTE_DOCS_CACHE"] = str(CACHE.with_name("-".join(large)))
+        groups += large
     install(session, "batiste", extras="[orbax,tensorboard]", args=tuple(groups))
     # Pages that are no more would stay. What was run is kept in docs/_build/jupyter,
     # and run again only if it changed.

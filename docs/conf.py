@@ -31,6 +31,7 @@ extensions = [
     "docstrings",
     "downloads",
     "inventories",
+    "long_lines",
     "mathml",
     "references",
     "signatures",

@@ -145,6 +145,25 @@ def test_the_examples_of_a_page_hold(page, tmp_path, monkeypatch):
     assert not "".join(report)
 
 
+TRAINS = re.compile(
+    r"apply_(?:gradients|updates)\(|training\.fit\(|train_and_evaluate\("
+)
+
+
+def _training_pages() -> list[Path]:
+    pages = (ROOT / "docs").rglob("*.md")
+    pages = [page for page in pages if "_build" not in page.parts]
+    texts = {page: page.read_text("utf-8") for page in pages}
+    runs = [page for page, text in texts.items() if "file_format: mystnb" in text]
+    return sorted(page for page in runs if TRAINS.search(texts[page]))
+
+
+@pytest.mark.parametrize("page", _training_pages(), ids=lambda p: p.stem)
+def test_a_page_that_trains_says_how_long_it_takes(page):
+    prose = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.M | re.S)
+    assert re.search(r"\b(?:seconds?|minutes?)\b", prose)
+
+
 def _front_blocks() -> list[str]:
     return re.findall(r"^```python\n(.*?)^```$", FRONT.read_text("utf-8"), re.M | re.S)
 

@@ -84,6 +84,18 @@ def test_every_picture_has_a_text(pages):
     assert not without
 
 
+def test_no_page_shows_where_it_was_made():
+    here = [str(SITE.parents[2]), "/site-packages/"]
+    shown = [
+        f"{name}: {place}" for name in PAGES for place in here if place in _text(name)
+    ]
+    assert not shown
+
+
+def _text(name: str) -> str:
+    return re.sub(r"<[^>]*>", "", (SITE / name).read_text("utf-8"))
+
+
 OUTPUT = re.compile(r'<div class="output text_html">.*?</div>', re.S)
 DRAWING = re.compile(r"<svg.*?</svg>", re.S)
 
