@@ -1,10 +1,11 @@
-"""Long lines that cells print, as errors have, are wrapped where they are shown.
+"""Long lines that cells print: those of prose are wrapped, those of tables are small.
 
-Tables are not: what stands below each other there has to stay so.
+Errors are prose, on one line. What stands below each other in a table has to stay so.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from docutils import nodes
@@ -13,26 +14,24 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 
 __all__ = ["LongLines", "setup"]
 
-LONGEST = 88
-# Of the tables that `tabulate` prints.
-RULES = set("│┃━─╭╰┏┗")
+# As many have place beside the contents.
+LONGEST = 86
+# The rules of what `tabulate` prints, or columns.
+TABLE = re.compile(r"[│┃━─]|\S {3,}\S")
 
 
 class LongLines(SphinxPostTransform):
-    """Marks the outputs with the class `long-lines`, which the style sheet wraps."""
+    """Marks the outputs with a class, `wrapped` or `small`, for the style sheet."""
 
     default_priority = 100  # after the choice of which form of an output is shown
 
     def run(self, **kwargs: Any) -> None:
         """Changes the document."""
         for block in self.document.findall(nodes.literal_block):
-            if "output" in block["classes"] and _is_too_long(block.astext()):
-                block["classes"].append("long-lines")
-
-
-def _is_too_long(text: str) -> bool:
-    longest = max(map(len, text.splitlines()), default=0)
-    return longest > LONGEST and RULES.isdisjoint(text)
+            long = [line for line in block.astext().splitlines() if len(line) > LONGEST]
+            if "output" in block["classes"] and long:
+                is_table = any(TABLE.search(line) for line in long)
+                block["classes"].append("small" if is_table else "wrapped")
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
