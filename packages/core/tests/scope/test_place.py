@@ -8,6 +8,7 @@ import pytest
 
 from batiste.core import Scope, init
 from batiste.core.config import config
+from batiste.core.scope.place import BY_LIFTED
 
 
 def test_paths_are_from_the_root():
@@ -64,3 +65,18 @@ def test_one_name_in_two_collections(relaxed):
         else:
             with pytest.raises(ValueError, match='Duplicate use of scope name: "a"'):
                 init(fn)(jax.random.key(0))
+
+
+@pytest.mark.parametrize("relaxed", [True, False])
+def test_a_name_that_a_variable_has_elsewhere(relaxed):
+    with config.temp_flip_flag("relaxed_naming", relaxed):
+        scope = Scope({})
+        scope.reservations["a"] = {BY_LIFTED}
+        assert scope.name_reserved("a")
+        assert not scope.name_reserved("a", "params")
+        with pytest.raises(ValueError, match="Duplicate use of scope name"):
+            scope.reserve("a")
+        scope.reserve("a", "params")
+        # From now on it is an ordinary variable's.
+        assert scope.name_reserved("a", "state") is not relaxed
+        assert scope.name_reserved("a", "params")

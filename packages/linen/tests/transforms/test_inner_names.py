@@ -367,6 +367,14 @@ every_pair = pytest.mark.parametrize(
 )
 
 
+@pytest.fixture(params=[True, False])
+def relaxed(request):
+    """Whether variables of different collections may have one name."""
+    with config.temp_flip_flag("relaxed_naming", request.param):
+        yield request.param
+
+
+@pytest.mark.usefixtures("relaxed")
 @pytest.mark.parametrize("name", FUNCTIONS)
 @every_order
 @every_pair
@@ -374,6 +382,7 @@ def test_variable_and_submodule_of_one_name(name, first, second, order):
     clash(FUNCTIONS[name], first, second, order)
 
 
+@pytest.mark.usefixtures("relaxed")
 @every_transform
 @every_order
 @every_pair
@@ -399,6 +408,7 @@ def test_variable_and_submodule_of_one_name_with_a_method(name, first, second, o
         Twice().init(KEY, X)
 
 
+@pytest.mark.usefixtures("relaxed")
 @pytest.mark.parametrize("name", [n for n in FUNCTIONS if n != "remat_scan"])
 @pytest.mark.parametrize("inside_first", [True, False])
 def test_variables_of_one_name_share(name, inside_first):

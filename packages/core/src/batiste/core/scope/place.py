@@ -5,14 +5,20 @@ from __future__ import annotations
 import contextlib
 import operator
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from .. import errors
 from ..config import config
 from ..types import Path
 from .tree import Tree
 
-__all__ = ["Place"]
+__all__ = ["BY_LIFTED", "Place"]
+
+BY_LIFTED: Final = "(lifted)"
+"""Who has a name that a variable has on the other side of a lifted call.
+
+A variable may take it, whatever its collection, as it may be the same one.
+"""
 
 _CHILD: Any = frozenset({None})  # who has the name of a child scope: no collection
 
@@ -139,7 +145,11 @@ class Place:
             None in taken
             or (
                 bool(taken)
-                and (col is None or col in taken or not config.relaxed_naming)
+                and (
+                    col is None
+                    or col in taken
+                    or not (config.relaxed_naming or BY_LIFTED in taken)
+                )
             )
         )
 
@@ -163,13 +173,19 @@ class Place:
                     argument="name",
                 )
             self.reservations[name] = _CHILD if col is None else {col}
-        elif col is None or None in taken or col in taken or not config.relaxed_naming:
+        elif (
+            col is None
+            or None in taken
+            or col in taken
+            or not (config.relaxed_naming or BY_LIFTED in taken)
+        ):
             raise ValueError(
                 f'Duplicate use of scope name: "{name}" in "{self.path_text}". Give '
                 f"the second child or variable another name, or reuse the first."
             )
         else:
             taken.add(col)
+            taken.discard(BY_LIFTED)
 
     def default_name(self, prefix: str) -> str:
         """Returns the first of `prefix0`, `prefix1`, ... that is not taken."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
 from batiste.core.config import config
+from batiste.core.scope.place import BY_LIFTED
 
 from .. import errors
 from ..module.state import ModuleBase, state_of
@@ -30,7 +31,6 @@ Names: TypeAlias = Mapping[int, Mapping[str, Kind]]
 """For modules of a call, by their numbers, the names that are taken below them."""
 
 _NONE: Final[Names] = {}
-_BY_LIFTED: Final = "(lifted)"
 
 
 class _Shared(frozenset[Any]):
@@ -42,7 +42,7 @@ class _Shared(frozenset[Any]):
 
 # Who has the names that a lifted call made: another lifted call may make them again,
 # and then the two share what they name, as calls of one submodule do.
-_LIFTED: Final[Any] = frozenset({None, _BY_LIFTED})
+_LIFTED: Final[Any] = frozenset({None, BY_LIFTED})
 _CHILD: Final[Any] = frozenset({None})
 _SHARED: Final[Any] = _Shared({None})
 
@@ -104,7 +104,7 @@ def reserve_names(scope: Any, taken: Mapping[str, Kind]) -> None:
     for name, kind in taken.items():
         if name not in reservations:
             if kind == "variable":
-                reservations[name] = {_BY_LIFTED}
+                reservations[name] = {BY_LIFTED}
             else:
                 reservations[name] = _CHILD if kind == "submodule" else _SHARED
 
@@ -132,7 +132,7 @@ def made_names(module: Any, taken: Mapping[str, Kind]) -> tuple[tuple[str, str],
         if None in by:
             if taken.get(name) != "submodule":
                 made.append((name, "submodule"))
-        elif by != {_BY_LIFTED}:
+        elif by != {BY_LIFTED}:
             made.append((name, "param" if "params" in by else "variable"))
     return tuple(made)
 
@@ -171,8 +171,8 @@ def commit_names(
         if config.documented_checks and not outside:
             if kind == "submodule":
                 reservations[name] = _SHARED if shares else _LIFTED
-            elif config.relaxed_naming:
-                reservations[name] = {_BY_LIFTED}
+            else:
+                reservations[name] = {BY_LIFTED}
 
 
 def _is_running(module: ModuleBase) -> bool:
@@ -184,7 +184,7 @@ def _outside(module: ModuleBase, shares: bool) -> dict[str, Kind]:
     names: dict[str, Kind] = {}
     for name, by in (module.scope.reservations if module.scope else {}).items():
         if None not in by:
-            if by and config.relaxed_naming:
+            if by:
                 names[name] = "variable"
         elif shares or by is _LIFTED or by is _SHARED:
             names[name] = "shared"
