@@ -3,7 +3,7 @@
 import pytest
 
 from batiste.core import errors
-from batiste.core.static_args import as_tuple, static_args
+from batiste.core.static_args import as_tuple, in_either_order, static_args
 
 
 def model(scope, x, n, train=False, *, mode="a"):
@@ -55,3 +55,28 @@ def test_one_or_several():
     assert as_tuple(1) == (1,)
     assert as_tuple("ab") == ("ab",)
     assert as_tuple((1, 2)) == as_tuple([1, 2]) == (1, 2)
+
+
+DEVICE = object()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (((), (), None, None), ((), (), None, None)),
+        (("x", (), None, None), (("x",), (), None, None)),
+        ((("x", "y"), (1,), DEVICE, "cpu"), (("x", "y"), (1,), DEVICE, "cpu")),
+        (((), 1, None, None), ((), 1, None, None)),
+        # One place earlier, as documented.
+        ((1, (), None, None), ((), (1,), None, None)),
+        (((1, 2), DEVICE, None, None), ((), (1, 2), DEVICE, None)),
+        (((), DEVICE, None, "cpu"), ((), (), DEVICE, "cpu")),
+        (((1,), DEVICE, "cpu", None), ((), (1,), DEVICE, "cpu")),
+        (((1,), (), None, "cpu", None), ((), (1,), None, "cpu", None)),
+        (((1,), None, "cpu", ["f"], None), ((), (1,), None, "cpu", ["f"])),
+        (((1,), None, None, ["f"], None), ((), (1,), None, None, ["f"])),
+        (((1,), None, None, None, ["f"]), ((), (1,), None, None, ["f"])),
+    ],
+)
+def test_in_either_order(given, expected):
+    assert in_either_order(*given) == expected

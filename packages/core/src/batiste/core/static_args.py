@@ -9,7 +9,7 @@ from typing import Any
 from . import errors
 from .types import Function
 
-__all__ = ["as_tuple", "static_args"]
+__all__ = ["as_tuple", "in_either_order", "static_args"]
 
 
 def as_tuple(value: Any) -> tuple[Any, ...]:
@@ -19,6 +19,42 @@ def as_tuple(value: Any) -> tuple[Any, ...]:
     ((1,), ('x',), (1, 2))
     """
     return (value,) if isinstance(value, (int, str)) else tuple(value)
+
+
+def in_either_order(
+    static_argnames: Any, donate_argnums: Any, device: Any, backend: Any, *others: Any
+) -> tuple[Any, ...]:
+    """Returns the last arguments of a `jit`, given by position in one of two orders.
+
+    As documented, `donate_argnums, device, backend` come one place earlier, and
+    `static_argnames` not at all: numbers that are to be names, or a device in the place
+    of numbers.
+
+    Args:
+      static_argnames: what was given in its place.
+      donate_argnums: likewise, as the others.
+      device: what was given in its place.
+      backend: what was given in its place.
+      *others: what follows, and may stand in the place before, too.
+
+    Returns:
+      The arguments, each in its place.
+
+    >>> in_either_order((1,), (), None, None), in_either_order("x", 1, None, None)
+    (((), (1,), None, None), (('x',), 1, None, None))
+    """
+    names = as_tuple(static_argnames)
+    last = device, backend, *others
+    no_numbers = not isinstance(donate_argnums, int | Iterable)
+    if not no_numbers and donate_argnums != ():
+        return names, donate_argnums, *last
+    if any(isinstance(name, str) for name in names) or not (names or no_numbers):
+        return names, donate_argnums or (), *last
+    if no_numbers and (device is not None or not isinstance(backend, str | None)):
+        last = donate_argnums, *last[:-1]
+    elif no_numbers:
+        last = donate_argnums, *last[1:]
+    return (), names, *last
 
 
 def static_args(

@@ -15,7 +15,7 @@ import numpy as np
 from ..config import config
 from ..scope.filters import DenyList, Filter
 from ..scope.keys import LazyRng, RngCounters
-from ..static_args import as_tuple, static_args
+from ..static_args import as_tuple, in_either_order, static_args
 from ..static_key import static_key
 from ..types import Array, Function, Key, Tree
 from .pack import Lifted, PerScope, Repack, VariableGroups, pack
@@ -87,7 +87,7 @@ def jit(
     ['layer0', 'layer1', 'layer2', 'layer3']
     """
     if static_argnames != () or donate_argnums != ():
-        static_argnames, donate_argnums, device, backend = _by_either_order(
+        static_argnames, donate_argnums, device, backend = in_either_order(
             static_argnames, donate_argnums, device, backend
         )
     numbers, names = static_args(
@@ -152,27 +152,6 @@ def jit(
     return pack(
         inner, (variables,), (variables,), (rngs,), name="jit", enable_kwargs=True
     )
-
-
-def _by_either_order(
-    static_argnames: Any, donate_argnums: Any, device: Any, backend: Any
-) -> tuple[Any, Any, Any, Any]:
-    """Takes `donate_argnums, device, backend` from one place further back.
-
-    There they are if they are given by position as documented, without
-    `static_argnames`: numbers that are to be names, or a device in place of numbers.
-    """
-    if isinstance(static_argnames, int | str):
-        static_argnames = (static_argnames,)
-    names = tuple(static_argnames)
-    no_numbers = not isinstance(donate_argnums, int | Iterable)
-    if not no_numbers and donate_argnums != ():
-        return names, donate_argnums, device, backend
-    if any(isinstance(name, str) for name in names) or not (names or no_numbers):
-        return names, donate_argnums or (), device, backend
-    if no_numbers:
-        device, backend = donate_argnums, backend if device is None else device
-    return (), names, device, backend
 
 
 @dataclasses.dataclass

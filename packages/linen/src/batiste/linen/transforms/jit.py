@@ -15,6 +15,7 @@ import jax
 from batiste.core import Scope, lift
 from batiste.core.config import config
 from batiste.core.scope import CollectionFilter, PRNGSequenceFilter
+from batiste.core.static_args import in_either_order
 from batiste.core.static_key import functions_of, static_key
 from batiste.core.types import Function, Tree
 
@@ -89,7 +90,7 @@ def jit(
     ['JitDense_0', 'JitDense_1']
     """
     if static_argnames != () or donate_argnums != ():
-        static_argnames, donate_argnums, device, backend, methods = _by_either_order(
+        static_argnames, donate_argnums, device, backend, methods = in_either_order(
             static_argnames, donate_argnums, device, backend, methods
         )
     options = {
@@ -105,33 +106,6 @@ def jit(
     if _lives_long(target):
         call_type = functools.partial(_call_of, target)
     return lift_target(lift.jit, jit, target, options, methods, call_type=call_type)
-
-
-def _by_either_order(
-    static_argnames: Any,
-    donate_argnums: Any,
-    device: Any,
-    backend: Any,
-    methods: Any,
-) -> tuple[Any, Any, Any, Any, Any]:
-    """Takes `donate_argnums, device, backend, methods` from one place further back.
-
-    There they are if they are given by position as documented, without
-    `static_argnames`: numbers that are to be names, or a device in place of numbers.
-    """
-    if isinstance(static_argnames, int | str):
-        static_argnames = (static_argnames,)
-    names = tuple(static_argnames)
-    no_numbers = not isinstance(donate_argnums, int | Iterable)
-    if not no_numbers and donate_argnums != ():
-        return names, donate_argnums, device, backend, methods
-    if any(isinstance(name, str) for name in names) or not (names or no_numbers):
-        return names, donate_argnums or (), device, backend, methods
-    if no_numbers and (device is not None or not isinstance(backend, str | None)):
-        device, backend, methods = donate_argnums, device, backend
-    elif no_numbers:
-        device = donate_argnums
-    return (), names, device, backend, methods
 
 
 def _lives_long(target: Any) -> bool:
