@@ -18,7 +18,7 @@ class _Session:
     """Notes what a session does; `error` ends it, as nox's does."""
 
     def __init__(self, failing=()):
-        self.failing, self.folder = failing, None
+        self.failing, self.folder = failing, Path()
         self.ran, self.logged = [], []
 
     def run(self, *command, external):
