@@ -64,7 +64,7 @@ def _called(workflow: str) -> set[str]:
 
 def test_there_is_a_workflow_for_each_thing():
     assert WORKFLOWS.keys() == {"docs", "lint", "release", "tests", "wheels"}
-    assert _called("tests") == {"lowest", "newest", "tests"}
+    assert _called("tests") == {"examples", "lowest", "newest", "tests"}
     assert _called("docs") == {"docs", "docs-test"}
     assert _called("lint") == {"lint"}
     assert _called("wheels") == {"wheels", "vendor"}
