@@ -110,7 +110,7 @@ def test_one_step_of_the_full_task():
 def test_the_command_takes_changes_and_tells_the_result(tmp_path):
     command = [sys.executable, "main.py", "--config=configs/small.py"]
     command += [f"--workdir={tmp_path}", "--config.num_epochs=1"]
-    run = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=300)
+    run = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=900)
     assert run.returncode == 0, run.stderr
     lines = run.stdout.splitlines()
     assert lines[-2].startswith("test accuracy: ")

@@ -139,3 +139,8 @@ def test_what_is_no_example_ends_the_session_before_anything_is_built():
     with pytest.raises(RuntimeError, match="no example quickstart: "):
         run_examples(session, ["quickstart"])
     assert not session.ran
+
+
+def test_what_every_change_must_pass_has_two_of_them():
+    text = (Path(__file__).parents[2] / ".ci" / "run").read_text("utf-8")
+    assert f"nox --sessions examples -- {OF_THE_DAY}\n" in text
