@@ -1,0 +1,1 @@
+"""Configs of runs: `--config=configs/NAME.py`."""
