@@ -11,6 +11,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
+import jax
 import pytest
 
 from batiste.core.config import config
@@ -32,6 +33,7 @@ for name, value in FLAGS["0.12"].items():
 MINIMUM = 2000
 LINEN = ("test_parity_layers", "test_parity_module", "test_parity_transforms")
 FOLDER = Path(__file__).parent
+MOST_MAPS = 20_000
 KEY = "parity comparisons"
 
 _chosen = pytest.StashKey[bool]()
@@ -64,6 +66,14 @@ def pytest_runtest_call(item: pytest.Item) -> Any:
     handle.inner_test = counted(inner, item)
     yield
     handle.inner_test = inner
+
+
+def pytest_runtest_teardown() -> None:
+    # Compiled programs map memory, and XLA crashes where a process has as many maps as
+    # Linux lets it have (65,530).
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPS:
+        jax.clear_caches()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -51,7 +51,16 @@ def _plain(tree: Any) -> Any:
     return tree
 
 
-def compare(build: Any, compiled: bool = False) -> None:
+def assert_close(a: Any, b: Any) -> None:
+    """Equal but for the rounding of half precision (DIFFERENCES.md)."""
+    assert jax.tree.structure(_plain(a)) == jax.tree.structure(_plain(b))
+    for x, y in zip(jax.tree.leaves(_plain(a)), jax.tree.leaves(_plain(b))):
+        assert (x.dtype, x.shape) == (y.dtype, y.shape)
+        x, y = (np.asarray(z, np.float32) for z in (x, y))
+        np.testing.assert_allclose(x, y, rtol=2**-5, atol=2**-5)
+
+
+def compare(build: Any, compiled: bool = False, same: Any = assert_same) -> None:
     """Runs what `build` makes with either library."""
     results = []
     for nn in (theirs, ours):
@@ -68,12 +77,17 @@ def compare(build: Any, compiled: bool = False) -> None:
             result.append(jax.jit(apply)(variables, inputs))
         results.append(result)
     for a, b in zip(*results, strict=True):
-        assert_same(a, b)
+        same(a, b)
+
+
+# Flax sums their weights in half precision.
+SUMMED_IN_HALF = {"weight_norm_dtype"}
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_case(name):
-    compare(CASES[name], compiled=name in COMPILED)
+    same = assert_close if name in SUMMED_IN_HALF else assert_same
+    compare(CASES[name], compiled=name in COMPILED, same=same)
 
 
 @pytest.mark.parametrize(
@@ -265,12 +279,20 @@ def test_pooling(name, window, strides, padding, dtype, n_batch, count):
         n_batch = 1  # flax does not take several batch axes here
     x = values(2, 3, 6, 7, 2, dtype=dtype)[(0,) * (2 - n_batch)]
     extra = {"count_include_pad": count} if name == "avg_pool" else {}
+    theirs = getattr(their_pooling, name)
+
+    def released(x, *args, **kwargs):
+        if name != "avg_pool" or x.dtype.itemsize > 2:
+            return theirs(x, *args, **kwargs)
+        # Flax sums in half precision (DIFFERENCES.md).
+        return theirs(x.astype(jnp.float32), *args, **kwargs).astype(x.dtype)
+
     results = [
         (
             pool(x, window, strides, padding, **extra),
             jax.jit(lambda x, pool=pool: pool(x, window, strides, padding, **extra))(x),
         )
-        for pool in (getattr(their_pooling, name), getattr(ours, name))
+        for pool in (released, getattr(ours, name))
     ]
     assert_same(*results)
 
