@@ -91,6 +91,9 @@ WITHIN = {
     "remat": set(),
     "cond": set(),
     "switch": set(),
+    "vmap": {"boxes_in_vmap"},
+    "scan": set(),
+    "map_variables": set(),
 }
 
 
@@ -105,6 +108,19 @@ def within(nn: Any, transform: str, program: Any) -> Any:
         return lambda nn, module, x: nn.cond(x.sum() > 1e6, run, run, module, x)
     if transform == "switch":
         return lambda nn, module, x: nn.switch(2, [run, run, run], module, x)
+    options = {"variable_axes": {True: 0}, "split_rngs": {True: True}}
+    if transform == "vmap":
+        return lambda nn, module, x: nn.vmap(
+            run, in_axes=None, axis_size=2, **options
+        )(module, x)
+    if transform == "scan":
+        return lambda nn, module, x: nn.scan(
+            lambda mdl, x, _: (x, run(mdl, x)), length=2, **options
+        )(module, x, None)[1]
+    if transform == "map_variables":
+        return lambda nn, module, x: nn.map_variables(
+            run, "params", negate, negate, mutable=True
+        )(module, x)
     return lambda nn, module, x: getattr(nn, transform)(run)(module, x)
 
 
