@@ -110,9 +110,9 @@ def within(nn: Any, transform: str, program: Any) -> Any:
         return lambda nn, module, x: nn.switch(2, [run, run, run], module, x)
     options = {"variable_axes": {True: 0}, "split_rngs": {True: True}}
     if transform == "vmap":
-        return lambda nn, module, x: nn.vmap(
-            run, in_axes=None, axis_size=2, **options
-        )(module, x)
+        return lambda nn, module, x: nn.vmap(run, in_axes=None, axis_size=2, **options)(
+            module, x
+        )
     if transform == "scan":
         return lambda nn, module, x: nn.scan(
             lambda mdl, x, _: (x, run(mdl, x)), length=2, **options
