@@ -55,6 +55,11 @@ CASES = {
         (330, "/Block_0", 1000),
         ["limit (1000)", "330 nested", '"/Block_0"', "sys.setrecursionlimit(10000)"],
     ),
+    "SurgeryError": (("is not there",), ["is not there"]),
+    "UndefinedUntilBoundError": (
+        ("scale",),
+        ['no attribute "scale" while it is unbound', "bound to variables"],
+    ),
     "TransformTargetError": ((3,), ["3 (of type int)", "nn.vmap(nn.Dense)"]),
 }
 

@@ -15,6 +15,7 @@ import pytest
 from jax import numpy as jnp
 
 import batiste.linen as nn
+from batiste.core.config import config
 from batiste.linen import errors
 
 KEY = jax.random.key(0)
@@ -121,13 +122,17 @@ def test_setup_by_hand():
 
 def test_what_setup_defines_is_not_there_before():
     model = Pair()
-    assert not hasattr(model, "a")
-    with pytest.raises(AttributeError, match='"Pair" object has no attribute "a".*set'):
-        model.a  # noqa: B018
+    with config.temp_flip_flag("unbound_submodules", False):
+        assert not hasattr(model, "a")
+        with pytest.raises(
+            AttributeError, match='"Pair" object has no attribute "a".*'
+        ):
+            model.a  # noqa: B018
+        assert "a" not in dir(model)
+    assert model.a.scope is None
     bound = model.bind({})
     assert bound.a.features == 4
     assert "b" in dir(bound)
-    assert "a" not in dir(model)
     assert not hasattr(bound, "c")
     assert nn.apply(lambda m: m.a.clone(), model)({}) == nn.Dense(4, name="a")
 

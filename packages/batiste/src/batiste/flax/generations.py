@@ -32,6 +32,7 @@ FLAGS: dict[str, dict[str, bool]] = {
         "share_scope_keeps_paths": False,
         "name_scopes_in_caller": False,
         "empty_sequences_keep_carry": False,
+        "unbound_submodules": False,
     },
     "0.12": {
         "return_frozendict": False,
@@ -49,6 +50,7 @@ FLAGS: dict[str, dict[str, bool]] = {
         "share_scope_keeps_paths": True,
         "name_scopes_in_caller": True,
         "empty_sequences_keep_carry": False,
+        "unbound_submodules": False,
     },
 }
 

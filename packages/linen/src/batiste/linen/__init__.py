@@ -100,6 +100,7 @@ if TYPE_CHECKING:
         recurrent,
         spmd,
         summary,
+        surgery,
         transforms,
     )
     from .attention import (
@@ -142,6 +143,7 @@ if TYPE_CHECKING:
         SimpleCell,
     )
     from .summary import graph, tabulate
+    from .surgery import extract, replace, submodules
     from .transforms import (
         add_metadata_axis,
         checkpoint,
@@ -234,6 +236,7 @@ __all__ = [
     "dtypes",
     "elu",
     "enable_named_call",
+    "extract",
     "fold_rngs",
     "fp8_ops",
     "gelu",
@@ -288,6 +291,7 @@ __all__ = [
     "relu6",
     "remat",
     "remat_scan",
+    "replace",
     "scan",
     "selu",
     "set_logical_axis_rules",
@@ -301,7 +305,9 @@ __all__ = [
     "spmd",
     "standardize",
     "stochastic",
+    "submodules",
     "summary",
+    "surgery",
     "swish",
     "switch",
     "tabulate",
@@ -349,6 +355,7 @@ _LATER = {
         "recurrent",
         "spmd",
         "summary",
+        "surgery",
         "transforms",
     ),
     ".attention": (
@@ -391,6 +398,7 @@ _LATER = {
         "SimpleCell",
     ),
     ".summary": ("graph", "tabulate"),
+    ".surgery": ("extract", "replace", "submodules"),
     ".transforms": (
         "add_metadata_axis",
         "checkpoint",

@@ -23,8 +23,10 @@ __all__ = [
     "ReservedModuleAttributeError",
     "SetAttributeFrozenModuleError",
     "SetAttributeInModuleSetupError",
+    "SurgeryError",
     "TransformTargetError",
     "TransformedMethodReturnValueError",
+    "UndefinedUntilBoundError",
 ]
 
 
@@ -447,3 +449,46 @@ class GraphvizMissingError(FlaxError, ImportError):
                 "in its attribute source."
             )
         super().__init__(message)
+
+
+class UndefinedUntilBoundError(FlaxError, AttributeError):
+    """An attribute of an unbound module is made of variables or PRNG keys by `setup`.
+
+    Args:
+      name: the attribute.
+      module_cls: class of the module, or its name, where known.
+      failed: whether `setup` as a whole could not be run without their values.
+
+    >>> print(UndefinedUntilBoundError("scale", module_cls="Foo"))
+    "Foo" object has no attribute "scale" while it is unbound: `setup` makes it of
+    variables or of PRNG keys. Read it from inside 'init' or 'apply', or of a module
+    that is bound to variables by Foo.bind.
+    """
+
+    def __init__(self, name: str, *, module_cls: Any = None, failed: bool = False):
+        self.name, self.module_cls, self.failed = name, module_cls, failed
+        cls = "Module" if module_cls is None else _named(module_cls)
+        why = "`setup` makes it of variables or of PRNG keys"
+        if failed:
+            why = "`setup` cannot run with shapes in place of variables (see above)"
+        super().__init__(
+            f'"{cls}" object has no attribute "{name}" while it is unbound: {why}. '
+            f"Read it from inside 'init' or 'apply', or of a module that is bound to "
+            f"variables by {cls}.bind."
+        )
+
+
+class SurgeryError(FlaxError, ValueError):
+    """A submodule cannot be taken out of a model, or exchanged.
+
+    Args:
+      message: why, and what can be done.
+      path: the submodule's path.
+
+    >>> print(SurgeryError("is not there", path="encoder/block_3"))
+    The submodule "encoder/block_3" is not there
+    """
+
+    def __init__(self, message: str, *, path: str | Iterable[str] = ()):
+        self.path = path if isinstance(path, str) else "/".join(path)
+        super().__init__(f'The submodule "{self.path}" {message}')

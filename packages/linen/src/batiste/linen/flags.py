@@ -53,3 +53,9 @@ bool_flag(
     help="Positional arguments that could be meant in the order of the documentation "
     "or in that of later versions of flax are meant in that of the documentation.",
 )
+bool_flag(
+    "unbound_submodules",
+    default=True,
+    help="What `setup` declares can be read of a module that is not bound: submodules "
+    "as unbound modules. In flax this raises an AttributeError.",
+)

@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
+from batiste.core.types import Path
+
 from ..flags import config
 from .state import ModuleBase
 
@@ -44,6 +46,8 @@ class _Context(threading.local):
       interceptors: what runs in place of method calls, the outermost first.
       recorders: what makes the method calls, for `tabulate`; the last one counts.
       named_call: whether calls are named in profiles; None leaves it to the config.
+      replaced: the paths of submodules in whose place others are called, so that their
+        own `setup` must not run.
       hooked: a method call has more to do than run: there is any of the above.
     """
 
@@ -53,6 +57,7 @@ class _Context(threading.local):
         self.interceptors: list[Interceptor] = []
         self.recorders: list[Recorder] = []
         self.named_call: bool | None = None
+        self.replaced: frozenset[Path] = frozenset()
         self.hooked = False
 
     def __reduce__(self) -> str:

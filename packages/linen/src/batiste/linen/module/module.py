@@ -25,6 +25,7 @@ from . import variables as of_variables
 from .classes import make_dataclass, make_module_class
 from .context import context
 from .methods import compact
+from .outline import MISSING, declared, declared_names, place_of
 from .running import (
     ALL_BUT_INTERMEDIATES,
     CaptureFilter,
@@ -181,6 +182,9 @@ class Module(ModuleBase, metaclass=abc.ABCMeta):
         if self.scope is None or state.in_setup or state.setup is SetupState.DONE:
             return
         scope, attributes, children = self.scope, dict(vars(self)), dict(state.children)
+        if scope.path in context.replaced and isinstance(self.parent, Module):
+            state.setup = SetupState.DONE
+            return
         reserved = {name: set(cols) for name, cols in scope.reservations.items()}
         try:
             state.setup = SetupState.DONE
@@ -234,6 +238,8 @@ class Module(ModuleBase, metaclass=abc.ABCMeta):
             self._try_setup()
             if name in vars(self):
                 return vars(self)[name]
+            if self.scope is None and (value := declared(self, name)) is not MISSING:
+                return value
         # The documentation shows this text.
         raise AttributeError(
             f'"{type(self).__name__}" object has no attribute "{name}". If "{name}" '
@@ -243,7 +249,8 @@ class Module(ModuleBase, metaclass=abc.ABCMeta):
 
     def __dir__(self) -> list[str]:
         self._try_setup()
-        return sorted({*super().__dir__(), *self.__dict__})
+        found = declared_names(self) if self.scope is None else ()
+        return sorted({*super().__dir__(), *self.__dict__, *found})
 
     def __repr__(self) -> str:
         try:
@@ -731,7 +738,15 @@ class Module(ModuleBase, metaclass=abc.ABCMeta):
     @property
     @api_boundary
     def path(self) -> Path:
-        """The names from the root module to this one, empty at the root."""
+        """The names from the root module to this one, empty at the root.
+
+        A submodule that was found as an attribute of an unbound model has one, too.
+
+        Raises:
+          ValueError: the module is neither bound nor found in such a way.
+        """
+        if self.scope is None and (place := place_of(self)) is not None:
+            return place
         return bound_scope(self, "access module paths").shown_path
 
     @api_boundary

@@ -92,7 +92,7 @@ class SetupState(enum.IntEnum):
     DONE = 2
 
 
-@dataclasses.dataclass(eq=False, slots=True)
+@dataclasses.dataclass(eq=False, slots=True, weakref_slot=True)
 class ModuleState:
     """The part of a module object that changes while its methods run.
 

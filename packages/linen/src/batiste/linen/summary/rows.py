@@ -7,19 +7,18 @@ module that owns it, and counts for the nearest row above it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
 
 from batiste.core.meta import AxisMetadata
-from batiste.core.scope import CollectionFilter, in_filter
+from batiste.core.scope import CollectionFilter
 from batiste.core.types import Key, Keys, Path, Tree, Variables
 
-from ..module.context import context
-from ..module.state import ModuleBase, own_fields
 from ..module.submodules import names_kept
-from .costs import Runnable, call_flops, call_vjp_flops, split_leaves
+from .calls import is_array, record_calls
+from .costs import Runnable, call_flops, call_vjp_flops
 from .text import describe
 
 __all__ = ["Row", "VariableSpec", "make_rows"]
@@ -121,7 +120,7 @@ def _specs(tree: Tree, path: Path = ()) -> Iterator[VariableSpec]:
     names = getattr(tree, "names", None) if isinstance(tree, AxisMetadata) else None
     size, num_bytes = _size_and_bytes(tree)
     leaves = jax.tree.leaves(tree)
-    array = leaves[0] if len(leaves) == 1 and _is_array(leaves[0]) else None
+    array = leaves[0] if len(leaves) == 1 and is_array(leaves[0]) else None
     yield VariableSpec(
         "/".join(path),
         None if array is None else tuple(array.shape),
@@ -172,7 +171,7 @@ def make_rows(
     >>> [row.path for row in make_rows(model, jax.random.key(0), (x,), {})]
     [(), ('layers_0',)]
     """
-    calls, variables = _record_calls(module, rngs, args, kwargs, mutable)
+    calls, variables = record_calls(module, rngs, args, kwargs, mutable)
     shown = [c for c in calls if depth is None or len(c.path) <= depth]
     owned, counted = _assign_variables(
         variables, {call.path for call in calls}, {call.path for call in shown}
@@ -201,127 +200,6 @@ def make_rows(
                 row.vjp_flops = call_vjp_flops(*cost)
         rows.append(row)
     return rows
-
-
-# Recording
-
-
-@dataclasses.dataclass
-class _Call:
-    """A call of a method, with shapes in place of arrays."""
-
-    path: Path
-    module: Any
-    method: str
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    outputs: Tree = None
-    variables: Variables = dataclasses.field(default_factory=dict)
-
-
-def _record_calls(
-    module: Runnable,
-    rngs: Key | Keys,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    mutable: CollectionFilter,
-) -> tuple[list[_Call], Variables]:
-    """Runs `init` abstractly: all calls in the order they began, and variables."""
-    calls: list[_Call] = []
-    active: list[ModuleBase] = []
-
-    def record(
-        called: Any,
-        method: str,
-        run: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
-        # A method that calls another of the same module is one call, and so is a
-        # transformed method with the method it transforms. A function that a transform
-        # lifts is no method: what is called in it has a row.
-        is_method = hasattr(type(called), method)
-        if not is_method or any(other is called for other in active):
-            return run(*args, **kwargs)
-        abstract_args, abstract_kwargs = _abstract((args, kwargs))
-        path = called.scope.path
-        call = _Call(path, called.clone(), method, abstract_args, abstract_kwargs)
-        calls.append(call)
-        depth = len(active)
-        try:
-            active.append(called)
-            outputs = run(*args, **kwargs)
-        finally:
-            del active[depth:]
-        call.outputs = _abstract(outputs)
-        # As the call sees them: within a transform they have other shapes than outside.
-        call.variables = _abstract(_variables_with_fields(called))
-        return outputs
-
-    # Flags and functions among the arguments stay as they are.
-    arrays, rebuild = split_leaves((rngs, args, kwargs), _is_array, _is_opaque)
-
-    def run(arrays: list[Any]) -> Variables:
-        rngs, args, kwargs = rebuild(arrays)
-        recorders = context.recorders
-        depth = len(recorders)
-        try:
-            try:
-                recorders.append(record)
-                context.refresh()
-                return module.init(rngs, *args, mutable=mutable, **kwargs)
-            finally:
-                del recorders[depth:]
-                context.refresh()
-        except BaseException:
-            # An interrupt may have come before or within the above.
-            del recorders[depth:]
-            context.refresh()
-            raise
-
-    variables = jax.eval_shape(run, arrays)
-    return calls, {
-        col: dict(tree) for col, tree in variables.items() if in_filter(mutable, col)
-    }
-
-
-def _variables_with_fields(module: Any) -> dict[str, dict[str, Any]]:
-    """A module's variables, and beside them those of its fields.
-
-    A module that was made elsewhere and given to a field has its variables there. In an
-    unbound copy that preserves names, they are where this puts them.
-    """
-    found = {col: dict(tree) for col, tree in module.variables.items()}
-    for name in own_fields(module):
-        for leaf in jax.tree.leaves(vars(module).get(name), is_leaf=_is_opaque):
-            if not isinstance(leaf, ModuleBase):
-                continue
-            layer: Any = leaf
-            scope = layer.scope
-            if scope is None or scope.path[:-1] == module.scope.path:
-                continue
-            for col, tree in layer.variables.items():
-                found.setdefault(col, {})[layer.name] = dict(tree)
-    return found
-
-
-def _is_array(leaf: Any) -> bool:
-    return hasattr(leaf, "shape") and hasattr(leaf, "dtype")
-
-
-def _is_opaque(value: Any) -> bool:
-    return value is None or isinstance(value, ModuleBase)
-
-
-def _abstract(tree: Tree) -> Tree:
-    """The tree without data and bound modules: tracers must not outlive the trace."""
-
-    def abstract(leaf: Any) -> Any:
-        if _is_array(leaf):
-            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
-        return leaf.clone() if isinstance(leaf, ModuleBase) else leaf
-
-    return jax.tree.map(abstract, tree, is_leaf=_is_opaque)
 
 
 def _as_one_tree(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tree:
