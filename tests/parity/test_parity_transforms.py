@@ -108,7 +108,11 @@ def within(nn: Any, transform: str, program: Any) -> Any:
         return lambda nn, module, x: nn.cond(x.sum() > 1e6, run, run, module, x)
     if transform == "switch":
         return lambda nn, module, x: nn.switch(2, [run, run, run], module, x)
-    options = {"variable_axes": {True: 0}, "split_rngs": {True: True}}
+    options = {
+        "variable_axes": {True: 0},
+        "split_rngs": {True: True},
+        "metadata_params": {nn.PARTITION_NAME: "within"},
+    }
     if transform == "vmap":
         return lambda nn, module, x: nn.vmap(run, in_axes=None, axis_size=2, **options)(
             module, x
@@ -129,11 +133,26 @@ def within(nn: Any, transform: str, program: Any) -> Any:
 def test_same_program_within_a_transform(name, transform):
     if name in WITHIN[transform]:
         pytest.skip("the released package fails")
+    if "jit" in name or "fold" in name:
+        # The released package counts keys on from those of programs that ran before.
+        alone(f"t.check_within({name!r}, {transform!r})")
+    else:
+        check_within(name, transform)
+
+
+def check_within(name: str, transform: str) -> None:
     found, expected = (
         results(net(nn, within(nn, transform, CASES[name]))) for nn in (ours, theirs)
     )
     for key in expected:
         assert found[key] == expected[key], key
+
+
+def alone(call: str) -> None:
+    """Runs a call of something here, which is `t`, in a process of its own."""
+    program = f"from tests.parity import conftest, test_parity_transforms as t\n{call}"
+    root = Path(__file__).parent.parent.parent
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=root)
 
 
 # Any stack of transforms.
@@ -205,8 +224,31 @@ def check_stack(stack: list[dict[str, Any]], as_class: bool, rate: float) -> Non
         return run(layer, x, None)[0]
 
     found, expected = (results(net(nn, program), x) for nn in (ours, theirs))
+    # Steps that are unrolled add to the gradient of what they share in another order.
+    rounded = any(step.get("shared") and step["unroll"] > 1 for step in stack)
     for key in expected:
-        assert found[key] == expected[key], key
+        if rounded and key == "gradients":
+            assert_near(found[key], expected[key])
+        else:
+            assert found[key] == expected[key], key
+
+
+def assert_near(found: Any, expected: Any) -> None:
+    """What `plain` has made of two trees is equal but for rounding."""
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        for key in expected:
+            assert_near(found[key], expected[key])
+    elif isinstance(expected, list):
+        assert len(found) == len(expected)
+        for pair in zip(found, expected, strict=True):
+            assert_near(*pair)
+    elif isinstance(expected, tuple):
+        assert found[:2] == expected[:2]
+        arrays = (np.frombuffer(data, name) for name, _, data in (found, expected))
+        np.testing.assert_allclose(*arrays, rtol=1e-5, atol=1e-6)
+    else:
+        assert found == expected
 
 
 @settings(max_examples=40, deadline=None)
@@ -238,13 +280,7 @@ FOLDED = [
 
 @pytest.mark.parametrize("stack", range(len(FOLDED)))
 def test_stacks_that_fold(stack):
-    program = (
-        "from tests.parity import conftest, test_parity_transforms as t\n"
-        f"t.check_stack(t.FOLDED[{stack}], as_class=True, rate=0.5)"
-    )
-    root = Path(__file__).parent.parent.parent
-    run = [sys.executable, "-c", program]
-    subprocess.run(run, check=True, cwd=root)
+    alone(f"t.check_stack(t.FOLDED[{stack}], as_class=True, rate=0.5)")
 
 
 # Names of axes beside variables.
