@@ -96,7 +96,8 @@ def submodules(
     >>> class MLP(nn.Module):
     ...     @nn.compact
     ...     def __call__(self, x):
-    ...         return nn.Dense(2)(nn.relu(nn.Dense(4)(x)))
+    ...         x = nn.relu(nn.Dense(4)(x))
+    ...         return nn.Dense(2)(x)
     >>> for path, found in submodules(MLP(), jnp.ones((1, 3))).items():
     ...     print(path, found.module_type.__name__, found.outputs.shape)
     Dense_0 Dense (1, 4)
@@ -310,7 +311,7 @@ class Replaced(Module):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Calls the model."""
-        return self._run("__call__", args, kwargs)
+        return _call_base(self, "__call__", args, kwargs)
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -319,41 +320,45 @@ class Replaced(Module):
             base = vars(self).get("base")
             if name.startswith("_") or not callable(getattr(type(base), name, None)):
                 raise
-        return lambda *args, **kwargs: self._run(name, args, kwargs)
+        return lambda *args, **kwargs: _call_base(self, name, args, kwargs)
 
-    def _run(self, method: str, args: tuple[Any, ...], kwargs: Any) -> Any:
-        target = (*self.base.path, *self.at)  # type: ignore[misc]
-        made: dict[int, tuple[Any, Module]] = {}
-        inside: list[None] = []
 
-        def exchange(
-            next_fun: Callable[..., Any],
-            args: tuple[Any, ...],
-            kwargs: dict[str, Any],
-            info: Any,
-        ) -> Any:
-            called = info.module
-            # What the other module calls at its own place is its own affair.
-            if inside or called.scope is None or called.path != target:
-                return next_fun(*args, **kwargs)
-            if id(called) not in made:
-                other = self.replacement.module.clone(
-                    parent=called.scope, _deep_clone=True
-                )
-                made[id(called)] = called, other
-            inside.append(None)
-            try:
-                return getattr(made[id(called)][1], info.method_name)(*args, **kwargs)
-            finally:
-                inside.pop()
+def _call_base(
+    module: Replaced, method: str, args: tuple[Any, ...], kwargs: Any
+) -> Any:
+    """Calls a method of the model, in which the other module is called."""
+    target = (*module.base.path, *module.at)  # type: ignore[misc]
+    made: dict[int, tuple[Any, Module]] = {}
+    inside: list[None] = []
 
-        before = context.replaced
+    def exchange(
+        next_fun: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        info: Any,
+    ) -> Any:
+        called = info.module
+        # What the other module calls at its own place is its own affair.
+        if inside or called.scope is None or called.path != target:
+            return next_fun(*args, **kwargs)
+        if id(called) not in made:
+            other = module.replacement.module.clone(
+                parent=called.scope, _deep_clone=True
+            )
+            made[id(called)] = called, other
+        inside.append(None)
         try:
-            context.replaced = before | {target}
-            with intercept_methods(exchange):
-                return getattr(self.base, method)(*args, **kwargs)
+            return getattr(made[id(called)][1], info.method_name)(*args, **kwargs)
         finally:
-            context.replaced = before
+            inside.pop()
+
+    before = context.replaced
+    try:
+        context.replaced = before | {target}
+        with intercept_methods(exchange):
+            return getattr(module.base, method)(*args, **kwargs)
+    finally:
+        context.replaced = before
 
 
 def _exchanged(model: Any, steps: Path, module: Module) -> Any:
