@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 import sys
 from types import ModuleType
 from typing import Any
@@ -27,12 +28,18 @@ def known_names(module: str) -> list[str]:
     True
     """
     found = {name for owner, name in (*RENAMED, *LIVE) if owner == module}
+    below = children(module)
     for source in MODULES[module]:
         target = importlib.import_module(source)
         public = getattr(target, "__all__", None)
         found.update(dir(target) if public is None else public)
+        # A package imports some of its modules only when it is asked for them.
+        folders = getattr(target, "__path__", None) or ()
+        for found_below in pkgutil.iter_modules(folders):
+            if found_below.name in found and found_below.name not in below:
+                getattr(target, found_below.name, None)
         found -= {n for n, v in vars(target).items() if isinstance(v, ModuleType)}
-    found.update(children(module))
+    found.update(below)
     return sorted(name for name in found if not name.startswith("_"))
 
 
