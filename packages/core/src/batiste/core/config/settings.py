@@ -1,52 +1,31 @@
-"""Settings: named flags with a default, an environment variable, and a local value.
-
-The flags that this package reads are defined here. A package defines those that only
-it reads in its module `flags`. They are there once that is imported, and at the latest
-when somebody asks for a flag that is not defined yet: then the modules `flags` of all
-packages of Batiste that are installed are imported.
-
->>> from batiste.core.config import config
->>> with config.temp_flip_flag('return_frozendict', False):
-...     config.return_frozendict
-False
-"""
+"""The set of flags, with a value for each thread or task that asks for one."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
-import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from pathlib import Path
-from types import MappingProxyType, TracebackType
-from typing import Any, Generic, Self, TypeVar, cast
+from types import MappingProxyType
+from typing import Any, Generic, TypeVar, cast
 
-from .errors import FlaxError, name_hint, short_repr
+from ..errors import FlaxError, name_hint, short_repr
 
 __all__ = [
     "Config",
     "FlagHolder",
     "FlagValueError",
     "UnknownFlagError",
-    "bool_flag",
+    "bare_name",
     "config",
-    "define_bool_state",
-    "int_flag",
-    "static_bool_env",
-    "static_int_env",
-    "temp_flip_flag",
-    "update",
-    "use_regular_dict",
 ]
 
 T = TypeVar("T")
 
 _PREFIXES = ("flax_", "batiste_")
-_TRUE = ("y", "yes", "t", "true", "on", "1")
-_FALSE = ("n", "no", "f", "false", "off", "0")
 
 
 class UnknownFlagError(FlaxError, AttributeError, LookupError):
@@ -422,245 +401,15 @@ class FlagHolder(Generic[T]):
         )
 
 
-def static_bool_env(varname: str, default: bool) -> bool:
-    """Reads an environment variable as a boolean.
+def bare_name(name: str) -> str:
+    """Takes the prefixes off a flag's name, which are ignored.
 
-    Args:
-      varname: the variable. `y, yes, t, true, on, 1` are true and
-        `n, no, f, false, off, 0` are false, in any case.
-      default: the result if it is not set.
-
-    Returns:
-      Its value.
-
-    Raises:
-      ValueError: it has another value.
-
-    >>> static_bool_env('BATISTE_NOT_SET', True)
-    True
+    >>> bare_name('flax_return_frozendict')
+    'return_frozendict'
     """
-    text = os.environ.get(varname)
-    if text is None:
-        return default
-    if text.lower() in _TRUE:
-        return True
-    if text.lower() in _FALSE:
-        return False
-    raise ValueError(
-        f"The environment variable {varname} has the value {text!r}, which is neither "
-        f"true ({', '.join(_TRUE)}) nor false ({', '.join(_FALSE)})."
-    )
-
-
-def static_int_env(varname: str, default: int | None) -> int | None:
-    """Reads an environment variable as an integer.
-
-    Args:
-      varname: the variable.
-      default: the result if it is not set.
-
-    Returns:
-      Its value.
-
-    Raises:
-      ValueError: it is set to something else.
-
-    >>> static_int_env('BATISTE_NOT_SET', 3)
-    3
-    """
-    text = os.environ.get(varname)
-    if text is None:
-        return default
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError(
-            f"The environment variable {varname} has the value {text!r}, which is no "
-            "integer."
-        ) from None
-
-
-config = Config()
-
-
-def _bare(name: str) -> str:
     for prefix in _PREFIXES:
         name = name.removeprefix(prefix)
     return name
 
 
-def _env_names(name: str) -> tuple[str, str]:
-    return f"FLAX_{name.upper()}", f"BATISTE_{name.upper()}"
-
-
-def _source(name: str) -> str:
-    """The environment variable that gives the flag its first value, or "default"."""
-    found = [varname for varname in _env_names(name) if varname in os.environ]
-    return found[-1] if found else "default"
-
-
-def bool_flag(name: str, *, default: bool, help: str) -> FlagHolder[bool]:
-    """Defines a flag that is True or False.
-
-    Its first value is that of the environment variable `BATISTE_<NAME>`, or else
-    `FLAX_<NAME>`, or else the default.
-
-    Args:
-      name: the flag's name; a prefix `flax_` or `batiste_` is dropped.
-      default: the value without an environment variable.
-      help: what the flag does.
-
-    Returns:
-      A holder, to read the flag by `.value` and to give to `config.update`.
-
-    Raises:
-      RuntimeError: the flag is already defined.
-      ValueError: an environment variable does not read as a boolean.
-
-    >>> bool_flag('filter_frames', default=True, help='A flag of a taken name.')
-    Traceback (most recent call last):
-        ...
-    RuntimeError: Flag "filter_frames" is already defined.
-    """
-    name = _bare(name)
-    value = default
-    for varname in _env_names(name):
-        value = static_bool_env(varname, value)
-    config.define(name, bool, value, _source(name))
-    return FlagHolder(name, help)
-
-
-def int_flag(name: str, *, default: int | None, help: str) -> FlagHolder[int | None]:
-    """Defines a flag that is an integer or None; see `bool_flag`.
-
-    >>> int_flag('filter_frames', default=3, help='A flag of a taken name.')
-    Traceback (most recent call last):
-        ...
-    RuntimeError: Flag "filter_frames" is already defined.
-    """
-    name = _bare(name)
-    value = default
-    for varname in _env_names(name):
-        value = static_int_env(varname, value)
-    config.define(name, int, value, _source(name))
-    return FlagHolder(name, help)
-
-
-def define_bool_state(name: str, default: bool, help: str) -> FlagHolder[bool]:
-    """Defines a boolean flag: `bool_flag` with positional arguments.
-
-    >>> define_bool_state('filter_frames', True, 'A flag of a taken name.')
-    Traceback (most recent call last):
-        ...
-    RuntimeError: Flag "filter_frames" is already defined.
-    """
-    return bool_flag(name, default=default, help=help)
-
-
-# So that `batiste.core.config.update(...)` and `batiste.core.config.<flag>` work on the
-# module too.
-update = config.update
-temp_flip_flag = config.temp_flip_flag
-
-
-def __getattr__(name: str) -> Any:
-    return getattr(config, name)
-
-
-bool_flag(
-    "return_frozendict",
-    default=True,
-    help="`init` and `apply` return variables as FrozenDict, not as plain dicts.",
-)
-bool_flag(
-    "fix_rng_separator",
-    default=False,
-    help="A zero byte precedes each item that a key is derived from, so that "
-    "('a', 'bc') and ('ab', 'c') give different keys. It changes all keys.",
-)
-bool_flag(
-    "relaxed_naming",
-    default=True,
-    help="Variables of different collections in one place may have one name.",
-)
-bool_flag(
-    "filter_frames",
-    default=True,
-    help="Tracebacks leave out the frames of this library.",
-)
-bool_flag(
-    "tabulate_intermediates",
-    default=False,
-    help="`tabulate` shows the collection of intermediates, unless told otherwise.",
-)
-bool_flag(
-    "documented_checks",
-    default=True,
-    help="Refuse what the documentation refuses and later versions of flax take: "
-    "variables used inside a JAX transform that began outside of their module, several "
-    "compact methods in a class, a field annotated `name`.",
-)
-bool_flag(
-    "rng_fallback",
-    default=True,
-    help="A PRNG stream that was not given falls back to the stream `params`. It does "
-    "not in the documentation's version of flax.",
-)
-bool_flag(
-    "split_fallback",
-    default=True,
-    help="A lifted transform that is told to split a stream that was not given splits "
-    "what it falls back to. Later versions of flax let it fall back to what `params` "
-    "is inside.",
-)
-bool_flag(
-    "jit_folds_rngs",
-    default=False,
-    help="Lifted `jit` and `fold_rngs` start all streams anew, as in later versions of "
-    "flax: those of a module that is transformed from a key that is drawn in it, those "
-    "of other scopes from the base keys. It changes the keys inside, and after.",
-)
-bool_flag(
-    "branches_count_on",
-    default=False,
-    help="Each branch of `cond` and `switch` draws the keys that follow those of the "
-    "branch before, as in later versions of flax, rather than those that it would draw "
-    "alone.",
-)
-bool_flag(
-    "custom_vjp_counts_on",
-    default=False,
-    help="The functions of `custom_vjp` draw the keys that follow when JAX calls them, "
-    "as in later versions of flax, not those that the first of them would draw.",
-)
-
-
-class use_regular_dict(contextlib.ContextDecorator):
-    """Lets `init` and `apply` return plain dicts, in a block or a function.
-
-    >>> with use_regular_dict():
-    ...     config.return_frozendict
-    False
-    >>> @use_regular_dict()
-    ... def train():
-    ...     return config.return_frozendict
-    >>> train()
-    False
-    """
-
-    def _recreate_cm(self) -> Self:
-        # The decorated function may run in several threads and recursively.
-        return type(self)()
-
-    def __enter__(self) -> Self:
-        self._flip = config.temp_flip_flag("return_frozendict", False)
-        self._flip.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool | None:
-        return self._flip.__exit__(kind, error, traceback)
+config = Config()
