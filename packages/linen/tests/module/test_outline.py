@@ -308,3 +308,24 @@ def test_off_it_raises_as_flax_does():
             Model().decoder  # noqa: B018
         assert "decoder" not in dir(Model())
         assert declared(Model(), "decoder") is MISSING
+
+
+def test_a_module_that_waits_for_its_name_has_nothing_yet():
+    """What was read of it would not be what it has once its parent has bound it."""
+
+    class Outer(nn.Module):
+        def setup(self):
+            attention = Attention(4)
+            assert isinstance(attention.parent, Outer)
+            assert not hasattr(attention, "query")
+            assert "query" not in dir(attention)
+            # A module that is nobody's is open here, as it is elsewhere.
+            assert Attention(4, parent=None).query.path == ("query",)
+            self.attention = attention
+            self.shared = self.attention.query
+
+        def __call__(self, x):
+            return self.shared(x)
+
+    variables = Outer().init(KEY, X)
+    assert list(variables["params"]) == ["attention"]

@@ -52,8 +52,9 @@ def declared(module: ModuleBase, name: str) -> Any:
       name: the attribute.
 
     Returns:
-      The attribute's value, or `MISSING` where `setup` declares none of this name, or
-      where one of the module's methods is running, which needs it bound.
+      The attribute's value, or `MISSING` where `setup` declares none of this name,
+      where one of the module's methods is running, which needs it bound, or where the
+      module has a parent, which will bind it.
 
     Raises:
       UndefinedUntilBoundError: its value is made of variables or of PRNG keys, or
@@ -66,9 +67,7 @@ def declared(module: ModuleBase, name: str) -> Any:
     >>> declared(Pair(), "first").path, declared(Pair(), "second")[0].features
     (('first',), 4)
     """
-    if not config.unbound_submodules or not type(module)._has_setup:  # noqa: SLF001
-        return MISSING
-    if any(running is module for running in context.modules):
+    if not _opens(module):
         return MISSING
     value = _outline(module, name).get(name, MISSING)
     if isinstance(value, Undefined):
@@ -83,7 +82,7 @@ def declared_names(module: ModuleBase) -> list[str]:
     >>> declared_names(nn.Dense(3))
     []
     """
-    if not config.unbound_submodules or not type(module)._has_setup:  # noqa: SLF001
+    if not _opens(module):
         return []
     try:
         return list(_outline(module, ""))
@@ -131,6 +130,16 @@ class Undefined:
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _refuse
     __truediv__ = __rtruediv__ = __matmul__ = __rmatmul__ = __pow__ = _refuse
     __neg__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
+
+
+def _opens(module: ModuleBase) -> bool:
+    if not config.unbound_submodules or not type(module)._has_setup:  # noqa: SLF001
+        return False
+    # A module with a parent will be bound under the name that it is given. What was
+    # read before that would be other modules, and sharing them would share nothing.
+    if isinstance(vars(module).get("parent"), ModuleBase):
+        return False
+    return all(running is not module for running in context.modules)
 
 
 def _outline(module: ModuleBase, name: str) -> dict[str, Any]:
