@@ -16,6 +16,7 @@ from batiste.serialization import (
     SerializationError,
     from_bytes,
     from_state_dict,
+    msgpack_serialize,
     restore,
     serialize,
     to_bytes,
@@ -31,6 +32,11 @@ def test_arrays_of_jax_are_those_of_numpy():
         assert found.dtype == array.dtype
         np.testing.assert_array_equal(found, array)
         assert jax.jit(jnp.sum)(found) == array.sum()  # although it is not aligned
+
+
+def test_plain_trees_take_frozen_dicts():
+    frozen = frozen_dict.freeze({"a": {"b": np.ones(2)}, "empty": {}})
+    assert msgpack_serialize(frozen) == msgpack_serialize(frozen.unfreeze())
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ class Client:
       program: the file in programs/ that uses it.
       suites: its own tests, as files of the installed package.
       left_out: tests of those that fail by chance with any flax, by pytest's name.
+      generations: of the drop-in's defaults, in each of which the program runs; the
+        numbers must be the released flax's in all of them.
       distribution: whose version is reported for a program that needs no library.
       keep_flax: leaves the released flax in Batiste's environment, where nothing but
         its `flax.nnx` may be used; elsewhere it is taken out.
@@ -26,6 +28,7 @@ class Client:
     suites: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     keep_flax: bool = False
+    generations: tuple[str, ...] = ("0.12",)
     distribution: str = ""
 
     @property
@@ -38,6 +41,8 @@ class Client:
 OLDER_JAX = ("jax==0.9.2", "flax==0.12.6")
 NEWEST_JAX = ("jax==0.10.2", "flax==0.12.8")
 PYTEST = "pytest==8.4.2"
+# Of what was written for flax 0.6, or is written so that it runs with both.
+BOTH = ("0.12", "0.6")
 
 CLIENTS = (
     Client(
@@ -91,7 +96,12 @@ CLIENTS = (
         ),
         keep_flax=True,
     ),
-    Client("numpyro", (*NEWEST_JAX, "numpyro==0.22.0"), "numpyro_program.py"),
+    Client(
+        "numpyro",
+        (*NEWEST_JAX, "numpyro==0.22.0"),
+        "numpyro_program.py",
+        generations=BOTH,
+    ),
     # It imports `flax.nnx`, which comes from the released flax.
     Client(
         "netket",
@@ -103,19 +113,33 @@ CLIENTS = (
         "transformers",
         (*OLDER_JAX, "transformers==4.57.6"),
         "transformers_program.py",
+        generations=BOTH,
     ),
-    Client("sbx-rl", (*NEWEST_JAX, "sbx-rl==0.28.0"), "sbx_program.py"),
+    Client(
+        "sbx-rl",
+        (*NEWEST_JAX, "sbx-rl==0.28.0"),
+        "sbx_program.py",
+        generations=BOTH,
+    ),
     Client(
         "diffusers",
         (*OLDER_JAX, "diffusers==0.35.2", "transformers==4.57.6"),
         "diffusers_program.py",
+        generations=BOTH,
     ),
     Client(
         "jax-resnet",
         (*OLDER_JAX, "jax-resnet==0.0.4", "flaxmodels==0.1.3"),
         "resnet_program.py",
+        generations=BOTH,
     ),
     # No library: programs as the users of quantizers and of T5X write them.
     Client("quantized-dense", NEWEST_JAX, "quantized_program.py", distribution="jax"),
-    Client("t5x-style", NEWEST_JAX, "t5x_program.py", distribution="jax"),
+    Client(
+        "t5x-style",
+        NEWEST_JAX,
+        "t5x_program.py",
+        generations=BOTH,
+        distribution="jax",
+    ),
 )

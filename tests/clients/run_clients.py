@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from clients import CLIENTS, Client
@@ -119,25 +120,32 @@ def largest_difference(
     return largest
 
 
-def run_program(folder: Path, client: Client) -> Row:
-    """Runs one client's program in both environments, and compares."""
+def run_program(folder: Path, client: Client) -> list[Row]:
+    """Runs one client's program with flax and in each generation, and compares."""
     script = str(HERE / "programs" / client.program)
-    seconds, arrays = [], []
-    for kind in KINDS:
+
+    def once(kind: str, name: str, *drop_in: str) -> tuple[float, dict[str, Any]]:
+        out = folder / f"{client.module}-{name}.npz"
         python = python_of(folder, client, kind)
-        out = folder / f"{client.module}-{kind}.npz"
-        drop_in = ("-m", "batiste.flax") if kind == "batiste" else ()
-        log = out.with_suffix(".log")
-        seconds.append(run(python, *drop_in, script, str(out), log=log))
+        command = (python, *drop_in, script, str(out))
+        seconds = run(*command, log=out.with_suffix(".log"))
         with np.load(out) as file:
-            arrays.append(dict(file))
-    difference = largest_difference(*arrays)
-    exact = sum(name.startswith("exact/") for name in arrays[0])
-    compared = f"{len(arrays[0])} arrays, {exact} exact"
-    return _row(folder, client, "program", compared, f"{difference:.1e}", seconds)
+            return seconds, dict(file)
+
+    rows = []
+    before, expected = once("flax", "flax")
+    exact = sum(name.startswith("exact/") for name in expected)
+    compared = f"{len(expected)} arrays, {exact} exact"
+    for generation in client.generations:
+        drop_in = ("-m", "batiste.flax", "--generation", generation)
+        after, found = once("batiste", f"batiste-{generation}", *drop_in)
+        difference = f"{largest_difference(expected, found):.1e}"
+        what = f"program, {generation}"
+        rows.append(_row(folder, client, what, compared, difference, [before, after]))
+    return rows
 
 
-def run_suites(folder: Path, client: Client) -> Row:
+def run_suites(folder: Path, client: Client) -> list[Row]:
     """Runs one client's own tests in both environments: the outcomes must agree."""
     seconds, outcomes = [], []
     for kind in KINDS:
@@ -181,7 +189,7 @@ def run_suites(folder: Path, client: Client) -> Row:
         raise Failure("\n".join(changed))
     counts = Counter(after.values())
     compared = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
-    return _row(folder, client, "own tests", compared, "none", seconds)
+    return [_row(folder, client, "own tests", compared, "none", seconds)]
 
 
 def _row(
@@ -257,7 +265,7 @@ def main(folder: Path, names: list[str]) -> int:
             try:
                 log = folder / f"{client.module}-probe.log"
                 run(python, "-m", "batiste.flax", "-c", PROBE, kept, log=log)
-                rows.append(part(folder, client))
+                rows += part(folder, client)
             except Failure as error:
                 failures.append(f"{client.name}: {error}")
                 print(f"FAILED {failures[-1]}", flush=True)

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -215,6 +216,21 @@ def test_time_is_linear_for_colliding_keys(kind):
 
     # 20,000 that collide would take from one to thirty seconds without a limit.
     assert seconds(COLLIDING[kind]) < 200e-6
+
+
+@pytest.mark.parametrize("kind", COLLIDING)
+def test_memory_is_linear_for_colliding_keys(kind):
+    data = message(COLLIDING[kind])
+    tracemalloc.start()
+    try:
+        msgpack_restore(data)
+    except SerializationError as error:
+        assert "collide" in str(error)
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    # A key of two bytes becomes an object and a place in a dict, some 150 bytes.
+    assert peak < 200 * len(data)
 
 
 @pytest.mark.parametrize("kind", ["int", "int64", "float", "complex", "complex128"])

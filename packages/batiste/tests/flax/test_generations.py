@@ -1,6 +1,8 @@
 """The defaults that each generation sets, in what programs see."""
 
 import os
+import re
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +10,7 @@ import pytest
 
 import batiste.flax
 from batiste.core.errors import JaxTransformError
+from batiste.flax.generations import FLAGS
 from batiste.linen.errors import (
     MultipleMethodsCompactError,
     ReservedModuleAttributeError,
@@ -31,6 +34,17 @@ def test_versions(generation):
 
     expected = {"0.6": "0.6.9", "0.12": "0.12.8"}[generation]
     assert flax.__version__ == importlib.metadata.version("flax") == expected
+
+
+def test_the_readme_has_a_row_for_each_flag_with_its_values():
+    text = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (on|off)\b.* \| (on|off)\b.* \|$", text, re.M)
+    table = {name: {"0.12": new, "0.6": old} for name, new, old in rows}
+    assert table == {
+        flag: {g: "on" if FLAGS[g][flag] else "off" for g in ("0.12", "0.6")}
+        for flag in FLAGS["0.12"]
+    }
+    assert FLAGS["0.6"].keys() == FLAGS["0.12"].keys()
 
 
 def test_types_of_variables(generation):

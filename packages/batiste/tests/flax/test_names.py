@@ -109,6 +109,20 @@ def test_modules_of_the_table(flax, module):
             assert getattr(found, name) is not None
 
 
+def test_private_names_are_in_the_drop_in_alone(flax):
+    """What programs reach for inside of flax is not inside of the other packages."""
+    found = []
+    for sources in names.MODULES.values():
+        own = [s for s in sources if s.startswith("batiste.flax.inner.")]
+        others = [s for s in sources if not s.startswith("batiste.flax.")]
+        for private in {n for s in own for n in importlib.import_module(s).__all__}:
+            if private.startswith("_"):
+                found.append(private)
+                for other in others:
+                    assert not hasattr(importlib.import_module(other), private), other
+    assert len(found) > 20
+
+
 def test_objects_are_identical_under_both_names(flax):
     import flax.core.frozen_dict
     import flax.linen.linear

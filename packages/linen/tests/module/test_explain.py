@@ -105,9 +105,7 @@ MAPPINGS = [["params"], "params", 3]
 MODULES = ["abc", 3, Thing(), nn.relu]
 WINDOWS = [-1, 0, 2.5, "abc", Thing(), (2.5, 2), (0, 1), (-1, 1), 2**62]
 WRONG = {
-    "features": [
-        size for size in SIZES if size is not None and not (EMPTY and size in (0, (0,)))
-    ],
+    "features": [size for size in SIZES if not (EMPTY and size in (0, (0,)))],
     "num_embeddings": SIZES,
     "num_heads": SIZES,
     "qkv_features": [-1, 2.5, "abc", Thing(), 3],

@@ -321,3 +321,11 @@ def test_what_is_let_in_and_missing_is_not_called_kept_out(transform):
     with pytest.raises(kinds) as raised:
         layer.apply(given, *args)
     assert "does not let" not in str(raised.value)
+
+
+def test_a_split_stream_that_was_not_given_differs_by_row():
+    dropped = nn.vmap(
+        nn.Dropout, in_axes=0, variable_axes={}, split_rngs={"dropout": True}
+    )(0.5, deterministic=False)
+    rows = dropped.apply({}, jnp.ones((8, 64)), rngs=jax.random.key(0)) != 0
+    assert len({tuple(row.tolist()) for row in rows}) == 8
