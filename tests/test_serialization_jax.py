@@ -130,14 +130,14 @@ def test_sharded_arrays_are_written_block_by_block(tmp_path):
 import sys
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
-from batiste.serialization import encode, jax_leaves, serialize, to_bytes
+from batiste.serialization import elements, jax_leaves, serialize, to_bytes
 
 mesh = Mesh(np.array(jax.devices()).reshape(2, 2), ("x", "y"))
 host = np.arange(24 * 36, dtype="f4").reshape(4, 6, 36)
 for spec in (P(), P("x"), P(None, "y"), P("y", "x"), P(("x", "y")), P(None, None, "y")):
     array = jax.device_put(host, NamedSharding(mesh, spec))
     for size in (4, 100, 1000, 2**23):
-        encode._COPY_SIZE = size
+        elements._COPY_SIZE = size
         # As arrays of accelerators are, where there is none to test with.
         for jax_leaves._on_cpu in (lambda device: True, lambda device: False):
             limit = 777 if size == 100 else None
@@ -147,7 +147,7 @@ for spec in (P(), P("x"), P(None, "y"), P("y", "x"), P(("x", "y")), P(None, None
     same = {name: np.asarray(array) for name, array in small.items()}
     assert to_bytes(small) == to_bytes(same)
 jax_leaves._on_cpu = lambda device: True
-encode._COPY_SIZE = 2**23
+elements._COPY_SIZE = 2**23
 
 if sys.platform == "linux":
     def peak():
@@ -166,3 +166,23 @@ if sys.platform == "linux":
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-c", program, str(tmp_path / "state")]
     subprocess.run(command, check=True, env=environment)
+
+
+@pytest.mark.parametrize("name", ["bfloat16", "float8_e4m3fn", "float32", "bool"])
+def test_safetensors_of_jax(name, tmp_path):
+    array = jnp.arange(6).reshape(2, 3).astype(name)
+    serialize({"a": {"b": array, "n": 3}}, tmp_path / "a.safetensors")
+    found = restore(tmp_path / "a.safetensors", {"a": {"b": array, "n": 0}})
+    assert found["a"]["b"].dtype == array.dtype
+    np.testing.assert_array_equal(np.asarray(array), found["a"]["b"])
+    assert found["a"]["n"] == 3
+
+
+def test_a_train_state_as_safetensors(tmp_path):
+    params = {"kernel": jnp.ones((2, 3), jnp.bfloat16), "key": jax.random.key(0)}
+    state = (params, optax.adam(1e-3).init(params["kernel"]))
+    serialize(state, tmp_path / "a.safetensors")
+    found = restore(tmp_path / "a.safetensors", state)
+    assert jax.tree.structure(found) == jax.tree.structure(state)
+    assert to_bytes(found) == to_bytes(state)
+    assert jax.random.key_data(found[0]["key"]).tolist() == [0, 0]

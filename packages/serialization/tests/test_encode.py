@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from batiste.serialization import (
     SerializationError,
     UnserializableTypeError,
+    elements,
     msgpack_serialize,
     to_bytes,
 )
-from batiste.serialization import encode as module
+from batiste.serialization import encode as encode_module
 from batiste.serialization.decode import Views, decode
 from batiste.serialization.encode import CHUNKED, MAX_DEPTH, encode
 
@@ -96,7 +97,7 @@ def test_large_arrays_are_split(limit):
 def test_arrays_in_lists_are_not_split_unless_they_must_be(monkeypatch):
     tree = [{"a": np.arange(100, dtype="u1")}]
     assert CHUNKED.encode() not in packed(tree, max_chunk_size=8)
-    monkeypatch.setattr(module, "_MAX_ARRAY", 30)
+    monkeypatch.setattr(encode_module, "_MAX_ARRAY", 30)
     message = packed(tree)
     assert CHUNKED.encode() in message
     np.testing.assert_array_equal(unpacked(message)[0]["a"], tree[0]["a"])
@@ -118,7 +119,7 @@ def test_arrays_in_lists_are_not_split_unless_they_must_be(monkeypatch):
 )
 @pytest.mark.parametrize("copy_size", [8, 64, 2**24])
 def test_any_layout_is_written_in_c_order(monkeypatch, array, copy_size):
-    monkeypatch.setattr(module, "_COPY_SIZE", copy_size)
+    monkeypatch.setattr(elements, "_COPY_SIZE", copy_size)
     expected = np.array(array, array.dtype.newbyteorder("<"), order="C")
     for limit in (None, 5, 40):
         found = unpacked(packed({"a": array}, max_chunk_size=limit))["a"]
@@ -173,7 +174,7 @@ def test_chunk_size_is_checked():
 
 
 def test_bytes_too_long_for_the_format(monkeypatch):
-    monkeypatch.setattr(module, "_MAX_EXT", 10)
+    monkeypatch.setattr(encode_module, "_MAX_EXT", 10)
     with pytest.raises(SerializationError, match="11 bytes do not fit"):
         packed({"a": bytes(11)})
 
@@ -309,7 +310,7 @@ def test_the_same_extended_scalar_gives_the_same_bytes(dtype):
 
 
 def test_chunks_of_extended_numbers_are_the_same(monkeypatch):
-    monkeypatch.setattr(module, "MAX_CHUNK_SIZE", 64)
+    monkeypatch.setattr(encode_module, "MAX_CHUNK_SIZE", 64)
     array = (np.arange(12) / 7).astype(np.longdouble)
     one, other = with_garbage(array, 0xA5), with_garbage(array, 0xDA)
     assert packed({"a": one}) == packed({"a": other})

@@ -14,6 +14,7 @@ from batiste.serialization import (
     SerializationError,
     from_bytes,
     restore,
+    safetensors_metadata,
     serialize,
     stream,
     to_bytes,
@@ -310,3 +311,136 @@ def test_what_is_no_file_is_an_error_that_says_so(file):
         restore(file)
     with pytest.raises(TypeError, match="has to be a path, or a file"):
         serialize(TREE, file)
+
+
+ARRAYS = {
+    "params": {
+        "Dense_0": {"kernel": np.arange(6.0).reshape(2, 3), "bias": np.zeros(3, "f4")},
+        "Dense_1": [np.ones((2, 2), "f4"), (1, None)],
+    },
+    "step": 7,
+}
+
+
+@pytest.fixture
+def tensors(tmp_path):
+    path = tmp_path / "state.safetensors"
+    data = to_bytes(ARRAYS, format="safetensors", metadata={"format": "flax"})
+    assert serialize(ARRAYS, path, metadata={"format": "flax"}) == len(data)
+    assert path.read_bytes() == data
+    assert os.listdir(tmp_path) == ["state.safetensors"]
+    return path
+
+
+def test_safetensors_with_and_without_a_target(tensors):
+    assert_same(restore(tensors, ARRAYS), ARRAYS)
+    assert_same(from_bytes(ARRAYS, tensors.read_bytes()), ARRAYS)
+    found = restore(tensors)
+    assert found["step"] == 7
+    assert found["params"]["Dense_1"]["1"] == {"0": 1, "1": None}
+    kernel = restore(tensors, path="params/Dense_0/kernel")
+    np.testing.assert_array_equal(kernel, ARRAYS["params"]["Dense_0"]["kernel"])
+    target = ARRAYS["params"]["Dense_1"]
+    assert_same(restore(tensors, target, path="params/Dense_1"), target)
+    flat = restore(tensors, separator=None)
+    assert sorted(flat) == [
+        "params.Dense_0.bias",
+        "params.Dense_0.kernel",
+        "params.Dense_1.0",
+        "params.Dense_1.1.0",
+        "params.Dense_1.1.1",
+        "step",
+    ]
+
+
+def test_what_is_said_of_safetensors(tensors, tmp_path):
+    assert safetensors_metadata(tensors) == {"format": "flax"}
+    with open(tensors, "rb") as file:
+        assert safetensors_metadata(file) == {"format": "flax"}
+    with pytest.raises(TypeError, match="has to be a path, or a file"):
+        safetensors_metadata(3)
+    serialize({"a": 1}, tmp_path / "other.msgpack")
+    with pytest.raises(SerializationError, match="begins with 8 bytes"):
+        safetensors_metadata(tmp_path / "other.msgpack")
+
+
+def test_safetensors_are_views_that_are_aligned(tensors):
+    for name, array in restore(tensors)["params"]["Dense_0"].items():
+        assert not array.flags.writeable, name
+        assert not array.flags.owndata
+        assert array.flags.aligned
+    copy = restore(tensors, copy=True)["params"]["Dense_0"]["kernel"]
+    assert copy.flags.writeable
+    tensors.unlink()
+    assert copy.sum() == 15
+
+
+def test_safetensors_to_and_from_open_files(tmp_path):
+    memory = io.BytesIO()
+    memory.write(b"head")
+    size = serialize(ARRAYS, memory, format="safetensors")
+    assert size == len(memory.getvalue()) - 4
+    memory.seek(4)
+    assert_same(restore(memory, ARRAYS), ARRAYS)
+    # The name says nothing where the format is said.
+    serialize(ARRAYS, tmp_path / "a.safetensors", format="msgpack")
+    assert (tmp_path / "a.safetensors").read_bytes() == to_bytes(ARRAYS)
+    with open(tmp_path / "file", "w+b") as file:
+        serialize(ARRAYS, file, format="safetensors", durable=True)
+        file.seek(0)
+        assert_same(restore(file, ARRAYS, copy=True), ARRAYS)
+
+
+def test_failing_leaves_the_old_safetensors(tensors, monkeypatch):
+    before = tensors.read_bytes()
+    with pytest.raises(SerializationError) as info:
+        serialize({"a": np.zeros(10**6), "b": {"c": {1, 2}}}, tensors)
+    assert info.value.path == "b/c"
+
+    def full(data, file):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(stream, "_write_all", full)
+    with pytest.raises(OSError, match="No space left"):
+        serialize(ARRAYS, tensors)
+    assert os.listdir(tensors.parent) == ["state.safetensors"]
+    assert tensors.read_bytes() == before
+
+
+def test_flipped_bits_of_safetensors(tensors):
+    if not hasattr(os, "getxattr"):
+        pytest.skip("checks need the attributes of Linux")
+    try:
+        check = os.getxattr(tensors, "user.batiste.check")
+    except OSError:
+        pytest.skip("the file system has no attributes")
+    assert_same(restore(tensors, ARRAYS, verify=True), ARRAYS)
+    data = bytearray(tensors.read_bytes())
+    data[-1] ^= 1
+    tensors.write_bytes(data)
+    os.setxattr(tensors, "user.batiste.check", check)
+    with pytest.raises(SerializationError, match="The file is damaged"):
+        restore(tensors, verify=True)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills processes of Unix")
+def test_savers_of_safetensors_that_are_killed(tmp_path):
+    program = """
+import sys
+import numpy as np
+from batiste.serialization import serialize
+for step in range(1, 10**6):
+    serialize({"a": np.full(50_000, step)}, sys.argv[1])
+    print(step, flush=True)
+"""
+    path = tmp_path / "state.safetensors"
+    for kill in range(8):
+        with subprocess.Popen(
+            [sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE
+        ) as saver:
+            for _ in range(1 + 3 * kill):
+                done = int(saver.stdout.readline())
+            saver.kill()
+            done += len(saver.stdout.readlines())
+        found = restore(path)["a"]
+        assert found.min() == found.max() >= done

@@ -12,7 +12,7 @@ from .errors import SerializationError, UnserializableTypeError
 from .msgpack_codec import from_bytes, msgpack_restore, msgpack_serialize, to_bytes
 from .registry import is_serializable, register_serialization_state
 from .state_dict import current_path, from_state_dict, to_state_dict
-from .stream import restore, serialize
+from .stream import restore, safetensors_metadata, serialize
 
 __all__ = [
     "MAX_CHUNK_SIZE",
@@ -26,6 +26,7 @@ __all__ = [
     "msgpack_serialize",
     "register_serialization_state",
     "restore",
+    "safetensors_metadata",
     "serialize",
     "to_bytes",
     "to_state_dict",

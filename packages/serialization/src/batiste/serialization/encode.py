@@ -13,21 +13,18 @@ msgpack has 32 bits.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgpack
 import numpy as np
 
-from .dtypes import dtype_name, unprintable
+from .dtypes import dtype_name
+from .elements import Elements, elements_of, native
 from .errors import SerializationError, UnserializableTypeError, join_path
-from .jax_leaves import host_blocks, is_jax_array, local_array
 from .registry import is_serializable
 from .types import Leaf, Tree
-
-if TYPE_CHECKING:  # Who has no JAX has none of its arrays.
-    import jax
 
 __all__ = [
     "CHUNKED",
@@ -51,12 +48,8 @@ EXT_COMPLEX: Final = 2
 EXT_SCALAR: Final = 3
 CHUNKED: Final = "__msgpack_chunked_array__"
 
-# Arrays that are not contiguous, or not in host memory, are copied this many bytes at a
-# time. Several copies may be on their way at once.
-_COPY_SIZE: Final = 2**23
 _MAX_EXT: Final = 2**32 - 1
 _MAX_ARRAY: Final = _MAX_EXT - 4096  # leaves room for shape and dtype
-_LONG: Final = (np.longdouble, np.clongdouble)
 _SCALARS: Final = (str, int, float, bool, type(None), bytes)
 
 
@@ -73,7 +66,8 @@ def encode(
     reused or freed once the next one is asked for, so use it before.
 
     Args:
-      tree: dicts, lists and tuples with array and scalar leaves. It is not changed.
+      tree: dicts, lists and tuples with array and scalar leaves; `Elements` stand for
+        arrays. It is not changed.
       sort_keys: writes the items of dicts in the order of their keys.
       max_chunk_size: bytes; `MAX_CHUNK_SIZE` if None.
       plain: the tree is not the state of an object, but what a user gave: it may have
@@ -181,22 +175,12 @@ def _leaf(
         inner = packer.pack([value.real, value.imag])
         yield _ext_header(EXT_COMPLEX, len(inner)) + inner
     elif isinstance(value, np.generic):
-        array = _native(np.asarray(value))
-        yield _array_header(packer, EXT_SCALAR, array.dtype, (), array.nbytes)
+        array = native(np.asarray(value))
+        name = dtype_name(array.dtype)
+        yield _array_header(packer, EXT_SCALAR, name, (), array.nbytes)
         yield array.tobytes()
-    elif isinstance(value, np.ndarray):
-        if isinstance(value, np.ma.MaskedArray):
-            raise UnserializableTypeError(
-                "A masked array cannot be serialized: its mask would be lost. Save its "
-                "data and its mask as two arrays."
-            )
-        array = _native(np.asarray(value))
-        yield from _array(packer, array, _elements(array), limit)
-    elif is_jax_array(value):
-        array = local_array(value)
-        blocks = host_blocks(array, _COPY_SIZE)
-        parts = chain.from_iterable(map(_elements, blocks))
-        yield from _array(packer, array, parts, limit)
+    elif (elements := elements_of(value)) is not None:
+        yield from _array(packer, elements, limit)
     else:
         raise UnserializableTypeError(
             f"A value of type {kind.__name__!r} cannot be serialized. "
@@ -228,90 +212,45 @@ def _as_dict(value: Mapping[Any, Any]) -> dict[Any, Any]:
 
 
 def _array(
-    packer: msgpack.Packer,
-    array: np.ndarray | jax.Array,
-    parts: Iterator[memoryview],
-    limit: int,
+    packer: msgpack.Packer, elements: Elements, limit: int
 ) -> Iterator[bytes | memoryview]:
-    dtype, size = np.dtype(array.dtype), array.size
-    nbytes = size * dtype.itemsize
+    dtype, shape, nbytes = elements.dtype, elements.shape, elements.nbytes
     if nbytes <= limit:
-        yield _array_header(packer, EXT_ARRAY, dtype, array.shape, nbytes)
-        yield from parts
+        yield _array_header(packer, EXT_ARRAY, dtype, shape, nbytes)
+        yield from elements.parts()
         return
-    per_chunk = max(1, min(limit, _MAX_ARRAY) // dtype.itemsize)
+    size = math.prod(shape)
+    itemsize = nbytes // size
+    per_chunk = max(1, min(limit, _MAX_ARRAY) // itemsize)
     starts = range(0, size, per_chunk)
     yield packer.pack_map_header(3)
     yield packer.pack(CHUNKED) + packer.pack(True) + packer.pack("shape")
-    yield packer.pack({str(i): n for i, n in enumerate(array.shape)})
+    yield packer.pack({str(i): n for i, n in enumerate(shape)})
     yield packer.pack("chunks")
     yield packer.pack_map_header(len(starts))
+    some = elements.parts()
     rest = memoryview(b"")
     for i, start in enumerate(starts):
         count = min(per_chunk, size - start)
-        left = count * dtype.itemsize
+        left = count * itemsize
         yield packer.pack(str(i))
         yield _array_header(packer, EXT_ARRAY, dtype, (count,), left)
         while left:
-            rest = rest or next(parts)
+            rest = rest or next(some)
             yield rest[:left]
             rest, left = rest[left:], left - min(left, len(rest))
-
-
-def _native(array: np.ndarray) -> np.ndarray:
-    # The name of a dtype does not tell the byte order, so there is only one in a file.
-    try:
-        order = array.dtype.newbyteorder("<")
-    except TypeError:
-        order = array.dtype  # strings of any width have none
-    dtype_name(order)
-    if why := unprintable(array):
-        raise SerializationError(
-            f"An array {array.dtype} cannot be serialized, since {why}: nobody could "
-            "show its elements. Convert it first, as with astype('datetime64[s]')."
-        )
-    array = array if array.dtype == order else array.astype(order)
-    return _without_padding(array) if array.dtype.type in _LONG else array
-
-
-def _without_padding(array: np.ndarray) -> np.ndarray:
-    """Zeros between extended numbers, where memory has what was there before.
-
-    Those of x86 have 80 bits, in 12 or 16 bytes. The same numbers are to give the same
-    bytes.
-    """
-    if np.finfo(np.longdouble).nmant != 63:
-        return array
-    copy = np.array(array, order="C")
-    numbers = copy.reshape(-1).view(np.uint8).reshape(-1, np.dtype("g").itemsize)
-    numbers[:, 10:] = 0
-    return copy
-
-
-def _elements(array: np.ndarray) -> Iterator[memoryview]:
-    """The bytes of the elements in C order; copies at most a part at a time."""
-    if array.flags.c_contiguous:
-        # The buffer protocol does not know every dtype, so it is handed plain bytes.
-        yield array.reshape(-1).view(np.uint8).data
-    elif array.nbytes <= _COPY_SIZE:
-        yield from _elements(np.ascontiguousarray(array))
-    else:
-        rows = max(1, _COPY_SIZE * len(array) // array.nbytes)
-        for i in range(0, len(array), rows):
-            block = array[i] if rows == 1 else array[i : i + rows]
-            yield from _elements(block)
 
 
 def _array_header(
     packer: msgpack.Packer,
     code: int,
-    dtype: np.dtype,
+    dtype: str,
     shape: Iterable[int],
     nbytes: int,
 ) -> bytes:
     inner = packer.pack_array_header(3)
     inner += packer.pack(list(shape))
-    inner += packer.pack(dtype_name(dtype))
+    inner += packer.pack(dtype)
     inner += _bin_header(nbytes)
     return _ext_header(code, len(inner) + nbytes) + inner
 

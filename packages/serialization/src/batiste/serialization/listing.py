@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from .decode import decode
 from .dtypes import dtype_from_name
 from .errors import SerializationError, shortened
+from .formats import tree_of
 from .stream import File, mapped, split_path
 from .types import Leaf, Shape, Tree
 
@@ -131,7 +131,7 @@ def rows(file: File, path: str | Sequence[str] = ()) -> list[Row]:
     """
     names = split_path(path)
     with mapped(file) as data:
-        tree = decode(data, _Entries(), names)
+        tree = tree_of(data, _Entries(), names)
     found: list[Row] = []
     root = _printable("/".join(names)) or "."
     # Depth first, without recursion; totals are added when a container is left.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from .decode import decode
+from collections.abc import Mapping
+
+from .decode import Views, decode
 from .encode import encode
+from .formats import Format, parts_of, tree_of
 from .state_dict import from_state_dict, to_state_dict
 from .types import Buffer, Tree
 
@@ -76,14 +79,24 @@ def msgpack_restore(encoded_pytree: Buffer) -> Tree:
     return decode(frozen_view(encoded_pytree))
 
 
-def to_bytes(target: Tree, *, max_chunk_size: int | None = None) -> bytes:
-    r"""Writes the state of an object as msgpack bytes.
+def to_bytes(
+    target: Tree,
+    *,
+    max_chunk_size: int | None = None,
+    format: Format = "msgpack",
+    separator: str | None = ".",
+    metadata: Mapping[str, str] | None = None,
+) -> bytes:
+    r"""Writes the state of an object as msgpack bytes, or as those of safetensors.
 
     Args:
       target: an object that `to_state_dict` takes, such as parameters, a struct
         dataclass or the state of an optimizer.
       max_chunk_size: bytes; overrides `MAX_CHUNK_SIZE`, above which arrays are written
         in pieces.
+      format: `"msgpack"`, or `"safetensors"`, as `serialize` explains.
+      separator: for safetensors, what joins the names of branches.
+      metadata: for safetensors, what is to be said of the file.
 
     Returns:
       The bytes, which equal those that `flax.serialization` makes. Typed PRNG keys,
@@ -92,21 +105,37 @@ def to_bytes(target: Tree, *, max_chunk_size: int | None = None) -> bytes:
     Raises:
       SerializationError: a value has no place in the format; its `path` names it. For a
         type that has none, it is a TypeError as well.
+      ValueError: there is no such format or separator.
 
     >>> from batiste.serialization import to_bytes
     >>> to_bytes({"step": 7, "done": (True, None)})
     b'\x82\xa4step\x07\xa4done\x82\xa10\xc3\xa11\xc0'
     """
-    return b"".join(encode(to_state_dict(target), max_chunk_size=max_chunk_size))
+    parts = parts_of(
+        to_state_dict(target),
+        format,
+        max_chunk_size=max_chunk_size,
+        separator=separator,
+        metadata=metadata,
+    )
+    return b"".join(parts)
 
 
-def from_bytes(target: Tree, encoded_bytes: Buffer) -> Tree:
+def from_bytes(
+    target: Tree,
+    encoded_bytes: Buffer,
+    *,
+    format: Format | None = None,
+    separator: str | None = ".",
+) -> Tree:
     """Makes a copy of an object with the values of the bytes that `to_bytes` made.
 
     Args:
       target: an object with the structure of the saved one; its values are not used.
         None returns the state dict.
       encoded_bytes: the bytes.
+      format: `"msgpack"` or `"safetensors"`; None looks how they begin.
+      separator: for safetensors, what names were joined with, as for `restore`.
 
     Returns:
       A new object like `target`. Its arrays are NumPy arrays that cannot be written to
@@ -115,13 +144,16 @@ def from_bytes(target: Tree, encoded_bytes: Buffer) -> Tree:
     Raises:
       SerializationError: the bytes are damaged, or do not fit the target; `path` tells
         where. The target has not been changed.
+      ValueError: there is no such format or separator.
 
     >>> from batiste.serialization import from_bytes, to_bytes
     >>> from_bytes({"step": 0, "moments": [None, None]}, to_bytes(
     ...     {"step": 7, "moments": [0.5, 0.25]}))
     {'step': 7, 'moments': [0.5, 0.25]}
     """
-    return from_state_dict(target, msgpack_restore(encoded_bytes))
+    data = frozen_view(encoded_bytes)
+    state = tree_of(data, Views(data), format=format, separator=separator)
+    return from_state_dict(target, state)
 
 
 def frozen_view(data: Buffer) -> memoryview:

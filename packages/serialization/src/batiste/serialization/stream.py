@@ -9,12 +9,12 @@ import mmap
 import os
 import stat
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import BinaryIO, Final, TypeAlias
 
-from .decode import Leaves, Views, decode
-from .encode import encode
+from .decode import Leaves, Views
 from .errors import SerializationError
+from .formats import Format, format_for, parts_of, tree_of
 from .integrity import CheckedFile, record, recorded
 from .integrity import verify as verify_bytes
 from .msgpack_codec import frozen_view
@@ -27,6 +27,7 @@ __all__ = [
     "mapped",
     "open_beside",
     "restore",
+    "safetensors_metadata",
     "serialize",
     "split_path",
     "temporary_name",
@@ -47,11 +48,20 @@ def serialize(
     *,
     max_chunk_size: int | None = None,
     durable: bool = False,
+    format: Format | None = None,
+    separator: str | None = ".",
+    metadata: Mapping[str, str] | None = None,
 ) -> int:
     """Writes the state of an object to a file, without building the message in memory.
 
     The file holds the bytes that `to_bytes` returns. Elements of contiguous arrays go
     from their place to the file; what is held beside the tree stays below 64 MiB.
+
+    A safetensors file has arrays by name, and no tree: the name of each is that of its
+    branches, joined with a separator. What is not an array, but a number, a string or
+    None, goes into the metadata of the file, where `restore` finds it. Other programs
+    read the same arrays; they, and the file, are those that the safetensors library
+    makes.
 
     A path is written under another name in the same folder, and renamed at the end:
     readers find the old file or the new one, whole, and those who have mapped the old
@@ -68,6 +78,12 @@ def serialize(
         in pieces.
       durable: waits until the file, and for a path its folder, are on the disk, so that
         a power failure cannot take them back.
+      format: `"msgpack"` or `"safetensors"`; None takes safetensors for a path that
+        ends in `.safetensors`.
+      separator: for safetensors, what joins the names of branches, none of which may
+        hold it; None for a dict without branches, such as a state dict of PyTorch.
+      metadata: for safetensors, what is to be said of the file, such as
+        `{"format": "flax"}`.
 
     Returns:
       The number of bytes written.
@@ -77,6 +93,7 @@ def serialize(
         open file would be overwritten of which `restore` returned views that live:
         pass its path.
       TypeError: `file` is neither a path nor an open file.
+      ValueError: there is no such format or separator.
       OSError: the file cannot be written, as when the disk is full.
 
     >>> import io
@@ -88,7 +105,13 @@ def serialize(
     True
     """
     _check_file(file, "write")
-    parts = encode(to_state_dict(target), max_chunk_size=max_chunk_size)
+    parts = parts_of(
+        to_state_dict(target),
+        format_for(file) if format is None else format,
+        max_chunk_size=max_chunk_size,
+        separator=separator,
+        metadata=metadata,
+    )
     if not isinstance(file, (str, os.PathLike)):
         _check_not_mapped(file)
         written = _write(parts, file)
@@ -126,8 +149,13 @@ def restore(
     path: str | Sequence[str] = (),
     copy: bool = False,
     verify: bool = False,
+    format: Format | None = None,
+    separator: str | None = ".",
 ) -> Tree:
     """Reads back what `serialize` or `to_bytes` wrote, from a file that it maps.
+
+    Safetensors files are told from msgpack by how they begin, and come from any
+    program; `batiste.serialization.safetensors_metadata` reads what is said of them.
 
     The file must not be cut short or overwritten in place while arrays from it live:
     the system ends processes that then touch them (SIGBUS), and no error can be raised.
@@ -152,6 +180,9 @@ def restore(
         file.
       verify: first reads the whole file, and compares it with the check that
         `serialize` recorded with it, which finds every flipped bit.
+      format: `"msgpack"` or `"safetensors"`; None looks how the file begins.
+      separator: for safetensors, what the names of branches were joined with; None
+        gives one dict, with the names of the file.
 
     Returns:
       A new object like `target`. Its arrays are NumPy arrays, which can be written to
@@ -162,6 +193,7 @@ def restore(
         the target; `path` and `offset` tell where. The target has not been changed.
         Or it is to be verified, and no check is recorded with it.
       TypeError: `file` is neither a path nor an open file.
+      ValueError: there is no such format or separator.
       OSError: the file cannot be read.
 
     >>> import pathlib, tempfile
@@ -182,9 +214,41 @@ def restore(
         if verify:
             _verify(file, data)
         leaves: Leaves = Views(data, copy)
-        state = decode(data, leaves, names)
+        state = tree_of(data, leaves, names, format=format, separator=separator)
         del leaves
     return from_state_dict(target, state, "/".join((".", *names)))
+
+
+def safetensors_metadata(file: File) -> dict[str, str]:
+    """Reads what is said of a safetensors file, without its arrays.
+
+    Files of PyTorch have `{"format": "pt"}` by custom.
+
+    Args:
+      file: a path, or a file open for reading bytes.
+
+    Returns:
+      Strings by strings; without what `serialize` put there for itself.
+
+    Raises:
+      SerializationError: the file breaks a rule of the format.
+      TypeError: `file` is neither a path nor an open file.
+      OSError: the file cannot be read.
+
+    >>> import io
+    >>> from batiste.serialization import safetensors_metadata, to_bytes
+    >>> data = to_bytes({}, format="safetensors", metadata={"format": "flax"})
+    >>> safetensors_metadata(io.BytesIO(data))
+    {'format': 'flax'}
+    """
+    from .safetensors_codec import VALUES
+    from .safetensors_header import read_header
+
+    _check_file(file, "read")
+    with mapped(file) as data:
+        metadata = read_header(data).metadata
+    metadata.pop(VALUES, None)
+    return metadata
 
 
 def split_path(path: str | Sequence[str]) -> tuple[str, ...]:

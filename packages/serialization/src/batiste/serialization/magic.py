@@ -1,0 +1,33 @@
+"""How files begin, by which their formats are told apart."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .pages import Pages
+
+__all__ = [
+    "MAX_HEADER",
+    "looks_like_safetensors",
+]
+
+
+MAX_HEADER: Final = 100_000_000
+"""Bytes of a safetensors header, as the library that defines the format has it."""
+
+
+def looks_like_safetensors(data: memoryview | Pages) -> bool:
+    r"""Tells whether bytes begin as a safetensors file does, damaged or not.
+
+    >>> looks_like_safetensors(memoryview(b"\2\0\0\0\0\0\0\0{}"))
+    True
+    >>> looks_like_safetensors(memoryview(b"\x81\xa4step\x07"))
+    False
+    """
+    head = bytes(data[:10])
+    return (
+        len(head) == 10
+        and int.from_bytes(head[:8], "little") <= MAX_HEADER
+        and head[8:9] == b"{"
+        and head[9] in b'"} \t\r\n'
+    )
