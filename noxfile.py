@@ -195,7 +195,8 @@ def release(session: nox.Session) -> None:
 def vendor(session: nox.Session) -> None:
     """Copies packages into a made-up project, and uses them there, uninstalled."""
     session.env.update(CLEAN_ENV)
-    session.install("hypothesis>=6.100", "pytest>=8.0", *third_party(VENDORED))
+    tools = ("hypothesis>=6.100", "pytest>=8.0", "safetensors>=0.8.0")
+    session.install(*tools, *third_party(VENDORED))
     project = Path(session.create_tmp()).resolve() / "made-up"
     copy_packages(VENDORED, project)
     for name in ("namespace", "nested"):

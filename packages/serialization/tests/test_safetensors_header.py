@@ -317,8 +317,8 @@ def test_what_breaks_a_rule_is_refused(case):
     if offset is not None:
         assert info.value.offset == offset
     assert str(info.value).isprintable()
-    # Where the library is lax: a space where the format has '{', and keys that are there
-    # twice, of which the format says that not all readers look. Axes are NumPy's.
+    # Where the library is lax: a space where the format has '{', and keys that are
+    # there twice, which it says not all readers see. The limit of axes is NumPy's.
     lax = "space first", "twice", "twice within", "metadata twice", "axes"
     if case not in lax:
         assert not library_takes(data)

@@ -236,8 +236,10 @@ def read_header(data: memoryview | Pages) -> Header:
     return _Reader(bytes(data[_LENGTH : _LENGTH + length]), size).read()
 
 
-class _Duplicate(Exception):
-    """A key that an object has twice."""
+class _Twice(NamedTuple):
+    """What stands for an object that has a key twice."""
+
+    key: str
 
 
 class _Reader:
@@ -270,7 +272,7 @@ class _Reader:
                 _LENGTH + error.start,
             ) from None
         try:
-            return json.loads(
+            found = json.loads(
                 text, object_pairs_hook=_unique, parse_constant=_no_constant
             )
         except json.JSONDecodeError as error:
@@ -279,16 +281,6 @@ class _Reader:
                 None,
                 _LENGTH + len(text[: error.pos].encode()),
             ) from None
-        except _Duplicate as error:
-            name = str(error)
-            if offset := self._places(name)[1:2]:
-                raise SerializationError(
-                    f"The name {name!r} appears twice in the header: two readers would "
-                    "read two things.",
-                    name,
-                    offset[0],
-                ) from None
-            self._fail_within(f"has the key {name!r} twice")
         except (ValueError, RecursionError) as error:
             # Integers of thousands of digits, and what is nested that deep.
             what = "it is nested too deep"
@@ -299,8 +291,18 @@ class _Reader:
                 None,
                 _LENGTH,
             ) from None
+        if isinstance(found, _Twice):
+            raise SerializationError(
+                f"The name {found.key!r} appears twice in the header: two readers "
+                "would read two things.",
+                found.key,
+                self._places(found.key)[1],
+            )
+        return found
 
     def _metadata(self, found: Any) -> dict[str, str]:
+        if isinstance(found, _Twice):
+            self._fail(METADATA, f"it has the key {found.key!r} twice")
         if not isinstance(found, dict):
             self._fail(METADATA, f"{_shown(found)} is not an object of strings")
         for key, value in found.items():
@@ -313,6 +315,8 @@ class _Reader:
             name.encode()
         except UnicodeEncodeError:
             self._fail(name, "the name holds a half of a character")
+        if isinstance(entry, _Twice):
+            self._fail(name, f"it has the key {entry.key!r} twice")
         if not isinstance(entry, dict) or not entry.keys() >= _KEYS:
             self._fail(
                 name,
@@ -379,25 +383,11 @@ class _Reader:
             offset,
         )
 
-    def _fail_within(self, what: str) -> NoReturn:
-        """An entry is wrong, and it is not known yet which."""
-        for name, offset, value in self._entries():
-            try:
-                json.loads(value, object_pairs_hook=_unique)
-            except _Duplicate:
-                raise SerializationError(
-                    f"What the header says of {name!r} is wrong: it {what}. The file "
-                    "is damaged.",
-                    name,
-                    offset,
-                ) from None
-        raise AssertionError(what)
-
     def _places(self, name: str) -> list[int]:
-        return [offset for other, offset, _ in self._entries() if other == name]
+        return [offset for other, offset in self._entries() if other == name]
 
-    def _entries(self) -> Iterable[tuple[str, int, str]]:
-        """The names of the header, where they begin in the file, and what follows.
+    def _entries(self) -> Iterable[tuple[str, int]]:
+        """The names of the header, and where they begin in the file.
 
         It is known to be JSON. This is much slower than to read it, and for messages.
         """
@@ -408,9 +398,9 @@ class _Reader:
         while text[at] == '"':
             offset, counted = offset + len(text[counted:at].encode()), at
             name, at = decoder.raw_decode(text, at)
-            begin = _skip(text, _skip(text, at) + 1)  # behind the colon
-            _, at = decoder.raw_decode(text, begin)
-            yield name, offset, text[begin:at]
+            yield name, offset
+            at = _skip(text, _skip(text, at) + 1)  # behind the colon
+            _, at = decoder.raw_decode(text, at)
             at = _skip(text, at)
             at = _skip(text, at + (text[at] == ","))
 
@@ -421,11 +411,11 @@ def _skip(text: str, at: int) -> int:
     return at
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Twice:
     found = dict(pairs)
     if len(found) != len(pairs):
         seen: set[str] = set()
-        raise _Duplicate(next(k for k, _ in pairs if k in seen or seen.add(k)))
+        return _Twice(next(k for k, _ in pairs if k in seen or seen.add(k)))
     return found
 
 
