@@ -285,13 +285,13 @@ def test_a_file_is_never_more_readable_while_it_is_written(tmp_path, monkeypatch
     path.write_bytes(b"old")
     path.chmod(0o600)
     modes = []
-    real = stream._write
+    real = stream.write_parts
 
     def look(parts, file):
         modes.extend(stat.S_IMODE(p.stat().st_mode) for p in tmp_path.iterdir())
         return real(parts, file)
 
-    monkeypatch.setattr(stream, "_write", look)
+    monkeypatch.setattr(stream, "write_parts", look)
     serialize(TREE, path)
     assert modes == [0o600, 0o600]
 

@@ -1,4 +1,4 @@
-"""`python -m batiste.serialization FILE`: prints what a file holds."""
+"""`python -m batiste.serialization`: what files hold, converting, comparing."""
 
 from __future__ import annotations
 
@@ -6,28 +6,40 @@ import argparse
 import contextlib
 import io
 import os
-import select
-import stat
 import sys
-import time
-from collections.abc import Iterator
-from typing import BinaryIO, Final, TextIO
+from collections.abc import Callable
+from typing import Final, TextIO
 
+from .comparing import compare, leaves_of
+from .converting import KINDS, convert
+from .elements import elements_of
 from .errors import SerializationError, printable, shortened
 from .listing import Row, human_size, render, rows, totals
+from .sources import opened
+from .stream import split_path
+from .types import Leaf
 
 __all__ = ["main"]
 
 
 _RICH_DEPTH = 16  # beyond it, lines and indents leave no room for names
-_PATIENCE: Final = 2.0  # seconds for the program at the other end of a pipe to begin
+_FILES: Final = (
+    "of msgpack, safetensors or NumPy (.npz), a folder of Orbax, or one of them in an "
+    "archive: models.zip/bert/model.safetensors"
+)
+_ERRORS: Final = (SerializationError, OSError, ImportError, ValueError, MemoryError)
 # What shells report of programs that a closed pipe or Ctrl-C has ended.
 _BROKEN_PIPE: Final = 141
 _INTERRUPTED: Final = 130
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Prints the tree of a file with shapes, dtypes and sizes; array data is not read.
+    """Prints what a file holds; or converts it, or compares it with another one.
+
+    `FILE` prints its tree with shapes, dtypes and sizes, without reading array data;
+    `convert A B` and `diff A B` have options of their own. Files are of msgpack,
+    safetensors or NumPy (`.npz`), or folders of Orbax, and may be inside of a `.tar` or
+    `.zip`.
 
     What the terminal cannot show is escaped. A file that cannot be read, or output that
     cannot be written, is one line on standard error.
@@ -37,7 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     Returns:
       The exit status: 0, or 1 after a message; 141 if whoever reads the output, such as
-      `head`, has had enough, and 130 after Ctrl-C, without one.
+      `head`, has had enough, and 130 after Ctrl-C, without one. Of `diff`, 1 where
+      there are differences, and 2 after a message.
 
     >>> import pathlib, tempfile
     >>> from batiste.serialization import serialize
@@ -49,29 +62,146 @@ def main(arguments: list[str] | None = None) -> int:
     >>> status
     0
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m batiste.serialization",
-        description="Prints the tree in a msgpack checkpoint: names, shapes, dtypes "
-        "and sizes. Array data is not read.",
-    )
-    parser.add_argument("file", help="written by serialize, to_bytes or Flax")
+    arguments = sys.argv[1:] if arguments is None else arguments
+    command = {"convert": _convert, "diff": _diff}.get((arguments or [""])[0])
+    if command is not None:
+        return command(arguments[1:])
+    return _list(arguments)
+
+
+def _list(arguments: list[str]) -> int:
+    parser = _parser("", "Prints the tree in a file: names, shapes, dtypes and sizes.")
+    parser.add_argument("file", help=_FILES)
     parser.add_argument(
         "--path", default="", metavar="NAMES", help="a part: params/Dense_0"
     )
     parser.add_argument(
         "--plain", action="store_true", help="plain text, even where rich is installed"
     )
+    parser.epilog = "There are two commands more: convert --help, and diff --help."
     options = parser.parse_args(arguments)
     try:
-        with _opened(options.file) as file:
-            table = rows(file, options.path)
-    except (SerializationError, OSError, ValueError, MemoryError) as error:
+        table = rows(options.file, options.path)
+    except _ERRORS as error:
         return _fail(options.file, error)
     except KeyboardInterrupt:
         return _INTERRUPTED
+    return _printed(
+        lambda: ("" if options.plain else _coloured(table)) or f"{render(table)}\n"
+    )
+
+
+def _convert(arguments: list[str]) -> int:
+    parser = _parser(
+        "convert",
+        "Converts a file, block by block, reads back what was written, and compares "
+        "it bit by bit before it gets its name.",
+    )
+    parser.add_argument("source", metavar="A", help=_FILES)
+    parser.add_argument(
+        "target", metavar="B", help="ends in .msgpack, .safetensors, .npz or .orbax"
+    )
+    parser.add_argument("--to", choices=KINDS, help="the format, whatever B ends in")
+    parser.add_argument("--force", action="store_true", help="replaces a file B")
+    _add_separator(parser)
+    options = parser.parse_args(arguments)
+    with contextlib.ExitStack() as stack:
+        try:
+            done = convert(
+                options.source,
+                options.target,
+                options.to,
+                separator=options.separator or None,
+                force=options.force,
+                started=lambda total: _bar(total, stack),
+            )
+        except _ERRORS as error:
+            return _fail(options.source, error)
+        except KeyboardInterrupt:
+            return _INTERRUPTED
+    said = (
+        f"{printable(options.target)}: {done.kind}, arrays: {done.arrays:,}, size: "
+        f"{human_size(done.nbytes)}, verified\n"
+    )
+    return _printed(said)
+
+
+def _diff(arguments: list[str]) -> int:
+    parser = _parser(
+        "diff",
+        "Compares two files, of any formats: paths, shapes, dtypes, bits, and the "
+        "largest difference. The exit status is 0 if there is none, 1 if there are "
+        "some, 2 after an error.",
+    )
+    parser.add_argument("first", metavar="A", help=_FILES)
+    parser.add_argument("second", metavar="B", help="likewise")
+    parser.add_argument(
+        "--path", default="", metavar="NAMES", help="a part: params/Dense_0"
+    )
+    _add_separator(parser)
+    options = parser.parse_args(arguments)
+    separator, path = options.separator or None, split_path(options.path)
+    name = options.first
     try:
-        text = "" if options.plain else _coloured(table)
-        _write(text or f"{render(table)}\n", sys.stdout)
+        with contextlib.ExitStack() as stack:
+            trees = []
+            for name in (options.first, options.second):
+                source = opened(name, path, separator=separator)
+                trees.append(stack.enter_context(source).tree)
+            name = f"{options.first}, {options.second}"
+            bar = _bar(sum(map(_nbytes, leaves_of(trees[0]).values())), stack)
+            found = [
+                difference.text() for difference in compare(trees[0], trees[1], bar)
+            ]
+            count = len(leaves_of(trees[0]))
+    except _ERRORS as error:
+        return _fail(name, error) + 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    same = f"no difference in {count:,} leaves"
+    lines = [*map(printable, found), f"differences: {len(found):,}" if found else same]
+    return _printed("\n".join([*lines, ""])) or int(bool(found))
+
+
+def _parser(command: str, description: str) -> argparse.ArgumentParser:
+    program = f"python -m batiste.serialization {command}".rstrip()
+    return argparse.ArgumentParser(prog=program, description=description)
+
+
+def _add_separator(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--separator",
+        default=".",
+        metavar="TEXT",
+        help="what joins names in safetensors; '' takes them as they are",
+    )
+
+
+def _nbytes(leaf: Leaf) -> int:
+    return 0 if (found := elements_of(leaf)) is None else found.nbytes
+
+
+def _bar(total: int, stack: contextlib.ExitStack) -> Callable[[int], None]:
+    """What shows how far it is, on a terminal, where tqdm is installed."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        with contextlib.suppress(ImportError):
+            from tqdm import tqdm
+
+            bar = stack.enter_context(
+                tqdm(total=total, unit="B", unit_scale=True, leave=False)
+            )
+
+            def show(nbytes: int) -> None:
+                bar.update(nbytes)
+
+            return show
+    return lambda nbytes: None
+
+
+def _printed(text: str | Callable[[], str]) -> int:
+    """Writes to standard output; returns the exit status."""
+    try:
+        _write(text if isinstance(text, str) else text(), sys.stdout)
     except BrokenPipeError:
         _close_quietly(sys.stdout)
         return _BROKEN_PIPE
@@ -82,44 +212,6 @@ def main(arguments: list[str] | None = None) -> int:
         _close_quietly(sys.stdout)
         return _INTERRUPTED
     return 0
-
-
-@contextlib.contextmanager
-def _opened(name: str) -> Iterator[str | BinaryIO]:
-    """A file as `rows` takes it: a path that can be mapped, or what a pipe gave."""
-    mode = os.stat(name).st_mode
-    if stat.S_ISREG(mode):
-        yield name
-    elif stat.S_ISFIFO(mode):
-        yield _read_pipe(name)
-    elif stat.S_ISDIR(mode):
-        raise IsADirectoryError(
-            "this is a folder. Orbax writes such; a msgpack checkpoint is a file."
-        )
-    else:
-        raise OSError("this is a device or a socket, and not a file or a pipe.")
-
-
-def _read_pipe(name: str) -> BinaryIO:
-    # An open that waits would wait for ever where nobody is going to write.
-    descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK)
-    data = io.BytesIO()
-    with open(descriptor, "rb", buffering=0) as pipe:
-        deadline = time.monotonic() + _PATIENCE
-        while True:
-            part = pipe.read(2**20)
-            if part:
-                data.write(part)
-            elif part is None:  # somebody is there, and has nothing to say yet
-                select.select([descriptor], [], [])
-            elif data.tell() or time.monotonic() > deadline:
-                break
-            else:
-                time.sleep(0.01)
-    if not data.tell():
-        raise OSError(f"nothing was written to this pipe within {_PATIENCE:.0f} s.")
-    data.seek(0)
-    return data
 
 
 def _write(text: str, file: TextIO | None) -> None:

@@ -54,6 +54,11 @@ class Elements:
         self.nbytes = nbytes
         self.parts = parts
 
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return len(self.shape)
+
 
 def elements_of(value: Leaf) -> Elements | None:
     r"""Finds the elements of an array; None for what is no array.

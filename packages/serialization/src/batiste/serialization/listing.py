@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from .dtypes import dtype_from_name
-from .errors import SerializationError, shortened
+from .elements import Elements
+from .errors import shortened
 from .formats import tree_of
+from .sources import Described, opened
 from .stream import File, mapped, split_path
-from .types import Leaf, Shape, Tree
+from .types import Leaf, Tree
 
 __all__ = [
-    "ArrayEntry",
     "Row",
     "human_size",
     "render",
@@ -23,62 +24,6 @@ __all__ = [
 
 
 _NAME_WIDTH = 60
-
-
-class ArrayEntry(NamedTuple):
-    """An array, or bytes, of which only the description was read.
-
-    Attributes:
-      shape: the array's shape; the length of bytes.
-      dtype: the name of its dtype, or `bytes`.
-      nbytes: how many bytes its elements have.
-
-    >>> ArrayEntry((2, 3), "float32", 24).size
-    6
-    """
-
-    shape: Shape
-    dtype: str
-    nbytes: int
-
-    @property
-    def ndim(self) -> int:
-        """The number of axes."""
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        """The number of elements."""
-        return math.prod(self.shape)
-
-
-class _Entries:
-    """Leaves that describe themselves."""
-
-    def array(self, shape: Shape, dtype: str, start: int, size: int) -> ArrayEntry:
-        try:
-            itemsize = dtype_from_name(dtype).itemsize
-        except SerializationError:
-            pass  # the listing of a file needs no ml_dtypes
-        else:
-            if math.prod(shape) * itemsize != size:
-                raise SerializationError(
-                    f"An array {dtype}{list(shape)} cannot have {size} bytes: the data "
-                    "is damaged."
-                )
-        return ArrayEntry(shape, dtype, size)
-
-    def joined(self, chunks: Sequence[ArrayEntry], shape: Shape) -> ArrayEntry:
-        size = sum(chunk.size for chunk in chunks)
-        if size != math.prod(shape) or len({chunk.dtype for chunk in chunks}) > 1:
-            raise SerializationError(
-                f"The pieces of an array with the shape {list(shape)} do not make it "
-                "up: the data is damaged."
-            )
-        return ArrayEntry(shape, chunks[0].dtype, sum(c.nbytes for c in chunks))
-
-    def binary(self, start: int, size: int) -> ArrayEntry:
-        return ArrayEntry((size,), "bytes", size)
 
 
 class Row(NamedTuple):
@@ -108,7 +53,8 @@ def rows(file: File, path: str | Sequence[str] = ()) -> list[Row]:
     """Lists the tree in a file, or the part of it at a path, a row for each node.
 
     Args:
-      file: a path, or a file open for reading bytes.
+      file: a path as `sources.opened` takes it, also of a folder, or of what is in an
+        archive; or a file open for reading bytes, of msgpack or safetensors.
       path: names from the root, as for `restore`.
 
     Returns:
@@ -116,6 +62,7 @@ def rows(file: File, path: str | Sequence[str] = ()) -> list[Row]:
 
     Raises:
       SerializationError: the file is damaged, or has nothing at `path`.
+      ImportError: it is a folder of Orbax, which is not installed.
       OSError: the file cannot be read.
 
     >>> import io
@@ -130,8 +77,14 @@ def rows(file: File, path: str | Sequence[str] = ()) -> list[Row]:
     Row(depth=1, name='step', kind='7', arrays=0, elements=0, nbytes=0)
     """
     names = split_path(path)
+    if isinstance(file, (str, os.PathLike)):
+        with opened(os.fspath(file), names, describe=True) as source:
+            return _rows(source.tree, names)
     with mapped(file) as data:
-        tree = tree_of(data, _Entries(), names)
+        return _rows(tree_of(data, Described(data), names), names)
+
+
+def _rows(tree: Tree, names: Sequence[str]) -> list[Row]:
     found: list[Row] = []
     root = _printable("/".join(names)) or "."
     # Depth first, without recursion; totals are added when a container is left.
@@ -206,11 +159,11 @@ def _children(value: dict[Leaf, Tree] | list[Tree]) -> Iterator[tuple[str, Tree]
 
 
 def _leaf_row(depth: int, name: str, value: Leaf) -> Row:
-    if isinstance(value, ArrayEntry):
+    if isinstance(value, Elements):
         kind = _printable(f"{value.dtype}[{', '.join(map(str, value.shape))}]")
-        if value.dtype == "bytes":
+        if value.dtype in ("bytes", "file"):
             return Row(depth, name, kind, nbytes=value.nbytes)
-        return Row(depth, name, kind, 1, value.size, value.nbytes)
+        return Row(depth, name, kind, 1, math.prod(value.shape), value.nbytes)
     text = _printable(repr(value[:100] if isinstance(value, str) else value))
     return Row(depth, name, text if len(text) <= 40 else f"{text[:39]}…")
 

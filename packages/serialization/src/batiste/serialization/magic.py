@@ -9,6 +9,7 @@ from .pages import Pages
 __all__ = [
     "MAX_HEADER",
     "looks_like_safetensors",
+    "looks_like_zip",
 ]
 
 
@@ -31,3 +32,12 @@ def looks_like_safetensors(data: memoryview | Pages) -> bool:
         and head[8:9] == b"{"
         and head[9] in b'"} \t\r\n'
     )
+
+
+def looks_like_zip(data: bytes | memoryview | Pages) -> bool:
+    r"""Tells whether bytes begin as a zip archive does, one without files included.
+
+    >>> looks_like_zip(b"PK\x03\x04")
+    True
+    """
+    return bytes(data[:4]) in (b"PK\x03\x04", b"PK\x05\x06")

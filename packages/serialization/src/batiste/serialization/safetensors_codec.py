@@ -7,19 +7,19 @@ into the metadata, as JSON, under a name of ours.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from .decode import Leaves
 from .elements import elements_of
-from .encode import MAX_DEPTH
-from .errors import (
-    SerializationError,
-    UnserializableTypeError,
-    join_path,
-    listed,
-    nearest,
+from .errors import SerializationError, join_path, listed
+from .flat import (
+    flattened,
+    from_json,
+    names_under,
+    nested,
+    plain_value,
+    to_json,
 )
 from .pages import Pages
 from .safetensors_header import PACKED, build_header, read_header
@@ -29,14 +29,12 @@ __all__ = [
     "VALUES",
     "decode_safetensors",
     "encode_safetensors",
+    "metadata_of",
 ]
 
 
 VALUES: Final = "batiste.values"
 """The key of the metadata with what is no tensor."""
-
-_PLAIN: Final = (bool, int, float, str, type(None))
-_MAX_BITS: Final = 64  # as in msgpack
 
 
 def encode_safetensors(
@@ -68,12 +66,12 @@ def encode_safetensors(
     leaves: dict[str, Leaf] = {}
     values: dict[str, Any] = {}
     arrays = {}
-    for path, leaf in _flattened(tree, separator):
+    for path, leaf in flattened(tree, separator):
         name = path[0] if separator is None else separator.join(path)
         try:
             found = elements_of(leaf)
             if found is None:
-                values[name] = _plain(leaf)
+                values[name] = plain_value(leaf)
             else:
                 leaves[name] = leaf
                 arrays[name] = found.dtype, found.shape, found.nbytes
@@ -82,7 +80,7 @@ def encode_safetensors(
             raise
     said = _checked(metadata or {})
     if values:
-        said[VALUES] = json.dumps(values, ensure_ascii=False, separators=(",", ":"))
+        said[VALUES] = to_json(values)
     head, order = build_header(arrays, said)
     yield head
     for name in order:
@@ -135,23 +133,7 @@ def decode_safetensors(
             8,
         )
     names = [*header.tensors, *values]
-    wanted = "" if separator is None else separator.join(path)
-    if separator is None:
-        kept = [name for name in names if not path or name == path[0]]
-        kept = kept if len(path) < 2 else []
-    elif path:
-        start = wanted + separator
-        kept = [name for name in names if name == wanted or name.startswith(start)]
-    else:
-        kept = names
-    if path and not kept:
-        raise SerializationError(
-            f"There is nothing at {join_path(path)!r}"
-            f"{nearest((separator or '/').join(path), names)}. Here are: "
-            f"{listed(names) or 'no names'}.",
-            "",
-            8,
-        )
+    kept = names_under(names, path, separator)
     flat: dict[str, Leaf] = {}
     for name in kept:
         tensor = header.tensors.get(name)
@@ -171,71 +153,22 @@ def decode_safetensors(
             raise
     if separator is None:
         return flat[path[0]] if path else flat
-    return _nested(flat, separator, len(path))
+    return nested(flat, separator, len(path))
 
 
-def _flattened(
-    tree: Tree, separator: str | None
-) -> Iterator[tuple[tuple[str, ...], Leaf]]:
-    """The leaves, each with its path; an empty container is one."""
-    if not isinstance(tree, (Mapping, list, tuple)):
-        raise SerializationError(
-            f"A safetensors file holds arrays by name, and this is a "
-            f"{type(tree).__name__}. Put it into a dict."
-        )
-    stack: list[tuple[tuple[str, ...], Iterator[tuple[Any, Tree]]]]
-    stack = [((), iter(_children(tree)))]
-    while stack:
-        path, items = stack[-1]
-        item = next(items, None)
-        if item is None:
-            stack.pop()
-            continue
-        key, value = item
-        here = (*path, str(key))
-        if separator is not None and separator in here[-1]:
-            raise SerializationError(
-                f"The name {here[-1]!r} holds {separator!r}, which joins the names of "
-                "branches, so that the tree could not be read back. Pass another "
-                "separator, or separator=None for a dict that has no branches.",
-                join_path(here),
-            )
-        if isinstance(value, (Mapping, list, tuple)) and value:
-            if separator is None:
-                raise SerializationError(
-                    "With separator=None, the tree is one dict of arrays, and this is "
-                    f"a {type(value).__name__} in it.",
-                    join_path(here),
-                )
-            if len(here) >= MAX_DEPTH:
-                raise SerializationError(
-                    f"The tree is nested deeper than {MAX_DEPTH} levels, or contains "
-                    "itself."
-                )
-            stack.append((here, iter(_children(value))))
-        else:
-            yield here, value
+def metadata_of(data: memoryview | Pages) -> dict[str, str]:
+    """Reads what is said of a file, without what `encode_safetensors` put there.
 
+    Raises:
+      SerializationError: the file breaks a rule of the format.
 
-def _children(tree: Tree) -> Iterator[tuple[Any, Tree]]:
-    return iter(tree.items() if isinstance(tree, Mapping) else enumerate(tree))
-
-
-def _plain(leaf: Leaf) -> Any:
-    if isinstance(leaf, (Mapping, list, tuple)):
-        return {}
-    if type(leaf) is int and leaf.bit_length() > _MAX_BITS:
-        raise SerializationError(
-            f"This int has {leaf.bit_length()} bits, and more than {_MAX_BITS} do not "
-            "fit into the format."
-        )
-    if type(leaf) not in _PLAIN:
-        raise UnserializableTypeError(
-            f"A value of type {type(leaf).__name__!r} has no place in a safetensors "
-            "file: it holds arrays, and Python's numbers, strings and None. Make an "
-            "array of it, or write msgpack."
-        )
-    return leaf
+    >>> data = b"".join(encode_safetensors({"a": 1}, metadata={"format": "pt"}))
+    >>> metadata_of(memoryview(data))
+    {'format': 'pt'}
+    """
+    metadata = read_header(data).metadata
+    metadata.pop(VALUES, None)
+    return metadata
 
 
 def _checked(metadata: Mapping[str, str]) -> dict[str, str]:
@@ -254,48 +187,11 @@ def _values(metadata: dict[str, str]) -> dict[str, Any]:
     if text is None:
         return {}
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        found = None
-    if isinstance(found, dict) and all(
-        type(v) in _PLAIN or v == {} for v in found.values()
-    ):
-        return found
-    raise SerializationError(
-        f"The entry {VALUES!r} of the metadata is not an object of numbers, strings "
-        "and null: the file is damaged.",
-        VALUES,
-        8,
-    )
-
-
-def _nested(flat: dict[str, Leaf], separator: str, depth: int) -> Tree:
-    """Makes dicts of joined names, leaving out the first `depth` of each."""
-    holder: dict[str, Any] = {}
-    for name, leaf in flat.items():
-        if name.count(separator) >= MAX_DEPTH:
-            raise SerializationError(
-                f"The tree is nested deeper than {MAX_DEPTH} levels. Pass "
-                "separator=None, which reads one dict.",
-                name,
-                8,
-            )
-        names = ["", *name.split(separator)[depth:]]
-        branch: Any = holder
-        for key in names[:-1]:
-            branch = branch.setdefault(key, {})
-            if not isinstance(branch, dict):
-                raise _clash(name, separator)
-        if branch.setdefault(names[-1], leaf) is not leaf:
-            raise _clash(name, separator)
-    return holder.get("", {})
-
-
-def _clash(name: str, separator: str) -> SerializationError:
-    return SerializationError(
-        f"The name {name!r} and another one, split at {separator!r}, are an array and "
-        "the branch that it would be in. Pass separator=None, which reads one dict "
-        "with the names as they are.",
-        name,
-        8,
-    )
+        return from_json(text)
+    except ValueError as error:
+        raise SerializationError(
+            f"The entry {VALUES!r} of the metadata cannot be read: {error}. The file "
+            "is damaged.",
+            VALUES,
+            8,
+        ) from None

@@ -9,8 +9,8 @@ import mmap
 import os
 import stat
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import BinaryIO, Final, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import BinaryIO, Final, TypeAlias, TypeVar
 
 from .decode import Leaves, Views
 from .errors import SerializationError
@@ -26,16 +26,20 @@ __all__ = [
     "File",
     "mapped",
     "open_beside",
+    "replace_file",
     "restore",
     "safetensors_metadata",
     "serialize",
     "split_path",
     "temporary_name",
+    "write_parts",
 ]
 
 
 File: TypeAlias = str | os.PathLike[str] | BinaryIO | io.RawIOBase
 """A path, or a file that is open for bytes."""
+
+_Result = TypeVar("_Result")
 
 # Parts smaller than this are gathered, up to this many bytes, before they are written.
 _GATHER: Final = 2**18
@@ -114,32 +118,16 @@ def serialize(
     )
     if not isinstance(file, (str, os.PathLike)):
         _check_not_mapped(file)
-        written = _write(parts, file)
+        written = write_parts(parts, file)
         if durable:
             file.flush()
             os.fsync(file.fileno())
         return written
-    path = os.path.realpath(file)  # a link stays a link
+    path = os.path.realpath(file)
     if os.path.exists(path) and not os.path.isfile(path):
         with open(path, "wb", buffering=0) as device:  # as /dev/stdout
-            return _write(parts, device)
-    folder, name = os.path.split(path)
-    temporary = os.path.join(folder, temporary_name(name, "tmp"))
-    try:
-        with open_beside(temporary, path) as raw:
-            checked = CheckedFile(raw)
-            written = _write(parts, checked)
-            record(raw.fileno(), checked.check.text())
-            if durable:
-                os.fsync(raw.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-    if durable:
-        _sync_folder(folder)
-    return written
+            return write_parts(parts, device)
+    return replace_file(path, lambda file: write_parts(parts, file), durable=durable)
 
 
 def restore(
@@ -219,6 +207,55 @@ def restore(
     return from_state_dict(target, state, "/".join((".", *names)))
 
 
+def replace_file(
+    path: str | os.PathLike[str],
+    write: Callable[[CheckedFile], _Result],
+    *,
+    durable: bool = False,
+    check: Callable[[str], None] | None = None,
+) -> _Result:
+    """Writes a file under another name, and renames it when it is complete.
+
+    Args:
+      path: what it is to be called. A link stays a link.
+      write: writes to the file that it is given.
+      durable: waits until the file and its folder are on the disk.
+      check: looks at the file by its name, before it is renamed; may raise.
+
+    Returns:
+      What `write` returned.
+
+    Raises:
+      OSError: the file cannot be written.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "a")
+    ...     replace_file(path, lambda file: file.write(b"abc")), os.listdir(folder)
+    (3, ['a'])
+    """
+    path = os.path.realpath(path)
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, temporary_name(name, "tmp"))
+    try:
+        with open_beside(temporary, path) as raw:
+            checked = CheckedFile(raw)
+            result = write(checked)
+            record(raw.fileno(), checked.check.text())
+            if durable:
+                os.fsync(raw.fileno())
+        if check is not None:
+            check(temporary)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    if durable:
+        _sync_folder(folder)
+    return result
+
+
 def safetensors_metadata(file: File) -> dict[str, str]:
     """Reads what is said of a safetensors file, without its arrays.
 
@@ -241,14 +278,40 @@ def safetensors_metadata(file: File) -> dict[str, str]:
     >>> safetensors_metadata(io.BytesIO(data))
     {'format': 'flax'}
     """
-    from .safetensors_codec import VALUES
-    from .safetensors_header import read_header
+    from .safetensors_codec import metadata_of
 
     _check_file(file, "read")
     with mapped(file) as data:
-        metadata = read_header(data).metadata
-    metadata.pop(VALUES, None)
-    return metadata
+        return metadata_of(data)
+
+
+def write_parts(
+    parts: Iterable[bytes | memoryview], file: BinaryIO | io.RawIOBase
+) -> int:
+    """Writes parts to an open file, small ones together.
+
+    Returns:
+      The number of bytes.
+
+    Raises:
+      OSError: the file cannot be written.
+
+    >>> write_parts([b"ab", b"c"], io.BytesIO())
+    3
+    """
+    gathered = bytearray()
+    written = 0
+    for part in parts:
+        if len(part) < _GATHER:
+            gathered += part
+            if len(gathered) < _GATHER:
+                continue
+            part = b""
+        if gathered:
+            written += _write_all(gathered, file)
+            gathered = bytearray()
+        written += _write_all(part, file)
+    return written + _write_all(gathered, file)
 
 
 def split_path(path: str | Sequence[str]) -> tuple[str, ...]:
@@ -394,22 +457,6 @@ def _map(file: BinaryIO | io.RawIOBase) -> memoryview:
     except (OSError, ValueError):
         return memoryview(file.read())
     return memoryview(whole)[start:]
-
-
-def _write(parts: Iterable[bytes | memoryview], file: BinaryIO | io.RawIOBase) -> int:
-    gathered = bytearray()
-    written = 0
-    for part in parts:
-        if len(part) < _GATHER:
-            gathered += part
-            if len(gathered) < _GATHER:
-                continue
-            part = b""
-        if gathered:
-            written += _write_all(gathered, file)
-            gathered = bytearray()
-        written += _write_all(part, file)
-    return written + _write_all(gathered, file)
 
 
 def _write_all(
