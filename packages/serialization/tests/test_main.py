@@ -1,5 +1,6 @@
 """The command, as a shell runs it."""
 
+import io
 import os
 import stat
 import subprocess
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from batiste.serialization import msgpack_serialize, serialize, to_bytes
+from batiste.serialization.__main__ import main
 
 TREE = {
     "params": {"kernel": np.zeros((3, 4), "f4"), "größe\N{GREEK SMALL LETTER PI}": 1},
@@ -154,7 +156,7 @@ def test_parts_with_names_that_steer(path):
 
 
 def test_folders_and_files_that_are_not_there(tmp_path):
-    check_refused(run(tmp_path), "this is a folder. Orbax writes such")
+    check_refused(run(tmp_path), "this is a folder, and not one of Orbax")
     check_refused(run(tmp_path / "none"), "No such file or directory")
     check_refused(run(tmp_path / "none" / "none"), "No such file or directory")
     check_refused(run(tmp_path / ("x" * 300)), "name too long")
@@ -217,3 +219,137 @@ def test_closed_streams(path, options, closed):
         assert done.returncode == int(fails)
         assert b"Traceback" not in done.stderr
         assert done.stderr.count(b"\n") <= 1
+
+
+ARRAYS = {"params": {"kernel": np.arange(6, dtype="f4").reshape(2, 3)}, "step": 7}
+
+
+@pytest.fixture
+def arrays(tmp_path):
+    serialize(ARRAYS, tmp_path / "a.msgpack")
+    return tmp_path
+
+
+def test_convert(arrays):
+    for a, b in (("a.msgpack", "b.safetensors"), ("b.safetensors", "c.npz")):
+        done = run("convert", arrays / a, arrays / b)
+        assert (done.returncode, done.stderr) == (0, b"")
+        kind = b.partition(".")[2]
+        text = f"{arrays / b}: {kind}, arrays: 1, size: 24 B, verified"
+        assert done.stdout.decode().rstrip() == text
+    assert np.load(arrays / "c.npz")["params/kernel"].sum() == 15
+    check_refused(run("convert", arrays / "a.msgpack", arrays / "c.npz"), "--force")
+    done = run("convert", arrays / "a.msgpack", arrays / "c.npz", "--force")
+    assert done.returncode == 0
+    done = run("convert", "--to", "msgpack", arrays / "c.npz", arrays / "d")
+    assert done.returncode == 0
+    assert (arrays / "d").read_bytes() == (arrays / "a.msgpack").read_bytes()
+
+
+def test_convert_what_is_refused(arrays):
+    a = arrays / "a.msgpack"
+    check_refused(run("convert", arrays / "none", arrays / "b.npz"), "No such file")
+    check_refused(run("convert", a, arrays / "b.bin"), "Pass --to with one of")
+    check_refused(run("convert", a, arrays / "none" / "b.npz"), "No such file")
+    a.write_bytes(b"\x81\xa1a")
+    check_refused(run("convert", a, arrays / "b.npz"), "The data ends", "byte 3")
+    assert os.listdir(arrays) == ["a.msgpack"]
+    assert run("convert").returncode == 2
+    assert b"usage: python -m batiste.serialization convert" in run("convert").stderr
+
+
+def test_convert_with_names_that_hold_the_separator(arrays):
+    serialize({"a.b": np.ones(1)}, arrays / "b.msgpack")
+    one, two = arrays / "b.msgpack", arrays / "b.safetensors"
+    check_refused(run("convert", one, two), "holds '.'", "at a.b")
+    assert run("convert", "--separator", "", one, two).returncode == 0
+    assert run("diff", "--separator", "", one, two).returncode == 0
+    assert run("diff", one, two).returncode == 1
+
+
+def test_diff(arrays):
+    serialize({**ARRAYS, "step": 8, "\x1b[2J": 1}, arrays / "b.safetensors")
+    done = run("diff", arrays / "a.msgpack", arrays / "a.msgpack")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.decode().split() == "no difference in 2 leaves".split()
+    done = run("diff", arrays / "a.msgpack", arrays / "b.safetensors")
+    assert (done.returncode, done.stderr) == (1, b"")
+    assert done.stdout.decode().splitlines() == [
+        "step: 7 and 8",
+        "\\x1b[2J: only in the second, 1",
+        "differences: 2",
+    ]
+    done = run(
+        "diff", "--path", "params", arrays / "a.msgpack", arrays / "b.safetensors"
+    )
+    assert done.returncode == 0
+
+
+def test_diff_what_is_refused(arrays):
+    a = arrays / "a.msgpack"
+    for names in ((a, arrays / "none"), (arrays / "none", a)):
+        done = run("diff", *names)
+        assert done.returncode == 2
+        assert done.stderr.count(b"\n") == 1
+        assert b"none: No such file" in done.stderr
+        assert done.stdout == b""
+    done = run("diff", a, a, "--path", "no")
+    assert done.returncode == 2
+    assert b"nothing at 'no'" in done.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux's /dev/full")
+def test_diff_to_a_full_device(arrays):
+    a = arrays / "a.msgpack"
+    with open("/dev/full", "wb") as full:
+        check_refused(run("diff", a, a, stdout=full), "standard output: No space left")
+
+
+@pytest.mark.parametrize("command", ["convert", "diff"])
+def test_files_that_are_called_as_commands_are(arrays, command):
+    (arrays / "a.msgpack").rename(arrays / command)
+    done = run(arrays / command, "--plain")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"float32[2, 3]" in done.stdout
+
+
+def test_a_bar_on_a_terminal(arrays, monkeypatch, capsys):
+    pytest.importorskip("tqdm")
+    arguments = ["convert", str(arrays / "a.msgpack"), str(arrays / "b.npz")]
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert main(arguments) == 0
+    assert "0.00/48.0" in terminal.getvalue()
+    # None where nobody looks, or without tqdm.
+    terminal = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert main([*arguments, "--force"]) == 0
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    assert main([*arguments, "--force"]) == 0
+    assert terminal.getvalue() == sys.stderr.getvalue() == ""
+
+
+def test_every_format_is_listed(arrays):
+    import tarfile
+
+    run("convert", arrays / "a.msgpack", arrays / "b.safetensors")
+    run("convert", arrays / "a.msgpack", arrays / "c.npz")
+    with tarfile.open(arrays / "x.tar", "w") as archive:
+        for name in ("a.msgpack", "b.safetensors", "c.npz"):
+            archive.add(arrays / name, name)
+    expected = run(arrays / "a.msgpack", "--plain").stdout
+    for place in ("", "x.tar/"):
+        for name in ("b.safetensors", "c.npz"):
+            done = run(arrays / f"{place}{name}", "--plain")
+            assert (done.returncode, done.stderr) == (0, b"")
+            assert done.stdout == expected
+    done = run(arrays / "x.tar", "--plain")
+    assert done.returncode == 0
+    assert b"  b.safetensors" in done.stdout
+    check_refused(run(arrays / "x.tar/none"), "There is no file 'none'", "'c.npz'")

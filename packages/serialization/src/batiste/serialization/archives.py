@@ -212,7 +212,7 @@ def _is_plain_tar(archive: str) -> bool:
 def _behind_local(data: memoryview, info: zipfile.ZipInfo) -> int:
     start = info.header_offset
     head = bytes(data[start : start + _LOCAL])
-    if len(head) < _LOCAL or not looks_like_zip(head):
+    if len(head) < _LOCAL or not head.startswith(b"PK\x03\x04"):
         raise zipfile.BadZipFile("no file begins where one should")
     lengths = (int.from_bytes(head[at : at + 2], "little") for at in (26, 28))
     return start + _LOCAL + sum(lengths)

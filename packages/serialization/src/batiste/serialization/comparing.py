@@ -117,6 +117,8 @@ def leaves_of(tree: Tree) -> dict[tuple[str, ...], Leaf]:
             stack.extend(reversed(below))
         else:
             found[path] = value
+    if isinstance(tree, (Mapping, list, tuple)):
+        found.pop((), None)  # a root without anything
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from .comparing import compare, leaves_of
 from .elements import Elements, elements_of
-from .errors import SerializationError
+from .errors import SerializationError, listed
 from .formats import Format, parts_of
 from .integrity import CheckedFile
 from .npz import write_npz
@@ -114,9 +114,9 @@ def convert(
     with opened(source, separator=separator) as (found, tree, metadata):
         if found == ARCHIVE:
             raise SerializationError(
-                "This is an archive with files in it. Pass one of them, as in "
-                "models.zip/model.safetensors: "
-                f"{', '.join(list(tree)[:20]) or 'it is empty'}."
+                "This is an archive of files. Pass one of them, as in "
+                "models.zip/model.safetensors; it has "
+                f"{f'these: {listed(tree)}' if tree else 'none'}."
             )
         sizes = [e.nbytes for e in map(elements_of, leaves_of(tree).values()) if e]
         done = started(2 * sum(sizes))

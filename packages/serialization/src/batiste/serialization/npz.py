@@ -82,7 +82,7 @@ def write_npz(tree: Tree, file: IO[bytes] | io.RawIOBase) -> None:
                     continue
                 dtype = dtype_from_name(elements.dtype)
                 descr = dtype.str
-                if np.dtype(descr) != dtype:  # one of ml_dtypes
+                if dtype.isbuiltin == 2:  # one of ml_dtypes
                     descr, dtypes[name] = f"|V{dtype.itemsize}", elements.dtype
             except SerializationError as error:
                 error.path = join_path(path)

@@ -128,8 +128,9 @@ class _Folder:
                 small.add(path)
 
         _mapped_leaves(self.stored, (), look)
-        restored = self._restored(small)
-        _mapped_leaves(restored, (), self.small.__setitem__)
+        if small:
+            restored = self._restored(small)
+            self.small = {path: _at(restored, path) for path in small}
         return _mapped_leaves(self.stored, (), self._leaf)
 
     def _leaf(self, path: tuple[Any, ...], leaf: Any) -> Any:
@@ -159,9 +160,7 @@ class _Folder:
             value = self._restored({path})
         except Exception as error:
             raise _unreadable(self.folder, error, join_path(path)) from error
-        for key in path:
-            value = value[key]
-        return value
+        return _at(value, path)
 
     def _restored(self, wanted: set[tuple[Any, ...]]) -> Tree:
         """The whole tree, with what is not wanted left out of the reading."""
@@ -201,6 +200,12 @@ def _mapped_leaves(
     if isinstance(tree, (list, tuple)):
         return [_mapped_leaves(v, (*path, i), of) for i, v in enumerate(tree)]
     return None if tree is None else of(path, tree)
+
+
+def _at(tree: Tree, path: tuple[Any, ...]) -> Any:
+    for key in path:
+        tree = tree[key]
+    return tree
 
 
 def _array(path: tuple[Any, ...], leaf: Any) -> Any:
