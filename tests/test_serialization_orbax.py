@@ -147,13 +147,14 @@ def test_folders_that_are_there(folder):
 
 def test_folders_that_are_damaged(folder):
     (folder / "_METADATA").write_text("{")
-    with pytest.raises(SerializationError, match="Orbax could not read 'a.orbax'"):
+    with pytest.raises(SerializationError, match="lacks a description that Orbax can"):
         read_orbax(str(folder))
 
 
 def test_arrays_that_are_lost(folder):
-    for path in folder.rglob("*"):
-        if path.is_file() and path.parent.name == "d":
-            path.write_bytes(b"")
-    with pytest.raises(SerializationError, match="Orbax could not read 'a.orbax'"):
-        texts(read_orbax(str(folder)), TREE)
+    tree = read_orbax(str(folder))
+    for path in (folder / "d").iterdir():
+        path.unlink()
+    with pytest.raises(SerializationError, match="Orbax could not read") as info:
+        texts(tree, TREE)
+    assert info.value.path == "params/big"

@@ -71,7 +71,7 @@ def test_names_under_a_path():
     for path, separator in ((("b",), "."), (("a", "b"), None), (("a.",), ".")):
         with pytest.raises(SerializationError, match="There is nothing at") as info:
             names_under(names, path, separator)
-        assert (info.value.path, info.value.offset) == ("", 8)
+        assert info.value.path == ""
 
 
 VALUES = {"a": 7, "b": -0.0, "c": "é\n", "d": None, "e": True, "f": {}, "g": 2**64 - 1}

@@ -120,7 +120,6 @@ def nested(flat: Mapping[str, Leaf], separator: str, depth: int = 0) -> Tree:
                 f"The tree is nested deeper than {MAX_DEPTH} levels. Pass "
                 "separator=None, which reads one dict.",
                 name,
-                8,
             )
         names = ["", *name.split(separator)[depth:]]
         branch: Any = holder
@@ -166,7 +165,6 @@ def names_under(
             f"There is nothing at {join_path(path)!r}{nearest(wanted, names)}. Here "
             f"are: {listed(names) or 'no names'}.",
             "",
-            8,
         )
     return kept
 
@@ -236,5 +234,4 @@ def _clash(name: str, separator: str) -> SerializationError:
         "the branch that it would be in. Pass separator=None, which reads one dict "
         "with the names as they are.",
         name,
-        8,
     )

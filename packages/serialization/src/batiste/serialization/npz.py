@@ -62,6 +62,7 @@ def write_npz(tree: Tree, file: IO[bytes] | io.RawIOBase) -> None:
 
     >>> file = io.BytesIO()
     >>> write_npz({"a": {"b": np.arange(2)}, "step": 7}, file)
+    >>> start = file.seek(0)
     >>> np.load(file)["a/b"]
     array([0, 1])
     """

@@ -111,8 +111,8 @@ class _Folder:
         self.stored = getattr(metadata, "tree", metadata)
         if self.stored is None:
             raise SerializationError(
-                f"The folder lacks {_DESCRIPTION!r}, its description: it is damaged, "
-                "or is still being written."
+                f"The folder lacks a description that Orbax can read "
+                f"({_DESCRIPTION!r}): it is damaged, or is still being written."
             )
         self.small: dict[tuple[Any, ...], Any] = {}
 

@@ -22,7 +22,7 @@ from .flat import (
     to_json,
 )
 from .pages import Pages
-from .safetensors_header import PACKED, build_header, read_header
+from .safetensors_header import PACKED, Header, build_header, read_header
 from .types import Leaf, Tree
 
 __all__ = [
@@ -35,6 +35,8 @@ __all__ = [
 
 VALUES: Final = "batiste.values"
 """The key of the metadata with what is no tensor."""
+
+_HEADER: Final = 8
 
 
 def encode_safetensors(
@@ -123,14 +125,23 @@ def decode_safetensors(
     >>> decode_safetensors(view, Views(view), ("a", "c"))
     3
     """
-    header = read_header(data)
+    try:
+        return _decoded(read_header(data), leaves, path, separator)
+    except SerializationError as error:
+        if error.offset is None:
+            error.offset = _HEADER  # where the names are
+        raise
+
+
+def _decoded(
+    header: Header, leaves: Leaves, path: Sequence[str], separator: str | None
+) -> Tree:
     values = _values(header.metadata)
     if twice := values.keys() & header.tensors.keys():
         raise SerializationError(
             f"These are tensors, and values in the metadata too: {listed(twice)}. The "
             "file is damaged.",
             min(twice),
-            8,
         )
     names = [*header.tensors, *values]
     kept = names_under(names, path, separator)
@@ -193,5 +204,4 @@ def _values(metadata: dict[str, str]) -> dict[str, Any]:
             f"The entry {VALUES!r} of the metadata cannot be read: {error}. The file "
             "is damaged.",
             VALUES,
-            8,
         ) from None
