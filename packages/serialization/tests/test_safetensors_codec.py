@@ -173,7 +173,7 @@ CYCLE["a"] = CYCLE
     ("tree", "options", "kind", "text", "path"),
     [
         ({"a": {"b.c": np.ones(1)}}, {}, ValueError, "holds '.', which joins", "a/b.c"),
-        ({"a": {"b": {1}}}, {}, TypeError, "'set' has no place in a saf", "a/b"),
+        ({"a": {"b": {1}}}, {}, TypeError, "'set' has no place in this", "a/b"),
         ({"a": b"x"}, {}, TypeError, "'bytes' has no place", "a"),
         ({"a": 1j}, {}, TypeError, "'complex' has no place", "a"),
         ({"a": [2**64]}, {}, ValueError, "This int has 65 bits", "a/0"),
