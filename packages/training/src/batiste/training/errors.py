@@ -1,4 +1,4 @@
-"""Errors of saving and restoring checkpoints and files."""
+"""Errors of checkpoints, files and exported models."""
 
 import os
 
@@ -7,6 +7,9 @@ from batiste.core.errors import FlaxError
 __all__ = [
     "AlreadyExistsError",
     "DamagedCheckpointError",
+    "ExportError",
+    "ExportedCallError",
+    "ExportedFileError",
     "InvalidCheckpointError",
     "InvalidDestinationError",
     "MPACheckpointingRequiredError",
@@ -222,3 +225,35 @@ class TracedCheckpointError(FlaxError, TypeError):
             "jax.jit, grad, vmap or scan transform, or through "
             "jax.experimental.io_callback."
         )
+
+
+class ExportError(FlaxError, ValueError):
+    """A model cannot be exported as it was asked for.
+
+    >>> issubclass(ExportError, ValueError)
+    True
+    """
+
+
+class ExportedFileError(FlaxError, ValueError):
+    """A file of an exported model cannot be read, or not by this JAX.
+
+    Args:
+      path: the file.
+      reason: what is wrong, and what to do.
+
+    >>> print(ExportedFileError('model.zip', 'It is empty.'))
+    Cannot load "model.zip": It is empty.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], reason: str):
+        self.path = str(path)
+        super().__init__(f'Cannot load "{path}": {reason}')
+
+
+class ExportedCallError(FlaxError, TypeError, ValueError):
+    """An exported model was called with what it does not take.
+
+    >>> issubclass(ExportedCallError, (TypeError, ValueError))
+    True
+    """
