@@ -17,9 +17,14 @@ Without Batiste, JAX and NumPy are enough:
     stored = [file[name] for name in file.files if name.startswith("weights/")]
     weights = [w.view(a.dtype) for w, a in zip(stored, program.in_avals)]
     y = program.call(weights, x)
+
+`to_saved_model` and `to_onnx` write what other systems read, with libraries that are
+imported when they are called.
 """
 
 from .load import ExportedModel, load
+from .onnx_file import to_onnx
 from .save import save
+from .saved_model import to_saved_model
 
-__all__ = ["ExportedModel", "load", "save"]
+__all__ = ["ExportedModel", "load", "save", "to_onnx", "to_saved_model"]

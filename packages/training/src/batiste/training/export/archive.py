@@ -96,11 +96,17 @@ def write_archive(
     return io.getsize(name)
 
 
-class _Forward:
+class _Forward(io_module.RawIOBase):
     """A file that is only written on, never back at what is there: a store, a check."""
 
     def __init__(self, file: BinaryIO):
-        self.write, self.flush = file.write, file.flush
+        self._file = file
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        return self._file.write(data)
 
 
 def _storable(weight: Any) -> np.ndarray:

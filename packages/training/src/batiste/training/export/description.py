@@ -37,7 +37,7 @@ _VERSIONS = (
 def describe(
     program: Program,
     exported: jax_export.Exported,
-    method: str,
+    method: str | None,
     mutable: Any,
     vjp_order: int,
 ) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def describe(
     >>> from .program import make_program, trace
     >>> call = lambda w, x: w + x
     >>> program = make_program(call, jnp.ones(2), (jnp.ones((3, 2)),), {})
-    >>> found = describe(program, trace(program), "__call__", False, 0)
+    >>> found = describe(program, trace(program), None, False, 0)
     >>> found["positional"], found["outputs"], found["variables"]
     ({'x': 'float32[batch, 2]'}, 'float32[batch, 2]', 0)
     """
@@ -58,7 +58,7 @@ def describe(
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "model": program.name,
-        "method": method,
+        "method": method or "__call__",
         "positional": {
             name: jax.tree.map(array_text, tree)
             for name, tree in zip(inputs.names, program.plain_inputs()[0])

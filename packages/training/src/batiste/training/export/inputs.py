@@ -81,7 +81,7 @@ def argument_names(
     >>> argument_names(lambda variables, x, *rest: x, None, 3)
     ('x', 'rest_0', 'rest_1')
     """
-    function = method
+    function: Any = method
     if not hasattr(model, "apply"):
         function = model
     elif not callable(function):
@@ -249,7 +249,7 @@ def _symbolic(
     text: str, like: tuple[int, ...], scope: jax_export.SymbolicScope, path: str
 ) -> tuple[Any, ...]:
     try:
-        return jax_export.symbolic_shape(text, like=like, scope=scope)
+        return tuple(jax_export.symbolic_shape(text, like=like, scope=scope))
     except Exception as error:  # JAX raises several types, some of them its own
         raise ExportError(
             f'The shape {like} of "{path}" cannot be written as {text!r}: '

@@ -235,7 +235,7 @@ def _program(path: str | os.PathLike[str], archive: Archive) -> jax_export.Expor
             "otherwise take another copy of the file.",
         ) from error
     wide = [a for a in (*program.in_avals, *program.out_avals) if _is_wide(a)]
-    if wide and not jax.config.jax_enable_x64:
+    if wide and not jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]
         raise ExportedFileError(
             path,
             f"its program has numbers of 64 bits, such as {array_text(wide[0])}, which "

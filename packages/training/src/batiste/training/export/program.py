@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jax import export as jax_export
 from jax import numpy as jnp
+from jax.core import Tracer
 
 from batiste.core.errors import short_repr
 from batiste.core.types import Tree
@@ -148,7 +149,7 @@ def _weights(
     structure = jax.tree.structure(variables)
     weights, keys = [], {}
     for number, (path, leaf) in enumerate(leaf_paths(variables)):
-        if isinstance(leaf, jax.core.Tracer):
+        if isinstance(leaf, Tracer):
             why = "is traced: export outside of functions that JAX transforms"
         elif isinstance(leaf, jax.ShapeDtypeStruct):
             why = "has no value: give the variables themselves, not their shapes"

@@ -109,8 +109,8 @@ def save(
             "place in a file: leave out `jax.debug.print`, `pure_callback` and "
             "`io_callback`. And with a `vjp_order`, the model must have derivatives."
         ) from error
-    method_name = getattr(method, "__name__", method) or "__call__"
-    described = describe(program, exported, method_name, mutable, vjp_order)
+    called = method if isinstance(method, str) else getattr(method, "__name__", None)
+    described = describe(program, exported, called, mutable, vjp_order)
     return write_archive(path, described, serialized, program.weights)
 
 
