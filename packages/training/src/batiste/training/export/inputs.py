@@ -20,10 +20,14 @@ from .trees import leaf_paths
 __all__ = [
     "Inputs",
     "argument_names",
+    "first_line",
     "is_array",
     "open_sizes",
     "split_inputs",
 ]
+
+# In a container with arrays they are arrays, as they are for `jax.jit`.
+_NUMBERS = (bool, int, float, complex)
 
 Shapes = str | Mapping[str, str | None] | None
 
@@ -51,6 +55,15 @@ class Inputs(NamedTuple):
         """
         yield from zip(self.names, self.positional)
         yield from self.keyword.items()
+
+
+def first_line(error: BaseException) -> str:
+    r"""Returns what an error says first, without the end of the sentence.
+
+    >>> first_line(ValueError('no.\nsee elsewhere'))
+    'no'
+    """
+    return str(error).partition("\n")[0].rstrip(".")
 
 
 def is_array(leaf: object) -> bool:
@@ -111,7 +124,7 @@ def split_inputs(
 ) -> Inputs:
     """Sorts arguments into inputs and fixed ones.
 
-    An argument that holds arrays is an input. One without, given by keyword, is fixed:
+    An argument that holds arrays is an input, with the numbers that it holds. One without, given by keyword, is fixed:
     the program has been traced with it.
 
     Args:
@@ -144,18 +157,16 @@ def split_inputs(
 
 
 def _is_input(name: str, arg: Tree) -> bool:
-    others = [
-        (path, leaf) for path, leaf in leaf_paths(arg, name) if not is_array(leaf)
-    ]
-    if len(others) == len(jax.tree.leaves(arg)):
+    leaves = list(leaf_paths(arg, name))
+    if not any(is_array(leaf) for _, leaf in leaves):
         return False
-    if others:
-        path, leaf = others[0]
-        raise ExportError(
-            f'The argument "{name}" holds arrays, and at "{path}" {short_repr(leaf)}, '
-            "which is none. Make it an array to leave it open, or an argument of its "
-            "own, by keyword, to fix it."
-        )
+    for path, leaf in leaves:
+        if not is_array(leaf) and not isinstance(leaf, _NUMBERS):
+            raise ExportError(
+                f'The argument "{name}" holds arrays, and at "{path}" '
+                f"{short_repr(leaf)}, which is none. Give what is to be fixed as an "
+                "argument of its own, by keyword."
+            )
     return True
 
 
@@ -163,9 +174,10 @@ def _described(arg: Tree) -> Tree:
     """Arrays as JAX takes them in, without their values and places."""
 
     def describe(leaf: Any) -> jax.ShapeDtypeStruct:
-        if isinstance(leaf, (np.ndarray, np.generic)):
+        weak = isinstance(leaf, _NUMBERS)
+        if not isinstance(leaf, (jax.Array, jax.ShapeDtypeStruct)):
             leaf = jax.eval_shape(jnp.asarray, leaf)
-        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, weak_type=weak)
 
     return jax.tree.map(describe, arg)
 
@@ -249,14 +261,13 @@ def _symbolic(
     text: str, like: tuple[int, ...], scope: jax_export.SymbolicScope, path: str
 ) -> tuple[Any, ...]:
     try:
-        return tuple(jax_export.symbolic_shape(text, like=like, scope=scope))
+        shape = tuple(jax_export.symbolic_shape(text, like=like, scope=scope))
+        if len(shape) != len(like):
+            raise ValueError(f"it has {len(like)} axes, and the text {len(shape)}")
     except Exception as error:  # JAX raises several types, some of them its own
         raise ExportError(
             f'The shape {like} of "{path}" cannot be written as {text!r}: '
-            f"{_first_line(error)}. A shape is text such as 'batch, ...' or "
+            f"{first_line(error)}. A shape is text such as 'batch, ...' or "
             "'batch, 28, _'."
         ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).partition("\n")[0].rstrip(".")
+    return shape

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -284,10 +285,10 @@ def _fitting(path: str, leaf: Any, spec: Any) -> Any:
     kind = _SCALARS.get(type(leaf))
     if kind is not None and not spec.shape and jnp.issubdtype(spec.dtype, kind):
         return jnp.asarray(leaf, spec.dtype)
-    try:
-        array = jnp.asarray(leaf)
-    except (TypeError, ValueError):
-        array = None
+    array = None
+    if not isinstance(leaf, (str, bytes)):
+        with contextlib.suppress(TypeError, ValueError):
+            array = jnp.asarray(leaf)
     if (
         array is None
         or array.dtype != spec.dtype

@@ -10,7 +10,7 @@ from batiste.core.types import Tree
 
 from ..checkpoints.msgpack import write_file
 from ..errors import ExportError
-from .inputs import Shapes
+from .inputs import Shapes, first_line
 from .program import make_program
 
 __all__ = ["import_jax2onnx", "to_onnx"]
@@ -78,7 +78,7 @@ def to_onnx(
     except Exception as error:  # of the library, of whatever type
         raise ExportError(
             f"jax2onnx cannot translate {program.name}: {type(error).__name__}: "
-            f"{error}. `save` and `to_saved_model` take what JAX computes as it is."
+            f"{first_line(error)}. `save` and `to_saved_model` take all that JAX can."
         ) from error
     data = found.SerializeToString()
     write_file(lambda file: file.write(data), os.fspath(path))

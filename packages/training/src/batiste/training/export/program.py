@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import jax
 import numpy as np
@@ -12,19 +12,36 @@ from jax import export as jax_export
 from jax import numpy as jnp
 from jax.core import Tracer
 
-from batiste.core.errors import short_repr
+from batiste.core.errors import quoted, short_repr
 from batiste.core.types import Tree
 
 from ..errors import ExportError
 from ..orbax_utils import is_multiprocess_array
-from .inputs import Inputs, Shapes, argument_names, is_array, open_sizes, split_inputs
+from .inputs import (
+    Inputs,
+    Shapes,
+    argument_names,
+    first_line,
+    is_array,
+    open_sizes,
+    split_inputs,
+)
 from .trees import leaf_paths, plain, rebuilder
 
 __all__ = [
+    "CALLBACKS",
     "Program",
     "make_program",
     "trace",
 ]
+
+# What a message says where they may be the reason.
+CALLBACKS: Final = (
+    "What calls back into Python has no place in a file: leave out `jax.debug.print`, "
+    "`pure_callback` and `io_callback`."
+)
+# What JAX's documentation calls the platforms of an export.
+_PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
 class Program(NamedTuple):
@@ -191,8 +208,8 @@ def trace(
       disabled_checks: as for `jax.export.export`.
 
     Raises:
-      ExportError: JAX cannot export it. What the model raises with the sizes of the
-        example is raised as it is.
+      ExportError: JAX cannot export it, or a platform is none. What the model raises
+        with the sizes of the example is raised as it is.
 
     >>> import jax.numpy as jnp
     >>> program = make_program(lambda w, x: w + x, jnp.ones(2), (jnp.ones((3, 2)),), {})
@@ -201,6 +218,13 @@ def trace(
     """
     if isinstance(platforms, str):
         platforms = (platforms,)
+    known = [*_PLATFORMS, jax_export.default_export_platform()]
+    unknown = [p for p in platforms or () if p not in known]
+    if unknown:
+        raise ExportError(
+            f"There is no platform {quoted(unknown)}; JAX has {quoted(_PLATFORMS)} "
+            '("cuda" and "rocm" for what it otherwise calls "gpu").'
+        )
     exporting = jax_export.export(
         jax.jit(program.function),
         platforms=platforms,
@@ -214,7 +238,7 @@ def trace(
         failed = error
     positional, keyword = program._replace(inputs=program.example).plain_inputs()
     jax.eval_shape(program.function, specs, *positional, **keyword)
-    hint = ""
+    hint = f" {CALLBACKS}"
     if program.example != program.inputs:
         hint = (
             " With the sizes of the example the model runs. A size that was left open "
@@ -223,5 +247,6 @@ def trace(
             "of the example's sizes only."
         )
     raise ExportError(
-        f"JAX cannot export {program.name}: {type(failed).__name__}: {failed}{hint}"
+        f"JAX cannot export {program.name}: {type(failed).__name__}: "
+        f"{first_line(failed)}.{hint}"
     ) from failed

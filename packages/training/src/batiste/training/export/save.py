@@ -13,8 +13,8 @@ from batiste.core.types import Tree
 from ..errors import ExportError
 from .archive import write_archive
 from .description import describe
-from .inputs import Shapes
-from .program import make_program, trace
+from .inputs import Shapes, first_line
+from .program import CALLBACKS, make_program, trace
 
 __all__ = ["import_flatbuffers", "save"]
 
@@ -105,9 +105,8 @@ def save(
     except Exception as error:  # callbacks: NotImplementedError, RuntimeError
         raise ExportError(
             f"JAX cannot write the program of {program.name}: "
-            f"{type(error).__name__}: {error}. What calls back into Python has no "
-            "place in a file: leave out `jax.debug.print`, `pure_callback` and "
-            "`io_callback`. And with a `vjp_order`, the model must have derivatives."
+            f"{type(error).__name__}: {first_line(error)}. {CALLBACKS} And "
+            "with a `vjp_order`, the model must have derivatives."
         ) from error
     called = method if isinstance(method, str) else getattr(method, "__name__", None)
     described = describe(program, exported, called, mutable, vjp_order)

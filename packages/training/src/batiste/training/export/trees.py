@@ -8,7 +8,8 @@ by what JAX calls their children: names make a dict, numbers a list.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -61,7 +62,8 @@ def plain(tree: Tree) -> Tree:
         for key in keys
         if isinstance(key, (tree_util.DictKey, tree_util.GetAttrKey))
     ]
-    if not names and not isinstance(tree, dict):
+    named = isinstance(tree, Mapping) or dataclasses.is_dataclass(tree)
+    if not names and not named:
         return children
     if len(set(names)) < len(keys):
         raise ExportError(
