@@ -103,7 +103,10 @@ def test_imports_are_relative_inside_and_public_across(package):
 
 @pytest.mark.parametrize("package", [p for p in PACKAGES if p != "batiste"])
 def test_optional_and_heavy_modules_are_imported_where_used(package):
-    late = {"matplotlib", "optax", "orbax", "rich", *WHERE_PRESENT.get(package, ())}
+    late = {
+        *("flatbuffers", "jax2onnx", "matplotlib", "optax", "orbax", "rich"),
+        *("tensorflow", *WHERE_PRESENT.get(package, ())),
+    }
     wrong = [
         f"{path.relative_to(ROOT)}:{line}: {module}"
         for path in _files(package)

@@ -406,7 +406,9 @@ def mean(x: Array, axes: tuple[int, ...], /) -> Array:
         total = lax.convert_element_type(x, accumulator)
     total = lax.reduce_sum(total, axes)
     count = math.prod(x.shape[axis] for axis in axes)
-    mean = lax.div(total, np.asarray(count, accumulator))
+    # Of an open size, as `jax.export` has them, only JAX makes a number.
+    known = isinstance(count, int)
+    mean = lax.div(total, (np if known else jnp).asarray(count, accumulator))
     return mean if accumulator == x.dtype else lax.convert_element_type(mean, x.dtype)
 
 

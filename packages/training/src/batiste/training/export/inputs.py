@@ -124,8 +124,8 @@ def split_inputs(
 ) -> Inputs:
     """Sorts arguments into inputs and fixed ones.
 
-    An argument that holds arrays is an input, with the numbers that it holds. One without, given by keyword, is fixed:
-    the program has been traced with it.
+    An argument that holds arrays is an input, with the numbers that are in it. One
+    without arrays, given by keyword, is fixed: the program has been traced with it.
 
     Args:
       names: of the positional arguments.
