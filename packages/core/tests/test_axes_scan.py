@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jax import export
 
 from batiste.core import axes_scan, broadcast
 
@@ -137,3 +138,15 @@ def test_a_probe_tells_what_is_made_before_the_loop_is_run(length):
     constant, _, carry_structure = probe.evaluate(probe.unknown_outputs())
     assert constant == {"made": 4.0}
     assert carry_structure == jax.tree.structure({"old": 0, "new": 0})
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_an_axis_of_open_size(axis):
+    loop = jax.jit(axes_scan.scan(lambda b, c, x: (b, c + x, c * x), (axis,), axis))
+    spec = jax.ShapeDtypeStruct(export.symbolic_shape("n, n"), jnp.float32)
+    x = np.arange(9, dtype=np.float32).reshape(3, 3)
+    carry = jax.ShapeDtypeStruct(spec.shape[:1], jnp.float32)
+    _, *found = export.export(loop)(None, carry, spec).call(None, x[0], x)
+    _, *expected = loop(None, x[0], x)
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_array_equal(found[1], expected[1])

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from jax import lax
+from jax import export, lax
 from jax import numpy as jnp
 
 from batiste.linen import ops
@@ -107,6 +107,15 @@ def test_means_of_half_precision_are_summed_in_float32():
     y = ops.masked_mean(x, mask, (1,))
     assert y.dtype == jnp.float16
     assert y.tolist() == [1, 1]
+
+
+def test_means_over_open_sizes():
+    shape = export.symbolic_shape("b, t, 3")
+    spec = jax.ShapeDtypeStruct(shape, jnp.float32)
+    function = jax.jit(lambda x: ops.mean(x, (0, 1)))
+    x = np.linspace(0, 1, 5 * 7 * 3, dtype=np.float32).reshape(5, 7, 3)
+    found = export.export(function)(spec).call(x)
+    np.testing.assert_array_equal(found, function(x))
 
 
 def test_take_counts_ids_below_zero_from_the_end():

@@ -36,9 +36,7 @@ def test_without_jax2onnx(tmp_path, monkeypatch):
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    text = (
-        r"jax2onnx, which is not installed: .*the extra onnx of batiste-training"
-    )
+    text = r"jax2onnx, which is not installed: .*the extra onnx of batiste-training"
     with pytest.raises(ImportError, match=text):
         import_jax2onnx()
     with pytest.raises(ImportError, match=text):

@@ -249,7 +249,9 @@ class Loop:
             _, carry, ys = fn(broadcast_in, carry, *self._fill(xs))
             return carry, self._split(ys)[0]
 
-        scan = functools.partial(lax.scan, body, length=self.length, **self._options)
+        # An open size, as `jax.export` has them, JAX takes from what is scanned over.
+        length = None if self._scanned else self.length
+        scan = functools.partial(lax.scan, body, length=length, **self._options)
         carry, stacked = call_compiled_once(scan, init, self._scanned)
         if self._head is not None:
             pairs = zip(self._head, stacked, strict=True)
