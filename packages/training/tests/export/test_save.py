@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 
 from batiste.training import export
 from batiste.training.errors import ExportError
@@ -71,6 +72,28 @@ def test_what_calls_back_has_no_place(tmp_path, call):
     with pytest.raises(ExportError, match=text):
         export.save(tmp_path / "m.zip", call, W, X, shapes=None)
     assert list(tmp_path.iterdir()) == []
+
+
+def split_over(axis):
+    mesh = jax.make_mesh((8,), ("x",))
+    return NamedSharding(mesh, PartitionSpec(axis))
+
+
+def test_variables_that_are_split_over_devices(tmp_path):
+    w = jax.device_put(jnp.arange(16.0).reshape(8, 2), split_over("x"))
+    export.save(tmp_path / "m.zip", lambda w, x: w @ x, w, X[0], shapes=None)
+    model = export.load(tmp_path / "m.zip")
+    np.testing.assert_array_equal(model.weights[0], w)
+    np.testing.assert_allclose(model(X[0]), w @ X[0])
+
+
+def test_what_constrains_how_arrays_are_split(tmp_path):
+    def call(variables, x):
+        return jax.lax.with_sharding_constraint(x, split_over(None))
+
+    text = "call says how arrays are split over 8 devices.*Export it without a mesh"
+    with pytest.raises(ExportError, match=text):
+        export.save(tmp_path / "m.zip", call, {}, X)
 
 
 def test_a_failure_keeps_the_old_file(tmp_path):

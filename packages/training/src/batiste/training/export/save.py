@@ -49,7 +49,8 @@ def save(
       path: the file. One that is there is replaced when the new one is complete.
       model: a module; or a function of variables and inputs, such as
         `functools.partial(model.apply, mask=mask)`, which fixes an array, too.
-      variables: what it is applied to: a pytree of arrays.
+      variables: what it is applied to: a pytree of arrays, which may be split over
+        the devices of this process.
       *args: positional arguments of the call, as examples: arrays or
         `jax.ShapeDtypeStruct`s.
       rngs: a key, or keys by name, as an example: the program has an input `rngs`. It
@@ -71,8 +72,8 @@ def save(
 
     Raises:
       ExportError: an argument is neither an input nor fixed, a variable has no value,
-        or JAX cannot export the model: it has sizes that it wants to know, or calls
-        back into Python.
+        or JAX cannot export the model: it has sizes that it wants to know, calls
+        back into Python, or says how arrays are split over devices.
       IsADirectoryError: `path` is a folder.
       OSError: the file cannot be written.
       ImportError: the package flatbuffers is missing.
