@@ -16,7 +16,7 @@ from tqdm import tqdm
 from batiste.training import checkpoints
 from batiste.training.tensorboard import SummaryWriter
 
-__all__ = ["evaluate", "train_and_evaluate"]
+__all__ = ["evaluate", "train_and_evaluate", "write_history"]
 
 History = list[dict[str, float]]
 
@@ -109,10 +109,23 @@ def _start(program: Program, config: Any, workdir: Path) -> tuple[Any, History]:
         return program.create(jax.random.key(config.seed)), []
     state: Any = checkpoints.restore_checkpoint(folder, program.state)
     step = int(state.step)
-    history = json.loads((workdir / "history.json").read_text("utf-8"))
     if jax.process_index() == 0:
         print(f"Goes on from step {step} of {folder}.", flush=True)
-    return state, [row for row in history if row["step"] <= step]
+    return state, _read_history(workdir / "history.json", step)
+
+
+def _read_history(path: Path, step: int) -> History:
+    """The rows up to a step; later ones belong to steps that are done again."""
+    # There is none if not one epoch was over.
+    rows = json.loads(path.read_text("utf-8")) if path.exists() else []
+    return [row for row in rows if row["step"] <= step]
+
+
+def write_history(path: Path, history: History) -> None:
+    """Writes the rows; a program that is stopped meanwhile leaves the old ones."""
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(history, indent=1), "utf-8")
+    part.replace(path)
 
 
 def _save(workdir: Path, state: TrainState, step: int) -> None:
@@ -142,7 +155,7 @@ def _log_epoch(writer: SummaryWriter, workdir: Path, history: History) -> None:
     for part in ("train", "test"):
         for name in ("loss", "accuracy"):
             writer.scalar(f"{part}/{name}", row[f"{part}_{name}"], int(row["step"]))
-    (workdir / "history.json").write_text(json.dumps(history, indent=1), "utf-8")
+    write_history(workdir / "history.json", history)
 
 
 def _text(epoch: int, row: dict[str, float]) -> str:

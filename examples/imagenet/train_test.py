@@ -1,3 +1,4 @@
+import itertools
 import json
 import os
 import re
@@ -13,6 +14,8 @@ import steps
 import train
 from configs import default, small
 from jax import numpy as jnp
+
+from batiste.training import checkpoints
 
 HERE = Path(__file__).parent
 
@@ -71,22 +74,23 @@ def test_one_epoch_decreases_the_loss(tiny, tmp_path, digits):
 def test_a_resumed_run_equals_the_uninterrupted_one(tiny, tmp_path, monkeypatch):
     whole, whole_history = train.train_and_evaluate(tiny, tmp_path / "whole")
 
-    # Stopped in the middle of the second epoch, two steps after a checkpoint.
-    real, seen = steps.Program.on_devices, []
+    # Stopped before the first epoch is over, and in the middle of the second, each time
+    # some steps after a checkpoint.
+    real = train.prefetch
+    for number, last, epochs in ((4, 3, 0), (5, 6, 1)):
 
-    def stopped(self, batch):
-        seen.append(batch)
-        if len(seen) > 9:
+        def stopped(make, steps, number=number):
+            yield from itertools.islice(real(make, steps), number)
             raise KeyboardInterrupt
-        return real(self, batch)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(steps.Program, "on_devices", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            train.train_and_evaluate(tiny, tmp_path / "parts")
-    kept = sorted(path.name for path in (tmp_path / "parts/checkpoints").iterdir())
-    assert "checkpoint_10" not in kept
-    assert "checkpoint_3" in kept
+        with monkeypatch.context() as patch:
+            patch.setattr(train, "prefetch", stopped)
+            with pytest.raises(KeyboardInterrupt):
+                train.train_and_evaluate(tiny, tmp_path / "parts")
+        found = checkpoints.latest_checkpoint(tmp_path / "parts/checkpoints")
+        assert Path(found).name == f"checkpoint_{last}"
+        path = tmp_path / "parts/history.json"
+        assert len(json.loads(path.read_text()) if path.exists() else []) == epochs
     resumed, history = train.train_and_evaluate(tiny, tmp_path / "parts")
 
     assert int(resumed.step) == int(whole.step) == 10
@@ -264,3 +268,18 @@ def test_the_plan_is_printed(tmp_path):
         command, check=True, capture_output=True, text=True, cwd=HERE, env=os.environ
     ).stdout
     assert "stem/kernel" in output
+
+
+def test_a_history_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path, write = tmp_path / "history.json", Path.write_text
+    train.write_history(path, [{"step": 1}])
+
+    def stopped(part, text, *args):
+        write(part, text[:3], *args)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            train.write_history(path, [{"step": 1}, {"step": 2}])
+    assert json.loads(path.read_text()) == [{"step": 1}]

@@ -33,11 +33,15 @@ class Journal:
         self.active = active
         self.history: list[dict[str, float]] = []
         if active and self.path.exists():
-            rows = map(json.loads, self.path.read_text("utf-8").splitlines())
+            # A run that was killed may have left a line without its end.
+            lines, _, _ = self.path.read_text("utf-8").rpartition("\n")
+            rows = map(json.loads, lines.splitlines())
             self.history = [row for row in rows if row["step"] <= start]
         if active:
             text = "".join(json.dumps(row) + "\n" for row in self.history)
-            self.path.write_text(text, "utf-8")
+            part = self.path.with_suffix(".part")
+            part.write_text(text, "utf-8")
+            part.replace(self.path)
             self.board = SummaryWriter(workdir / "tensorboard")
         self.bar = tqdm(
             total=total, initial=start, unit="step", disable=None if active else True

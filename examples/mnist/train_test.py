@@ -116,3 +116,18 @@ def test_the_command_takes_changes_and_tells_the_result(tmp_path):
     assert lines[-2].startswith("test accuracy: ")
     assert lines[-1] == "the nearest of ten mean images: 91.92%"
     assert len(json.loads((tmp_path / "history.json").read_text())) == 1
+
+
+def test_a_history_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path, write = tmp_path / "history.json", Path.write_text
+    train.write_history(path, [{"step": 1}])
+
+    def stopped(part, text, *args):
+        write(part, text[:3], *args)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            train.write_history(path, [{"step": 1}, {"step": 2}])
+    assert json.loads(path.read_text()) == [{"step": 1}]

@@ -1,6 +1,7 @@
 """It learns, and a run that was interrupted ends like one that was not."""
 
 import json
+from pathlib import Path
 
 import jax
 import main
@@ -100,3 +101,18 @@ def test_a_long_sentence_is_tagged_in_pieces(tiny, tmp_path):
     expected = train.tag(result.state, result.encoder, parts)
     assert given == [tag for tags in expected for tag in tags]
     assert len({*given[:64]}) > 1  # or any order would do
+
+
+def test_a_history_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path, write = tmp_path / "history.json", Path.write_text
+    train.write_history(path, [{"step": 1}])
+
+    def stopped(part, text, *args):
+        write(part, text[:3], *args)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            train.write_history(path, [{"step": 1}, {"step": 2}])
+    assert json.loads(path.read_text()) == [{"step": 1}]

@@ -35,6 +35,7 @@ __all__ = [
     "predict",
     "train_and_evaluate",
     "train_step",
+    "write_history",
 ]
 
 History = list[dict[str, float]]
@@ -202,8 +203,7 @@ def train_and_evaluate(
                 for name, value in row.items():
                     writer.scalar(name.replace("_", "/", 1), value, step)
                 history.append(row)
-                text = json.dumps(history, indent=1)
-                (workdir / "history.json").write_text(text, "utf-8")
+                write_history(workdir / "history.json", history)
                 bar.write(_text(len(history), row))
                 state = state.replace(losses=Losses.empty())
             if step % config.checkpoint_every_steps == 0 or step == stop:
@@ -220,9 +220,22 @@ def _start(config: Any, num_steps: int, workdir: Path) -> tuple[Any, History]:
         return state, []
     state = checkpoints.restore_checkpoint(folder, state)
     step = int(state.step)
-    history = json.loads((workdir / "history.json").read_text("utf-8"))
     print(f"Goes on from step {step} of {folder}.", flush=True)
-    return state, [row for row in history if row["step"] <= step]
+    return state, _read_history(workdir / "history.json", step)
+
+
+def _read_history(path: Path, step: int) -> History:
+    """The rows up to a step; later ones belong to steps that are done again."""
+    # There is none if not one epoch was over.
+    rows = json.loads(path.read_text("utf-8")) if path.exists() else []
+    return [row for row in rows if row["step"] <= step]
+
+
+def write_history(path: Path, history: History) -> None:
+    """Writes the rows; a program that is stopped meanwhile leaves the old ones."""
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(history, indent=1), "utf-8")
+    part.replace(path)
 
 
 def _save(workdir: Path, state: TrainState, step: int) -> None:

@@ -41,17 +41,22 @@ def test_a_resumed_run_equals_the_uninterrupted_one(tiny, tmp_path, monkeypatch)
     tiny.dropout = 0.1
     whole, results = train.train_and_evaluate(tiny, tmp_path / "whole")
 
+    # Stopped before the first epoch is over, and in the second, a step after a
+    # checkpoint.
     real = train.train_step
+    for step, epochs in ((3, 0), (7, 1)):
 
-    def stopped(state, graphs):
-        if int(state.step) == 7:
-            raise KeyboardInterrupt
-        return real(state, graphs)
+        def stopped(state, graphs, step=step):
+            if int(state.step) == step:
+                raise KeyboardInterrupt
+            return real(state, graphs)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(train, "train_step", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            train.train_and_evaluate(tiny, tmp_path / "parts")
+        with monkeypatch.context() as patch:
+            patch.setattr(train, "train_step", stopped)
+            with pytest.raises(KeyboardInterrupt):
+                train.train_and_evaluate(tiny, tmp_path / "parts")
+        path = tmp_path / "parts/history.json"
+        assert len(json.loads(path.read_text()) if path.exists() else []) == epochs
     resumed, again = train.train_and_evaluate(tiny, tmp_path / "parts")
     assert int(whole.step) == 12
     assert_same(resumed, whole)
@@ -150,3 +155,18 @@ def test_the_command_line():
     ).stdout
     assert "params/head/kernel" in output
     assert re.search(r"32\D+128", output)
+
+
+def test_a_history_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path, write = tmp_path / "history.json", Path.write_text
+    train.write_history(path, [{"step": 1}])
+
+    def stopped(part, text, *args):
+        write(part, text[:3], *args)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            train.write_history(path, [{"step": 1}, {"step": 2}])
+    assert json.loads(path.read_text()) == [{"step": 1}]

@@ -28,6 +28,7 @@ __all__ = [
     "schedule",
     "train_and_evaluate",
     "train_step",
+    "write_history",
 ]
 
 Row = dict[str, float]
@@ -112,6 +113,13 @@ def _read_history(path: Path, step: int) -> list[Row]:
     return [row for row in rows if row["step"] <= step]
 
 
+def write_history(path: Path, history: list[Row]) -> None:
+    """Writes the rows; a program that is stopped meanwhile leaves the old ones."""
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(history, indent=1), "utf-8")
+    part.replace(path)
+
+
 def train_and_evaluate(
     config: Any, workdir: str | Path
 ) -> tuple[TrainState, list[Row]]:
@@ -158,7 +166,7 @@ def train_and_evaluate(
                 f"{row['test_loss']:.4f}, exact {100 * row['test_exact']:.2f} %"
             )
             # First the history: a row too many is left out when training goes on.
-            history_path.write_text(json.dumps(history, indent=1), "utf-8")
+            write_history(history_path, history)
             checkpoints.save_checkpoint(
                 workdir / "checkpoints",
                 state,

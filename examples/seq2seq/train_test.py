@@ -1,6 +1,7 @@
 """It learns, and a run that was interrupted ends like one that was not."""
 
 import json
+from pathlib import Path
 
 import input_pipeline
 import jax
@@ -74,3 +75,18 @@ def test_a_finished_run_is_only_read(tiny, tmp_path):
     again, same = train.train_and_evaluate(tiny, tmp_path)
     assert_same(again, state)
     assert same == history
+
+
+def test_a_history_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path, write = tmp_path / "history.json", Path.write_text
+    train.write_history(path, [{"step": 1}])
+
+    def stopped(part, text, *args):
+        write(part, text[:3], *args)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            train.write_history(path, [{"step": 1}, {"step": 2}])
+    assert json.loads(path.read_text()) == [{"step": 1}]

@@ -34,6 +34,7 @@ __all__ = [
     "predict",
     "train_and_evaluate",
     "train_step",
+    "write_history",
 ]
 
 Row = dict[str, float]
@@ -247,8 +248,7 @@ def train_and_evaluate(config: Any, workdir: str | Path) -> Result:
                 f"{100 * row['validation_accuracy']:.2f} %"
             )
             # First the history: a row too many is left out when training goes on.
-            text = json.dumps(history, indent=1)
-            (workdir / "history.json").write_text(text, "utf-8")
+            write_history(workdir / "history.json", history)
             checkpoints.save_checkpoint(
                 workdir / "checkpoints",
                 state,
@@ -264,3 +264,10 @@ def _read_history(path: Path, step: int) -> list[Row]:
     """The rows up to a step; later ones belong to steps that are done again."""
     rows = json.loads(path.read_text("utf-8")) if path.exists() else []
     return [row for row in rows if row["step"] <= step]
+
+
+def write_history(path: Path, history: list[Row]) -> None:
+    """Writes the rows; a program that is stopped meanwhile leaves the old ones."""
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(history, indent=1), "utf-8")
+    part.replace(path)

@@ -1,6 +1,7 @@
 """It learns what a bag of words cannot, and goes on as if never interrupted."""
 
 import json
+from pathlib import Path
 
 import input_pipeline
 import jax
@@ -94,3 +95,18 @@ def test_an_interrupted_run_ends_like_another(tiny, tmp_path, monkeypatch):
     found = train.train_and_evaluate(tiny, tmp_path / "parts")
     assert_same(found.state, expected.state)
     assert found.history == expected.history
+
+
+def test_a_history_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path, write = tmp_path / "history.json", Path.write_text
+    train.write_history(path, [{"step": 1}])
+
+    def stopped(part, text, *args):
+        write(part, text[:3], *args)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            train.write_history(path, [{"step": 1}, {"step": 2}])
+    assert json.loads(path.read_text()) == [{"step": 1}]

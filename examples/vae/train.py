@@ -31,6 +31,7 @@ __all__ = [
     "independent_pixels",
     "train_and_evaluate",
     "train_step",
+    "write_history",
 ]
 
 Row = dict[str, float]
@@ -123,9 +124,16 @@ def _restore(workdir: Path, state: TrainState) -> tuple[TrainState, list[Row]]:
     return state, json.loads((workdir / "history.json").read_text("utf-8"))
 
 
+def write_history(path: Path, history: list[Row]) -> None:
+    """Writes the rows; a program that is stopped meanwhile leaves the old ones."""
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(history, indent=1), "utf-8")
+    part.replace(path)
+
+
 def _save(workdir: Path, state: TrainState, history: list[Row]) -> None:
     # In this order: a history may be ahead of the checkpoint, but never behind it.
-    (workdir / "history.json").write_text(json.dumps(history), "utf-8")
+    write_history(workdir / "history.json", history)
     checkpoints.save_checkpoint(
         workdir / "checkpoints",
         state,

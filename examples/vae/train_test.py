@@ -124,3 +124,18 @@ def test_the_command_takes_changes_and_tells_the_result(tmp_path):
     assert elbo.startswith("  evidence lower bound: ")
     assert weighted.startswith("  10 importance weights: ")
     assert float(weighted.split()[-1]) > float(elbo.split()[-1])
+
+
+def test_a_history_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path, write = tmp_path / "history.json", Path.write_text
+    train.write_history(path, [{"step": 1}])
+
+    def stopped(part, text, *args):
+        write(part, text[:3], *args)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            train.write_history(path, [{"step": 1}, {"step": 2}])
+    assert json.loads(path.read_text()) == [{"step": 1}]

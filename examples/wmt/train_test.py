@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import train
 from configs import default, small
-from journal import check_config
+from journal import Journal, check_config
 from program import Program, abstract_state, schedule
 
 from batiste import spmd
@@ -180,3 +180,15 @@ def test_a_step_of_the_full_config_with_tiny_widths(config):
     after = [np.asarray(x) for x in jax.tree.leaves(state.params)]
     assert all(np.isfinite(x).all() for x in after)
     assert any((a != b).any() for a, b in zip(before, after, strict=True))
+
+
+def test_a_line_that_was_not_written_whole_is_left_out(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    whole = [{"step": 2, "loss": 0.5}, {"step": 4, "loss": 0.25}]
+    text = "".join(json.dumps(row) + "\n" for row in whole)
+    path.write_text(text + '{"step": 6, "lo')
+    with Journal(tmp_path, 4, 8) as journal:
+        assert journal.history == whole
+        journal.write(6, {"loss": 0.125})
+    lines = path.read_text("utf-8").splitlines()
+    assert [json.loads(line) for line in lines] == [*whole, {"step": 6, "loss": 0.125}]
