@@ -230,8 +230,32 @@ class Pipeline:
         return {"image": np.stack(images), "label": np.array(labels, np.int32)}
 
 
-def prefetch(make: Callable[[int], Any], steps: Sequence[int]) -> Iterator[Any]:
-    """`make` of each step in turn, two steps ahead of who asks for them."""
+def prefetch(
+    make: Callable[[int], Any], steps: Sequence[int], loader: str = "numpy"
+) -> Iterator[Any]:
+    """`make` of each step in turn, two steps ahead of who asks for them.
+
+    Args:
+      make: makes the batch of a step.
+      steps: which, in this order.
+      loader: what does so in a thread: "numpy", for none but this function, or "grain".
+
+    Raises:
+      ValueError: there is no such loader.
+      ImportError: grain is not installed.
+    """
+    if loader == "grain":
+        try:
+            import grain
+        except ImportError as error:
+            raise ImportError(
+                "config.loader='grain' needs the package grain: pip install grain"
+            ) from error
+        options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
+        yield from grain.MapDataset.source(steps).map(make).to_iter_dataset(options)
+        return
+    if loader != "numpy":
+        raise ValueError(f"config.loader is {loader!r}; it must be 'numpy' or 'grain'.")
     with ThreadPoolExecutor(1) as pool:
         waiting = [pool.submit(make, step) for step in steps[:2]]
         for place in range(len(steps)):

@@ -133,17 +133,20 @@ def test_every_test_example_counts_once():
     np.testing.assert_array_equal(np.concatenate(counted), np.arange(20))
 
 
-def test_prefetch_keeps_the_order():
-    assert list(prefetch(lambda step: 10 * step, range(3, 8))) == [30, 40, 50, 60, 70]
-    assert list(prefetch(str, range(0))) == []
+@pytest.mark.parametrize("loader", ["numpy", "grain"])
+def test_prefetch_keeps_the_order(loader):
+    found = prefetch(lambda step: 10 * step, range(3, 8), loader)
+    assert list(found) == [30, 40, 50, 60, 70]
+    assert list(prefetch(str, range(0), loader)) == []
 
 
-def test_prefetch_raises_what_reading_raises():
+@pytest.mark.parametrize("loader", ["numpy", "grain"])
+def test_prefetch_raises_what_reading_raises(loader):
     def broken(step):
         raise OSError(f"step {step}")
 
     with pytest.raises(OSError, match="step 0"):
-        list(prefetch(broken, range(3)))
+        list(prefetch(broken, range(3), loader))
 
 
 def test_crops_have_the_area_and_shape_that_are_asked_for():
@@ -205,3 +208,11 @@ def test_evaluation_sees_the_middle():
     image[5:15, 15:25] = 200
     assert (augment.center_crop(image, 10, 0.5) == 200).all()
     assert augment.center_crop(image, 8, 1.0).shape == (8, 8, 3)
+
+
+def test_a_loader_that_is_unknown_or_not_installed_is_named(monkeypatch):
+    with pytest.raises(ValueError, match="'torch'; it must be 'numpy' or 'grain'"):
+        next(prefetch(str, range(1), "torch"))
+    monkeypatch.setitem(sys.modules, "grain", None)
+    with pytest.raises(ImportError, match="pip install grain"):
+        next(prefetch(str, range(1), "grain"))

@@ -67,7 +67,7 @@ def train_and_evaluate(
             )
         )
         for step, batch in enumerate(
-            prefetch(make_batch, range(start, stop)), start + 1
+            prefetch(make_batch, range(start, stop), config.loader), start + 1
         ):
             state = program.train_step(state, batch)
             bar.update()

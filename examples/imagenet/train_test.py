@@ -105,9 +105,10 @@ def test_a_finished_run_is_not_run_again(tiny, tmp_path):
     assert same == history
 
 
-def test_the_seed_decides(tiny, tmp_path):
+def test_the_seed_decides_and_not_the_loader(tiny, tmp_path):
     tiny.num_epochs = 1
     one, _ = train.train_and_evaluate(tiny, tmp_path / "a")
+    tiny.loader = "grain"
     two, _ = train.train_and_evaluate(tiny, tmp_path / "b")
     assert_same(one, two)
     tiny.seed = 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ __all__ = [
     "batches",
     "load",
     "pieces_of",
+    "read",
     "read_conllu",
     "split",
 ]
@@ -221,6 +222,7 @@ def batches(
     examples: Sequence[Example],
     batch_size: int,
     rng: np.random.Generator | None = None,
+    loader: str = "numpy",
 ) -> Iterator[Batch]:
     """Goes through a data set once, in batches of sentences that are about as long.
 
@@ -230,6 +232,7 @@ def batches(
       examples: the sentences.
       batch_size: sentences of a batch.
       rng: shuffles; without it, they come in order of their lengths.
+      loader: see `read`.
     """
     pieces = list(pieces_of(examples))
     order = np.arange(len(pieces)) if rng is None else rng.permutation(len(pieces))
@@ -240,7 +243,8 @@ def batches(
         starts = range(0, len(members), batch_size)
         chosen += [(length, members[start : start + batch_size]) for start in starts]
     turns = np.arange(len(chosen)) if rng is None else rng.permutation(len(chosen))
-    for turn in turns:
+
+    def make(turn: int) -> Batch:
         length, members = chosen[turn]
         batch = Batch(
             np.full((batch_size, length), PAD, np.int32),
@@ -250,4 +254,35 @@ def batches(
         for row, member in enumerate(members):
             for whole, part in zip(batch, pieces[member], strict=True):
                 whole[row, : len(part)] = part
-        yield batch
+        return batch
+
+    return read(make, turns.tolist(), loader)
+
+
+def read(
+    make: Callable[[int], Any], places: Sequence[int], loader: str
+) -> Iterator[Any]:
+    """Makes the batch of each place in turn.
+
+    Args:
+      make: makes the batch of a place.
+      places: which, in this order.
+      loader: "numpy", when it is asked for; or "grain", ahead of that, in a thread.
+
+    Raises:
+      ValueError: there is no such loader.
+      ImportError: grain is not installed.
+    """
+    if loader == "numpy":
+        yield from map(make, places)
+    elif loader == "grain":
+        try:
+            import grain
+        except ImportError as error:
+            raise ImportError(
+                "config.loader='grain' needs the package grain: pip install grain"
+            ) from error
+        options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
+        yield from grain.MapDataset.source(places).map(make).to_iter_dataset(options)
+    else:
+        raise ValueError(f"config.loader is {loader!r}; it must be 'numpy' or 'grain'.")

@@ -51,7 +51,6 @@ def test_each_tenth_sentence_is_tested_and_none_is_in_two_parts():
 
 
 def test_the_package_has_the_treebank():
-    pytest.importorskip("turkish_treebanks")
     config = __import__("configs.small").small.get_config()
     splits = input_pipeline.load(config)
     assert [len(part) for part in splits] == [3881, 485, 485]
@@ -122,3 +121,18 @@ def test_the_order_is_that_of_the_seed(tiny):
     assert any(
         (a.words != b.words).any() for a, b in zip(order(1), order(2), strict=True)
     )
+
+
+@pytest.mark.parametrize("loader", ["numpy", "grain"])
+def test_batches_come_in_their_order(loader):
+    found = input_pipeline.read(lambda place: 10 * place, [3, 0, 5], loader)
+    assert list(found) == [30, 0, 50]
+    assert list(input_pipeline.read(str, [], loader)) == []
+
+
+def test_a_loader_that_is_unknown_or_not_installed_is_named(monkeypatch):
+    with pytest.raises(ValueError, match="'torch'; it must be 'numpy' or 'grain'"):
+        next(input_pipeline.read(str, [1], "torch"))
+    monkeypatch.setitem(sys.modules, "grain", None)
+    with pytest.raises(ImportError, match="pip install grain"):
+        next(input_pipeline.read(str, [1], "grain"))

@@ -1,6 +1,7 @@
 """It learns, and a run that was interrupted ends like one that was not."""
 
 import json
+import re
 from pathlib import Path
 
 import jax
@@ -10,6 +11,8 @@ import pytest
 import train
 from baseline import MostFrequentTag
 from input_pipeline import Sentence
+
+HERE = Path(__file__).parent
 
 
 def assert_same(found, expected):
@@ -62,8 +65,9 @@ def test_a_run_writes_curves_history_and_tensorboard(tiny, tmp_path):
     assert len(list((tmp_path / "tensorboard").iterdir())) == 1
 
 
-def test_the_same_seed_gives_the_same_numbers(tiny, tmp_path):
+def test_the_same_seed_gives_the_same_numbers_with_either_loader(tiny, tmp_path):
     first = train.train_and_evaluate(tiny, tmp_path / "a")
+    tiny.loader = "grain"
     second = train.train_and_evaluate(tiny, tmp_path / "b")
     assert_same(second.state, first.state)
     assert second.history == first.history
@@ -116,3 +120,15 @@ def test_a_history_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             train.write_history(path, [{"step": 1}, {"step": 2}])
     assert json.loads(path.read_text()) == [{"step": 1}]
+
+
+def test_the_command_takes_changes_and_tells_the_result(tiny, tmp_path, capsys):
+    command = ["main.py", f"--config={HERE}/configs/small.py", "--config.num_epochs=1"]
+    main.FLAGS([*command, f"--workdir={tmp_path}"])
+    assert main.FLAGS.config.num_epochs == 1
+    tiny.num_epochs = main.FLAGS.config.num_epochs
+    main.FLAGS.config.update(tiny)
+    main.main([])
+    output = capsys.readouterr().out
+    assert re.search(r"Test accuracy: \d+\.\d\d % \(each word's most", output)
+    assert f"Curves, history and checkpoints: {tmp_path}" in output

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from configs import small
 from input_pipeline import bucket, in_order, pad, prefetch, training_batch
-
-Chem = pytest.importorskip("rdkit.Chem")
+from rdkit import Chem
 
 
 def config_of(**changes):
@@ -196,11 +195,21 @@ def test_evaluation_takes_all_in_order(rings):
     assert sizes == [len(m.atoms) for m in rings[:19]]
 
 
-def test_prefetch_keeps_the_order_and_raises():
-    assert list(prefetch(lambda step: 10 * step, range(3, 8))) == [30, 40, 50, 60, 70]
+@pytest.mark.parametrize("loader", ["numpy", "grain"])
+def test_prefetch_keeps_the_order_and_raises(loader):
+    found = prefetch(lambda step: 10 * step, range(3, 8), loader)
+    assert list(found) == [30, 40, 50, 60, 70]
 
     def broken(step):
         raise OSError(f"step {step}")
 
     with pytest.raises(OSError, match="step 4"):
-        list(prefetch(broken, range(4, 6)))
+        list(prefetch(broken, range(4, 6), loader))
+
+
+def test_a_loader_that_is_unknown_or_not_installed_is_named(monkeypatch):
+    with pytest.raises(ValueError, match="'torch'; it must be 'numpy' or 'grain'"):
+        next(prefetch(str, range(1), "torch"))
+    monkeypatch.setitem(sys.modules, "grain", None)
+    with pytest.raises(ImportError, match="pip install grain"):
+        next(prefetch(str, range(1), "grain"))

@@ -191,7 +191,9 @@ def train_and_evaluate(
         writer = stack.enter_context(SummaryWriter(workdir))
         bar = tqdm(total=stop, initial=start, unit="step", disable=None)
         stack.enter_context(bar)
-        for step, graphs in enumerate(prefetch(make, range(start, stop)), start + 1):
+        for step, graphs in enumerate(
+            prefetch(make, range(start, stop), config.loader), start + 1
+        ):
             state = train_step(state, graphs)
             bar.update()
             if step % config.log_every_steps == 0:

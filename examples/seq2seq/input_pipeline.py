@@ -142,7 +142,7 @@ def train_batches(config: Any, start: int = 0) -> Iterator[Batch]:
 
 def _grain_batches(config: Any, start: int) -> Iterator[Batch]:
     try:
-        import grain  # pyright: ignore[reportMissingImports]
+        import grain
     except ImportError as error:
         raise ImportError(
             "config.loader='grain' needs the package grain: pip install grain"

@@ -88,7 +88,6 @@ def test_batches_go_on_where_training_was_interrupted(tiny):
 
 
 def test_grain_gives_the_same_batches(tiny):
-    pytest.importorskip("grain")
     tiny.update(num_train_steps=5, num_workers=0)
     expected = list(input_pipeline.train_batches(tiny, 2))
     tiny.loader = "grain"

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import train
 
+HERE = Path(__file__).parent
+
 
 def assert_same(found, expected):
     """Compares two states bit for bit."""
@@ -90,3 +92,19 @@ def test_a_history_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             train.write_history(path, [{"step": 1}, {"step": 2}])
     assert json.loads(path.read_text()) == [{"step": 1}]
+
+
+def test_the_command_takes_changes_and_tells_the_result(tiny, tmp_path, capsys):
+    command = [
+        "main.py",
+        f"--config={HERE}/configs/small.py",
+        "--config.num_train_steps=10",
+    ]
+    main.FLAGS([*command, f"--workdir={tmp_path}"])
+    assert main.FLAGS.config.num_train_steps == 10
+    tiny.num_train_steps = main.FLAGS.config.num_train_steps
+    main.FLAGS.config.update(tiny)
+    main.main([])
+    output = capsys.readouterr().out
+    assert "Exact sums of 40 held-out pairs of 1-digit numbers: " in output
+    assert f"Curves, history and checkpoints: {tmp_path}" in output

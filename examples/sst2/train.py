@@ -231,7 +231,7 @@ def train_and_evaluate(config: Any, workdir: str | Path) -> Result:
         for epoch in range(start // epoch_steps + 1, config.num_epochs + 1):
             rng = np.random.default_rng([config.seed, epoch])
             sums = []
-            for batch in batches(*train, config.batch_size, rng):
+            for batch in batches(*train, config.batch_size, rng, config.loader):
                 state, row = train_step(state, batch, key)
                 sums.append(row)
                 bar.update()

@@ -1,6 +1,7 @@
 """It learns what a bag of words cannot, and goes on as if never interrupted."""
 
 import json
+import re
 from pathlib import Path
 
 import input_pipeline
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 import train
 from baseline import bag_of_words
+
+HERE = Path(__file__).parent
 
 
 def assert_same(found, expected):
@@ -67,9 +70,12 @@ def test_the_vectors_are_what_it_begins_with(tiny, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("use_vectors", [False, True])
-def test_the_same_seed_gives_the_same_numbers(tiny, tmp_path, use_vectors):
+def test_the_same_seed_gives_the_same_numbers_with_either_loader(
+    tiny, tmp_path, use_vectors
+):
     tiny.use_vectors = use_vectors
     first = train.train_and_evaluate(tiny, tmp_path / "a")
+    tiny.loader = "grain"
     second = train.train_and_evaluate(tiny, tmp_path / "b")
     assert_same(second.state, first.state)
     assert second.history == first.history
@@ -110,3 +116,15 @@ def test_a_history_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             train.write_history(path, [{"step": 1}, {"step": 2}])
     assert json.loads(path.read_text()) == [{"step": 1}]
+
+
+def test_the_command_takes_changes_and_tells_the_result(tiny, tmp_path, capsys):
+    command = ["main.py", f"--config={HERE}/configs/small.py", "--config.num_epochs=1"]
+    main.FLAGS([*command, f"--workdir={tmp_path}"])
+    assert main.FLAGS.config.num_epochs == 1
+    tiny.num_epochs = main.FLAGS.config.num_epochs
+    main.FLAGS.config.update(tiny)
+    main.main([])
+    output = capsys.readouterr().out
+    assert re.search(r"Test accuracy: \d+\.\d\d % \(logistic regression", output)
+    assert f"Curves, history and checkpoints: {tmp_path}" in output

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Images", "batches", "load", "train_batches"]
+__all__ = ["Images", "batches", "load", "read", "train_batches"]
 
 
 class Images(NamedTuple):
@@ -82,7 +82,7 @@ def batches(data: Images, batch_size: int) -> Iterator[np.ndarray]:
 
 
 def train_batches(
-    data: Images, batch_size: int, *, seed: int, epoch: int
+    data: Images, batch_size: int, *, seed: int, epoch: int, loader: str = "numpy"
 ) -> Iterator[np.ndarray]:
     """Yields one epoch of batches (batch_size, pixels).
 
@@ -90,19 +90,46 @@ def train_batches(
     the step compiles once.
 
     Raises:
-      ValueError: there is not one batch of images.
+      ValueError: there is not one batch of images, or what `read` raises.
+      ImportError: as `read` does.
     """
     if batch_size > len(data.pixels):
         raise ValueError(
             f"config.batch_size is {batch_size}, over the {len(data.pixels)} training "
             "images"
         )
-    return _shuffled(data, batch_size, seed, epoch)
-
-
-def _shuffled(
-    data: Images, batch_size: int, seed: int, epoch: int
-) -> Iterator[np.ndarray]:
     order = np.random.default_rng((seed, epoch)).permutation(len(data.pixels))
-    for start in range(0, len(order) - batch_size + 1, batch_size):
-        yield data.pixels[order[start : start + batch_size]]
+
+    def make(start: int) -> np.ndarray:
+        return data.pixels[order[start : start + batch_size]]
+
+    return read(make, range(0, len(order) - batch_size + 1, batch_size), loader)
+
+
+def read(
+    make: Callable[[int], Any], places: Sequence[int], loader: str
+) -> Iterator[Any]:
+    """Makes the batch of each place in turn.
+
+    Args:
+      make: makes the batch of a place.
+      places: which, in this order.
+      loader: "numpy", when it is asked for; or "grain", ahead of that, in a thread.
+
+    Raises:
+      ValueError: there is no such loader.
+      ImportError: grain is not installed.
+    """
+    if loader == "numpy":
+        yield from map(make, places)
+    elif loader == "grain":
+        try:
+            import grain
+        except ImportError as error:
+            raise ImportError(
+                "config.loader='grain' needs the package grain: pip install grain"
+            ) from error
+        options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
+        yield from grain.MapDataset.source(places).map(make).to_iter_dataset(options)
+    else:
+        raise ValueError(f"config.loader is {loader!r}; it must be 'numpy' or 'grain'.")

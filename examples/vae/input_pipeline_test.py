@@ -3,6 +3,7 @@
 import sys
 import types
 
+import input_pipeline
 import numpy as np
 import pytest
 from input_pipeline import Images, batches, load, train_batches
@@ -100,3 +101,18 @@ def test_an_epoch_depends_on_seed_and_number_alone():
 def test_a_batch_over_all_images_is_an_error():
     with pytest.raises(ValueError, match="config.batch_size is 11, over the 10 train"):
         epoch(batch_size=11)
+
+
+@pytest.mark.parametrize("loader", ["numpy", "grain"])
+def test_batches_come_in_their_order(loader):
+    found = input_pipeline.read(lambda place: 10 * place, [3, 0, 5], loader)
+    assert list(found) == [30, 0, 50]
+    assert list(input_pipeline.read(str, [], loader)) == []
+
+
+def test_a_loader_that_is_unknown_or_not_installed_is_named(monkeypatch):
+    with pytest.raises(ValueError, match="'torch'; it must be 'numpy' or 'grain'"):
+        next(input_pipeline.read(str, [1], "torch"))
+    monkeypatch.setitem(sys.modules, "grain", None)
+    with pytest.raises(ImportError, match="pip install grain"):
+        next(input_pipeline.read(str, [1], "grain"))

@@ -191,7 +191,11 @@ def train_and_evaluate(config: Any, workdir: str | Path) -> Result:
     ):
         for epoch in range(done + 1, config.num_epochs + 1):
             batches = input_pipeline.train_batches(
-                train, config.batch_size, seed=config.seed, epoch=epoch
+                train,
+                config.batch_size,
+                seed=config.seed,
+                epoch=epoch,
+                loader=config.loader,
             )
             state, train_elbo = _train_epoch(
                 state, batches, key, config.train_samples, bar

@@ -64,8 +64,8 @@ def test_pictures_of_more_latents_and_no_labels(tmp_path, monkeypatch):
     assert {f"{name}.png" for name in PICTURES} <= {p.name for p in tmp_path.iterdir()}
 
 
-def test_the_same_seed_gives_the_same_numbers(whole, tmp_path):
-    again = train.train_and_evaluate(tiny(), tmp_path / "again")
+def test_the_same_seed_gives_the_same_numbers_with_either_loader(whole, tmp_path):
+    again = train.train_and_evaluate(tiny(loader="grain"), tmp_path / "again")
     assert again[1:] == whole[0][1:]
     same(again.state, whole[0].state)
     other = train.train_and_evaluate(tiny(seed=1), tmp_path / "other")

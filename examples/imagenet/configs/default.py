@@ -25,6 +25,7 @@ def get_config() -> ConfigDict:
     config.pixel_mean = (0.485, 0.456, 0.406)
     config.pixel_std = (0.229, 0.224, 0.225)
     config.threads = 32
+    config.loader = "numpy"  # or "grain": what makes batches ahead of time
 
     config.model = "resnet50"  # see NAMES in models.py
     config.num_filters = 64

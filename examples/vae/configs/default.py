@@ -8,6 +8,7 @@ def get_config() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     config.dataset = "binarized_mnist"  # or "digits", which comes with scikit-learn
     config.data_dir = ""  # where TensorFlow Datasets keeps its files; its default if ""
+    config.loader = "numpy"  # or "grain": the same batches, ahead of time
     config.seed = 0
 
     config.hidden = (200, 200)  # of the encoder; the decoder has them in reverse
