@@ -142,18 +142,18 @@ def test_a_step_that_overflows_changes_only_the_loss_scale():
     config.update(num_filters=4, batch_size=8, image_size=16, dtype="float16")
     program = steps.Program(config, 10, jax.devices()[:1])
     state = program.create(jax.random.key(0))
-    huge = state.dynamic_scale.replace(scale=jnp.float32(2.0**100))
+    huge = state.dynamic_scale.replace(scale=jnp.float32(2.0**30))
     state = state.replace(dynamic_scale=huge)
     before = jax.tree.map(np.array, state)
     after = program.train_step(state, program.on_devices(a_batch(config)))
     assert int(after.step) == 1
-    assert float(after.dynamic_scale.scale) == 2.0**99
+    assert float(after.dynamic_scale.scale) == 2.0**29
     for name in ("params", "opt_state", "batch_stats"):
         assert_same(getattr(after, name), getattr(before, name))
     # At last the scale fits, and the step is made.
-    for _ in range(120):
+    for _ in range(20):
         after = program.train_step(after, program.on_devices(a_batch(config)))
-    assert 1 < float(after.dynamic_scale.scale) < 2.0**40
+    assert 1 < float(after.dynamic_scale.scale) < 2.0**29
     assert (after.params["head"]["kernel"] != before.params["head"]["kernel"]).any()
 
 
@@ -261,6 +261,17 @@ def test_processes_and_devices_do_not_change_the_result(tmp_path):
     )
     for left, right in zip(one, four, strict=True):
         assert left == pytest.approx(right, rel=1e-2, abs=1e-2)
+    one, four = (
+        checkpoints.restore_checkpoint(tmp_path / name / "checkpoints", None)
+        for name in ("one", "four")
+    )
+    found = jax.tree.map(np.asarray, one["batch_stats"])
+    assert len(jax.tree.leaves(found)) == 2 * 20  # of means and variances
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-3),
+        found,
+        four["batch_stats"],
+    )
 
 
 def test_the_plan_is_printed(tmp_path):
