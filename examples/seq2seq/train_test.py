@@ -1,6 +1,7 @@
 """It learns, and a run that was interrupted ends like one that was not."""
 
 import json
+import sys
 from pathlib import Path
 
 import input_pipeline
@@ -94,13 +95,17 @@ def test_a_history_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     assert json.loads(path.read_text()) == [{"step": 1}]
 
 
-def test_the_command_takes_changes_and_tells_the_result(tiny, tmp_path, capsys):
+def test_the_command_takes_changes_and_tells_the_result(
+    tiny, tmp_path, capsys, monkeypatch
+):
     command = [
         "main.py",
         f"--config={HERE}/configs/small.py",
         "--config.num_train_steps=10",
     ]
-    main.FLAGS([*command, f"--workdir={tmp_path}"])
+    command.append(f"--workdir={tmp_path}")
+    monkeypatch.setattr(sys, "argv", command)  # where changes of a config are looked up
+    main.FLAGS(command)
     assert main.FLAGS.config.num_train_steps == 10
     tiny.num_train_steps = main.FLAGS.config.num_train_steps
     main.FLAGS.config.update(tiny)

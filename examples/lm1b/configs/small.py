@@ -21,13 +21,13 @@ def get_config() -> Any:
     config.model.heads = 4
     config.model.layers = 2
     config.model.mlp = 512
-    config.model.dropout = 0.1
-    config.model.attention_dropout = 0.1
+    config.model.dropout = 0.0
+    config.model.attention_dropout = 0.0
     config.dtype = "float32"
 
     config.num_steps = 600
     config.warmup_steps = 50
-    config.learning_rate = 3e-3
+    config.learning_rate = 6e-3
 
     config.prompt = "The function"
 
