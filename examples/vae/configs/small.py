@@ -8,6 +8,7 @@ def get_config() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     config.dataset = "digits"  # or "binarized_mnist", which needs TensorFlow Datasets
     config.data_dir = ""
+    config.loader = "numpy"  # or "grain"
     config.seed = 0
 
     config.hidden = (256, 128)
