@@ -156,7 +156,7 @@ def test_parts_with_names_that_steer(path):
 
 
 def test_folders_and_files_that_are_not_there(tmp_path):
-    check_refused(run(tmp_path), "this is a folder, and not one of Orbax")
+    check_refused(run(tmp_path), "this is a folder, neither one of Orbax nor")
     check_refused(run(tmp_path / "none"), "No such file or directory")
     check_refused(run(tmp_path / "none" / "none"), "No such file or directory")
     check_refused(run(tmp_path / ("x" * 300)), "name too long")

@@ -1,3 +1,4 @@
+import json
 import os
 import tarfile
 import zipfile
@@ -7,7 +8,14 @@ import pytest
 
 from batiste.serialization import SerializationError, serialize, to_bytes
 from batiste.serialization.comparing import compare
-from batiste.serialization.sources import ARCHIVE, Described, Source, Stored, opened
+from batiste.serialization.sources import (
+    ARCHIVE,
+    SHARDS,
+    Described,
+    Source,
+    Stored,
+    opened,
+)
 
 TREE = {
     "params": {"kernel": np.arange(6, dtype="f4").reshape(2, 3), "bias": np.ones(3)},
@@ -81,10 +89,52 @@ def test_folders_and_what_is_not_there(tmp_path):
             pass
     (tmp_path / "x").mkdir()
     with (
-        pytest.raises(IsADirectoryError, match="a folder, and not one of Orbax"),
+        pytest.raises(IsADirectoryError, match="neither one of Orbax nor one"),
         opened(str(tmp_path / "x")),
     ):
         pass
+
+
+@pytest.mark.parametrize("kind", ["msgpack", "safetensors"])
+def test_folders_with_an_index(tmp_path, kind):
+    folder = tmp_path / "bert"
+    folder.mkdir()
+    flat = {"a": {"b": np.ones(2)}, "c": {"d": np.zeros(3)}}
+    names = {
+        f"{n}{'/' if kind == 'msgpack' else '.'}{m}": f"{n}.{kind}"
+        for n, some in flat.items()
+        for m in some
+    }
+    for name, some in flat.items():
+        metadata = {"format": "pt"} if kind == "safetensors" else None
+        serialize({name: some}, folder / f"{name}.{kind}", metadata=metadata)
+    index = folder / f"model.{kind}.index.json"
+    index.write_text(json.dumps({"weight_map": names}))
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        archive.add(folder, "in/bert")
+    for outer in (folder, tmp_path / "x.tar" / "in" / "bert"):
+        for name in (outer, outer / index.name):
+            with opened(str(name)) as source:
+                assert source.kind == SHARDS
+                assert [d.text() for d in compare(source.tree, flat)] == []
+                said = {"format": "pt"} if kind == "safetensors" else {}
+                assert source.metadata == said
+    if kind == "safetensors":
+        with opened(str(folder), separator=None) as source:
+            assert sorted(source.tree) == ["a.b", "c.d"]
+    (folder / f"a.{kind}").unlink()
+    with (
+        pytest.raises(SerializationError, match="these are missing: 'a.") as info,
+        opened(str(folder)),
+    ):
+        pass
+    assert "1 of 2 weights are in them" in str(info.value)
+
+
+def test_folders_with_one_file(tmp_path):
+    serialize({"a": np.ones(2)}, tmp_path / "model.safetensors")
+    with opened(str(tmp_path), ("a",)) as source:
+        assert (source.kind, source.tree.shape) == ("safetensors", (2,))
 
 
 def test_bytes_are_described_or_read(tmp_path):

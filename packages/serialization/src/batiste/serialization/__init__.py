@@ -10,12 +10,14 @@
 from .encode import MAX_CHUNK_SIZE
 from .errors import SerializationError, UnserializableTypeError
 from .msgpack_codec import from_bytes, msgpack_restore, msgpack_serialize, to_bytes
+from .pretrained import Pretrained, restore_pretrained
 from .registry import is_serializable, register_serialization_state
 from .state_dict import current_path, from_state_dict, to_state_dict
 from .stream import restore, safetensors_metadata, serialize
 
 __all__ = [
     "MAX_CHUNK_SIZE",
+    "Pretrained",
     "SerializationError",
     "UnserializableTypeError",
     "current_path",
@@ -26,6 +28,7 @@ __all__ = [
     "msgpack_serialize",
     "register_serialization_state",
     "restore",
+    "restore_pretrained",
     "safetensors_metadata",
     "serialize",
     "to_bytes",

@@ -7,7 +7,6 @@ as JSON.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -201,6 +200,8 @@ def to_json(values: Mapping[str, Any]) -> str:
     >>> to_json({"step": 7})
     '{"step":7}'
     """
+    import json
+
     return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -213,6 +214,8 @@ def from_json(text: str) -> dict[str, Any]:
     >>> from_json('{"step":7}')
     {'step': 7}
     """
+    import json
+
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):

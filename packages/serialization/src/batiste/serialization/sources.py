@@ -31,12 +31,14 @@ from .formats import tree_of
 from .magic import looks_like_safetensors, looks_like_zip
 from .npz import MEMBER, read_npz
 from .orbax_folders import is_orbax, read_orbax
+from .pretrained import INDEX, by_name, has_weights, shards_of, weights_file
 from .safetensors_codec import metadata_of
 from .stream import mapped
 from .types import Shape, Tree
 
 __all__ = [
     "ARCHIVE",
+    "SHARDS",
     "Described",
     "Source",
     "Stored",
@@ -47,6 +49,9 @@ __all__ = [
 ARCHIVE: Final = "archive"
 """The kind of what holds files, and no arrays."""
 
+SHARDS: Final = "shards"
+"""The kind of an index, and of the files that it names."""
+
 _BLOCK: Final = 2**22
 _PATIENCE: Final = 2.0  # seconds for the program at the other end of a pipe to begin
 
@@ -55,7 +60,8 @@ class Source(NamedTuple):
     """What was opened.
 
     Attributes:
-      kind: `msgpack`, `safetensors`, `npz`, `Orbax` or `archive`.
+      kind: `msgpack`, `safetensors`, `npz`, `Orbax`, `shards` or
+        `archive`.
       tree: the tree, with `Elements` for arrays. The tree of an archive has `Elements`
         without parts for its files.
       metadata: what is said of a safetensors file.
@@ -185,7 +191,8 @@ def opened(
     """
     file, inner = split_archive(name)
     with contextlib.ExitStack() as stack:
-        found = _in_archive(file, inner, stack) if inner else _on_disk(file, stack)
+        place = _in_archive if inner else _on_disk
+        found = place(file, inner, separator, stack)
         if isinstance(found, Source):
             yield found._replace(tree=_part(found.tree, path))
             return
@@ -201,14 +208,18 @@ def opened(
             yield Source("msgpack", tree)
 
 
-def _on_disk(file: str, stack: contextlib.ExitStack) -> Source | memoryview:
+def _on_disk(
+    file: str, inner: str, separator: str | None, stack: contextlib.ExitStack
+) -> Source | memoryview:
     mode = os.stat(file).st_mode
     if stat.S_ISDIR(mode):
-        return _folder(file)
+        return _folder(file, separator, stack)
     if stat.S_ISFIFO(mode):
         return stack.enter_context(mapped(_read_pipe(file)))
     if not stat.S_ISREG(mode):
         raise OSError("this is a device or a socket, and not a file or a pipe.")
+    if file.endswith(INDEX):
+        return _shards(*os.path.split(file), separator, stack)
     if (kind := archive_kind(file)) and not _is_npz(file, kind):
         sizes = members(file).items()
         return Source(
@@ -217,22 +228,56 @@ def _on_disk(file: str, stack: contextlib.ExitStack) -> Source | memoryview:
     return stack.enter_context(mapped(file))
 
 
-def _folder(folder: str) -> Source:
+def _in_archive(
+    archive: str, inner: str, separator: str | None, stack: contextlib.ExitStack
+) -> Source | memoryview:
+    known = members(archive)
+    below = any(name.startswith(f"{inner}/") for name in known)
+    if inner not in known and below:
+        folder = stack.enter_context(unpacked_folder(archive, inner))
+        return _folder(folder, separator, stack)
+    if inner.endswith(INDEX):
+        outer = os.path.dirname(inner)
+        folder = stack.enter_context(unpacked_folder(archive, outer))
+        return _shards(folder, os.path.basename(inner), separator, stack)
+    return stack.enter_context(opened_member(archive, inner))
+
+
+def _folder(
+    folder: str, separator: str | None, stack: contextlib.ExitStack
+) -> Source | memoryview:
     entries = [entry.path for entry in os.scandir(folder) if entry.is_dir()]
     if is_orbax(folder) or any(map(is_orbax, entries)):
         return Source("Orbax", read_orbax(folder))
-    raise IsADirectoryError(
-        "this is a folder, and not one of Orbax. The other checkpoints are files."
-    )
+    if not has_weights(folder):
+        raise IsADirectoryError(
+            "this is a folder, neither one of Orbax nor one with weights. The other "
+            "checkpoints are files."
+        )
+    chosen = weights_file(folder)
+    if chosen.endswith(INDEX):
+        return _shards(folder, chosen, separator, stack)
+    return stack.enter_context(mapped(os.path.join(folder, chosen)))
 
 
-def _in_archive(
-    archive: str, inner: str, stack: contextlib.ExitStack
-) -> Source | memoryview:
-    known = members(archive)
-    if inner not in known and any(name.startswith(f"{inner}/") for name in known):
-        return _folder(stack.enter_context(unpacked_folder(archive, inner)))
-    return stack.enter_context(opened_member(archive, inner))
+def _shards(
+    folder: str, index: str, separator: str | None, stack: contextlib.ExitStack
+) -> Source:
+    """The tree in the files that an index names."""
+    shards = shards_of(os.path.join(folder, index))
+    if shards.separator == ".":
+        shards = shards._replace(separator=separator)
+    metadata: dict[str, str] = {}
+
+    def read(name: str) -> Mapping[str, Any]:
+        data = stack.enter_context(mapped(os.path.join(folder, name)))
+        if name.endswith(".safetensors"):
+            metadata.update(metadata_of(data))
+        leaves = cast(Leaves, Stored(data))
+        return by_name(tree_of(data, leaves, separator=None), name)
+
+    tree, _ = shards.collected(read)
+    return Source(SHARDS, tree, metadata)
 
 
 def _nothing() -> Iterator[memoryview]:
