@@ -24,8 +24,8 @@ __all__ = ["main"]
 
 _RICH_DEPTH = 16  # beyond it, lines and indents leave no room for names
 _FILES: Final = (
-    "of msgpack, safetensors or NumPy (.npz), a folder of Orbax or Hugging Face, or one "
-    "of them in an archive: models.zip/bert/model.safetensors"
+    "of msgpack, safetensors or NumPy (.npz), a folder of Orbax or Hugging Face, or "
+    "one of them in an archive: models.zip/bert/model.safetensors"
 )
 _ERRORS: Final = (SerializationError, OSError, ImportError, ValueError, MemoryError)
 # What shells report of programs that a closed pipe or Ctrl-C has ended.
@@ -38,8 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     `FILE` prints its tree with shapes, dtypes and sizes, without reading array data;
     `convert A B` and `diff A B` have options of their own. Files are of msgpack,
-    safetensors or NumPy (`.npz`), or folders of Orbax or Hugging Face, and may be inside
-    of a `.tar` or `.zip`.
+    safetensors or NumPy (`.npz`), or folders of Orbax or Hugging Face, and may be
+    inside of a `.tar` or `.zip`.
 
     What the terminal cannot show is escaped. A file that cannot be read, or output that
     cannot be written, is one line on standard error.
