@@ -2,11 +2,14 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import safetensors.numpy
 
+import batiste.serialization
 from batiste.serialization import (
     SerializationError,
     restore_pretrained,
@@ -266,3 +269,18 @@ def test_names_of_an_index():
     shards = Shards(None, {"x": ["a.b", "a"]})
     found = shards.collected(lambda name: {"a.b": 1, "a": 2, "c": 3})
     assert found == ({"a.b": 1, "a": 2}, ("c",))
+
+
+def test_is_imported_when_it_is_asked_for():
+    program = """
+import sys
+import batiste.serialization as package
+assert "batiste.serialization.pretrained" not in sys.modules
+assert "json" not in sys.modules
+assert {"Pretrained", "restore_pretrained"} <= set(dir(package))
+assert package.restore_pretrained.__name__ == "restore_pretrained"
+from batiste.serialization import Pretrained
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+    with pytest.raises(AttributeError, match="has no attribute 'pretrained_'"):
+        batiste.serialization.pretrained_

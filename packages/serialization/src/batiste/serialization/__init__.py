@@ -7,13 +7,17 @@
 (2, 3)
 """
 
+from typing import TYPE_CHECKING, Any
+
 from .encode import MAX_CHUNK_SIZE
 from .errors import SerializationError, UnserializableTypeError
 from .msgpack_codec import from_bytes, msgpack_restore, msgpack_serialize, to_bytes
-from .pretrained import Pretrained, restore_pretrained
 from .registry import is_serializable, register_serialization_state
 from .state_dict import current_path, from_state_dict, to_state_dict
 from .stream import restore, safetensors_metadata, serialize
+
+if TYPE_CHECKING:
+    from .pretrained import Pretrained, restore_pretrained
 
 __all__ = [
     "MAX_CHUNK_SIZE",
@@ -34,3 +38,17 @@ __all__ = [
     "to_bytes",
     "to_state_dict",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Few programs want these, and all others need not import them.
+    if name in ("Pretrained", "restore_pretrained"):
+        from . import pretrained
+
+        value = globals()[name] = getattr(pretrained, name)
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
