@@ -283,4 +283,4 @@ from batiste.serialization import Pretrained
 """
     subprocess.run([sys.executable, "-c", program], check=True)
     with pytest.raises(AttributeError, match="has no attribute 'pretrained_'"):
-        batiste.serialization.pretrained_
+        _ = batiste.serialization.pretrained_
