@@ -22,7 +22,7 @@ DISTRIBUTIONS = {
 WHERE_PRESENT = {
     "traverse": {"jax"},
     "serialization": {"jax", "ml_dtypes"},
-    "training": {"etils"},
+    "training": {"etils", "torch"},
     "batiste": {"absl", "pytest", "tensorboard"},
 }
 

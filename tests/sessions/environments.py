@@ -70,7 +70,7 @@ def install(
 
     Those `from_index` are not built here, but taken from where they were published.
     """
-    names = closure(*chosen)
+    names = closure(*chosen, extras=bool(extras))
     built = [name for name in names if name not in from_index]
     wanted = wheel_requirements(session, built, dict.fromkeys(chosen, extras))
     session.install(*wanted, *args)

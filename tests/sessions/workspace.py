@@ -38,10 +38,16 @@ def local(requirement: str) -> str | None:
     return folder if folder != name and folder in PACKAGES else None
 
 
-def closure(*chosen: str) -> list[str]:
-    """The chosen packages and the local ones that they declare, from the bottom up."""
+def closure(*chosen: str, extras: bool = False) -> list[str]:
+    """The chosen packages and the local ones that they declare, from the bottom up.
+
+    With `extras`, also those that the extras of the chosen ones name.
+    """
     found: set[str] = set()
     queue = list(chosen)
+    for package in chosen if extras else ():
+        named = tuple(project(package).get("optional-dependencies", {}))
+        queue += [p for p in map(local, requirements(package, named)) if p]
     while queue:
         package = queue.pop()
         if package not in found:

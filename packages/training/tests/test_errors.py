@@ -45,6 +45,20 @@ CASES = {
         ("dir/ckpt_1", "no metadata"),
         ['"dir/ckpt_1"', "damaged", "no metadata", "another step"],
     ),
+    "TorchWeightsError": (("The source is none.",), ["The source is none."]),
+    "TorchRuleError": (
+        ("{'fc': 'head'}", "names no tensor"),
+        ["The rule {'fc': 'head'} names no tensor."],
+    ),
+    "AmbiguousTorchWeightsError": (
+        ("a can be x or y.", {"a": "x"}),
+        ["a can be x or y.", "rules={'a': 'x'}"],
+    ),
+    "UnmatchedTorchWeightsError": (
+        ({"params/b": (3,)}, {"fc.weight": (2, 3)}, "A hint."),
+        ["params/b (3,)", "fc.weight (2, 3)", "A hint.", "None}", "strict=False"],
+    ),
+    "TorchOutputsDifferError": (("They differ.", "norm", 0.5), ["They differ."]),
     "TracedCheckpointError": (
         ("params/w", "JitTracer(float32[2])"),
         ['"params/w"', "JitTracer(float32[2])", "traces", "io_callback"],
@@ -85,3 +99,11 @@ def test_error(name):
 def test_optional_facts_are_in_the_text():
     error = errors.MPARestoreTargetRequiredError("p", 1, "w")
     assert 'array at "w"' in str(error)
+
+
+def test_of_many_names_some_are_in_the_text():
+    missing = {f"params/w{i}": (i,) for i in range(20)}
+    error = errors.UnmatchedTorchWeightsError(missing, {})
+    assert "params/w11 (11,) and 8 more." in str(error)
+    assert "Left over" not in str(error)
+    assert error.missing == missing

@@ -8,8 +8,7 @@ The modules are imported when they are first used.
 """
 
 import importlib
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import (
@@ -24,8 +23,10 @@ if TYPE_CHECKING:
         orbax_utils,
         prefetch_iterator,
         tensorboard,
+        torch_weights,
         train_state,
     )
+    from .torch_weights import from_torch, to_torch
 
 __all__ = [
     "checkpoints",
@@ -33,17 +34,24 @@ __all__ = [
     "dynamic_scale",
     "early_stopping",
     "export",
+    "from_torch",
     "io",
     "jax_utils",
     "lr_schedule",
     "orbax_utils",
     "prefetch_iterator",
     "tensorboard",
+    "to_torch",
+    "torch_weights",
     "train_state",
 ]
 
+_FUNCTIONS = ("from_torch", "to_torch")
 
-def __getattr__(name: str) -> ModuleType:
+
+def __getattr__(name: str) -> Any:
+    if name in _FUNCTIONS:
+        return getattr(importlib.import_module(".torch_weights", __name__), name)
     if name in __all__:
         return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

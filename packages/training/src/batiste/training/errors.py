@@ -1,4 +1,4 @@
-"""Errors of checkpoints, files and exported models."""
+"""Errors of checkpoints, files, exported models and weights from PyTorch."""
 
 import os
 
@@ -6,6 +6,7 @@ from batiste.core.errors import FlaxError
 
 __all__ = [
     "AlreadyExistsError",
+    "AmbiguousTorchWeightsError",
     "DamagedCheckpointError",
     "ExportError",
     "ExportedCallError",
@@ -17,7 +18,11 @@ __all__ = [
     "MPARestoreTargetRequiredError",
     "MPARestoreTypeNotMatchError",
     "NotACheckpointError",
+    "TorchOutputsDifferError",
+    "TorchRuleError",
+    "TorchWeightsError",
     "TracedCheckpointError",
+    "UnmatchedTorchWeightsError",
 ]
 
 
@@ -257,3 +262,104 @@ class ExportedCallError(FlaxError, TypeError, ValueError):
     >>> issubclass(ExportedCallError, (TypeError, ValueError))
     True
     """
+
+
+class TorchWeightsError(FlaxError, ValueError):
+    """Weights of PyTorch and variables of a Linen model do not go together.
+
+    Args:
+      message: what is wrong, and what to do.
+
+    >>> print(TorchWeightsError("Of the two, one has no bias."))
+    Of the two, one has no bias.
+    """
+
+
+class TorchRuleError(TorchWeightsError):
+    """A rule about PyTorch's weights cannot be followed.
+
+    Args:
+      rule: the rule.
+      reason: why not.
+
+    >>> print(TorchRuleError("{'fc': 'head'}", "names no tensor"))
+    The rule {'fc': 'head'} names no tensor.
+    """
+
+    def __init__(self, rule: object, reason: str):
+        self.rule = str(rule)
+        super().__init__(f"The rule {rule} {reason}.")
+
+
+class AmbiguousTorchWeightsError(TorchWeightsError):
+    """Two answers are possible to which variable a tensor of PyTorch becomes.
+
+    Args:
+      question: what can be what.
+      rules: an answer, as the argument `rules` takes it.
+
+    >>> print(AmbiguousTorchWeightsError("a can be x or y.", {"a": "x"}))
+    a can be x or y. Say which with a rule, such as rules={'a': 'x'}.
+    """
+
+    def __init__(self, question: str, rules: dict[str, str]):
+        self.rules = rules
+        super().__init__(f"{question} Say which with a rule, such as rules={rules!r}.")
+
+
+class UnmatchedTorchWeightsError(TorchWeightsError):
+    """Variables have no tensors of PyTorch, or tensors no variables.
+
+    Args:
+      missing: the paths of variables without a tensor, with their shapes.
+      left_over: the names of tensors without a variable, with their shapes.
+      hint: what may be the reason.
+
+    >>> print(UnmatchedTorchWeightsError({"params/b": (3,)}, {}))
+    ... # doctest: +ELLIPSIS
+    Missing, as no tensor fits: params/b (3,). Rename layers, or ...
+    """
+
+    def __init__(
+        self,
+        missing: dict[str, tuple[int, ...]],
+        left_over: dict[str, tuple[int, ...]],
+        hint: str = "",
+    ):
+        self.missing, self.left_over = missing, left_over
+        texts = []
+        if missing:
+            texts.append(f"Missing, as no tensor fits: {_listed(missing)}.")
+        if left_over:
+            texts.append(f"Left over, as no variable fits: {_listed(left_over)}.")
+        if hint:
+            texts.append(hint)
+        super().__init__(
+            f"{' '.join(texts)} Rename layers, or give the model the shapes of the "
+            "weights; leave tensors out with a rule, as rules={'head.*': None}; or "
+            "pass strict=False to go on without these."
+        )
+
+
+class TorchOutputsDifferError(TorchWeightsError):
+    """A Linen model does not compute what the PyTorch model computes.
+
+    Args:
+      message: where, by how much, and what may be the reason.
+      layer: the path of the first layer that differs; empty if not known.
+      difference: the largest difference there.
+
+    >>> TorchOutputsDifferError("They differ.", "norm", 0.5).layer
+    'norm'
+    """
+
+    def __init__(self, message: str, layer: str, difference: float):
+        self.layer, self.difference = layer, difference
+        super().__init__(message)
+
+
+def _listed(shapes: dict[str, tuple[int, ...]], most: int = 12) -> str:
+    """Names with shapes, not too many."""
+    shown = ", ".join(f"{n} {s}" for n, s in list(shapes.items())[:most])
+    rest = len(shapes) - most
+    return f"{shown} and {rest} more" if rest > 0 else shown
