@@ -45,6 +45,9 @@ CASES = {
         ("dir/ckpt_1", "no metadata"),
         ['"dir/ckpt_1"', "damaged", "no metadata", "another step"],
     ),
+    "ExportError": (("It has no shape.",), ["It has no shape."]),
+    "ExportedCallError": (("It takes a.",), ["It takes a."]),
+    "ExportedFileError": (("m.zip", "It is empty."), ['"m.zip"', "It is empty."]),
     "TorchWeightsError": (("The source is none.",), ["The source is none."]),
     "TorchRuleError": (
         ("{'fc': 'head'}", "names no tensor"),

@@ -79,7 +79,7 @@ def from_torch(
       As `Module.init`.
 
     >>> import batiste.linen as nn
-    >>> state_dict = {"fc.weight": np.ones((2, 3)), "fc.bias": np.zeros(2)}
+    >>> state_dict = {"fc.weight": np.ones((2, 3), "f4"), "fc.bias": np.zeros(2, "f4")}
     >>> model, x = nn.Sequential([nn.Dense(2)]), np.ones((1, 3))
     >>> variables, report = from_torch(model, state_dict, x)
     >>> print(report)
@@ -163,6 +163,7 @@ def to_torch(
       As `from_torch`; and TorchWeightsError where `variables` lack one, or it has
       another shape.
 
+    >>> import jax
     >>> import batiste.linen as nn
     >>> x = np.ones((1, 3))
     >>> variables = nn.Dense(2).init(jax.random.key(0), x)

@@ -129,6 +129,7 @@ def read_model(
     Raises:
       As `Module.init`.
 
+    >>> import numpy as np
     >>> import batiste.linen as nn
     >>> read_model(nn.Dense(2), (np.ones((1, 3)),), None, {}).units[0].shapes
     {'bias': (2,), 'weight': (3, 2)}
