@@ -27,6 +27,20 @@ def test_a_file_comes_back(tmp_path):
     assert restored["b"] == msgpack.restore_file(path, None)["b"] == TREE["b"]
 
 
+def test_a_write_that_fails_leaves_no_open_file(tmp_path):
+    files = []
+
+    def write(file):
+        files.append(file)
+        file.write(b"begun")
+        raise ValueError("stopped")
+
+    with pytest.raises(ValueError, match="stopped"):
+        msgpack.write_file(write, str(tmp_path / "checkpoint_1"))
+    assert files[0].closed
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_write_that_fails_leaves_what_was_there(tmp_path):
     write({"w": 1}, tmp_path / "checkpoint_1")
 

@@ -54,8 +54,14 @@ def write_file(write: Callable[[BinaryIO], object], path: str) -> None:
         with _open_new(temporary, path) as file:
             checked = integrity.CheckedFile(file)
             whole = io_module.BufferedWriter(checked)  # writes until all is written
-            write(cast(BinaryIO, whole))
-            whole.flush()
+            try:
+                write(cast(BinaryIO, whole))
+                whole.flush()
+            except BaseException:
+                # Or what it holds is written, to a closed file, when it is collected.
+                with contextlib.suppress(Exception):
+                    whole.close()
+                raise
             if not io.is_remote(temporary):
                 integrity.record(file.fileno(), checked.check.text())
                 os.fsync(file.fileno())
