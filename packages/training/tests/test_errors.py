@@ -66,13 +66,6 @@ CASES = {
         ("params/w", "JitTracer(float32[2])"),
         ['"params/w"', "JitTracer(float32[2])", "traces", "io_callback"],
     ),
-    # Their texts are made where they are raised.
-    "ExportError": (("cannot export Model",), ["cannot export Model"]),
-    "ExportedCallError": (('"x" must be given',), ['"x" must be given']),
-    "ExportedFileError": (
-        ("dir/model.zip", "it is empty."),
-        ['Cannot load "dir/model.zip": it is empty.'],
-    ),
 }
 
 
