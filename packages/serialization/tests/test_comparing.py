@@ -133,6 +133,17 @@ def test_element_types_of_ml_dtypes():
     ]
 
 
+def test_complex_numbers_of_ml_dtypes():
+    try:
+        dtype = dtype_from_name("complex32")
+    except SerializationError:
+        pytest.skip("needs a newer ml_dtypes")
+    first, second = np.array([1, 2j], dtype), np.array([1, 4j], dtype)
+    assert texts({"a": first}, {"a": second}) == [
+        "a: 1 of 2 elements of complex32[2] differ, at most by 2"
+    ]
+
+
 @pytest.mark.parametrize("cuts", [(), (3,), (1, 2, 3, 40), (7, 20, 21, 39)])
 @pytest.mark.parametrize("block", [8, 24, 2**20])
 def test_parts_end_anywhere(monkeypatch, cuts, block):

@@ -228,8 +228,8 @@ def _largest(a: np.ndarray, b: np.ndarray) -> float | None:
 def _wide(array: np.ndarray) -> np.ndarray | None:
     """Numbers with room for their differences; None for what is no number."""
     kind = array.dtype.kind
-    if kind == "c":
-        return array.astype(np.clongdouble)
+    if kind in "cW":  # W is that of the complex numbers of ml_dtypes
+        return array.astype(np.clongdouble if kind == "c" else np.complex128)
     if kind in "biuf" or (kind == "V" and array.dtype.names is None):
         try:
             return array.astype(np.longdouble if kind == "f" else np.float64)
