@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batiste.serialization import SerializationError, msgpack_restore, to_bytes
+from batiste.serialization import (
+    SerializationError,
+    msgpack_restore,
+    msgpack_serialize,
+    to_bytes,
+)
 from batiste.serialization.decode import Views, decode
 
 
@@ -237,3 +242,90 @@ def test_any_bytes_are_read_or_refused(data):
         assert error.path is not None
         assert error.offset is not None
         assert 0 <= error.offset <= len(data)
+
+
+class Careful(Views):
+    """The same leaves; how their arrays begin is not kept."""
+
+
+def outcome(data, leaves):
+    try:
+        return listed(decode(data, leaves))
+    except SerializationError as error:
+        return str(error), error.path, error.offset
+
+
+def listed(tree):
+    if isinstance(tree, dict):
+        return [(name, listed(value)) for name, value in tree.items()]
+    if isinstance(tree, list):
+        return [listed(value) for value in tree]
+    if isinstance(tree, np.ndarray):
+        return tree.dtype, tree.shape, tree.tobytes(), tree.flags.writeable
+    return repr(tree)
+
+
+LEAVES = [
+    np.arange(4, dtype="f4"),
+    np.arange(4, 8, dtype="f4"),
+    np.ones((2, 1), "f8"),
+    np.zeros((0, 2), "f4"),
+    np.array(3, "i1"),
+    np.array(["2020"], "datetime64[D]"),
+    np.array(["ab"]),
+    7,
+    None,
+    [np.arange(4, dtype="f4"), {}],
+    {"a": np.arange(4, dtype="f4"), "b": np.ones((2, 1), "f8")},
+]
+trees = st.lists(st.sampled_from(range(len(LEAVES))), max_size=12).map(
+    lambda chosen: {f"n{i}" * (1 + i % 20): LEAVES[n] for i, n in enumerate(chosen)}
+)
+
+
+@given(trees, st.data(), st.booleans())
+def test_what_begins_alike_is_read_as_if_it_were_the_first(tree, draw, copy):
+    data = bytearray(msgpack_serialize(tree, in_place=True))
+    for _ in range(draw.draw(st.integers(0, 3))):
+        data[draw.draw(st.integers(0, len(data) - 1))] = draw.draw(st.integers(0, 255))
+    cut = draw.draw(st.integers(0, len(data)) | st.just(len(data)))
+    view = memoryview(bytes(data[:cut]))
+    assert outcome(view, Views(view, copy)) == outcome(view, Careful(view, copy))
+
+
+def test_arrays_that_begin_alike_are_views_of_the_input():
+    tree = {f"layer_{i}": {"a": np.full(4, i), "b": np.ones(2)} for i in range(3)}
+    data = to_bytes(tree)
+    view = memoryview(data)
+    found = decode(view)
+    for i in range(3):
+        a = found[f"layer_{i}"]["a"]
+        assert a.tolist() == [i] * 4
+        assert np.shares_memory(a, np.frombuffer(data, np.uint8))
+        assert not a.flags.writeable
+    again = decode(view, Views(view, copy=True))
+    again["layer_2"]["a"][0] = 7
+    assert found["layer_2"]["a"].tolist() == [2] * 4
+
+
+@pytest.mark.parametrize(
+    ("items", "text", "path"),
+    [
+        (("a", "b", "a"), "The key 'a' appears twice", "."),
+        (("a", "b", b"\xff"), "This string is not UTF-8", "."),
+    ],
+)
+def test_keys_are_checked_where_arrays_begin_alike(items, text, path):
+    leaf = array([2], "float32", FLOATS)
+    keys = [pack(k) if isinstance(k, str) else b"\xa1" + k for k in items]
+    data = bytes([0x80 + len(items)]) + b"".join(key + leaf for key in keys)
+    with pytest.raises(SerializationError, match=text) as caught:
+        msgpack_restore(data)
+    assert caught.value.offset == len(data) - len(leaf) - len(keys[-1])
+    assert caught.value.path in ("", path)
+
+
+def test_pieces_that_begin_alike_are_joined():
+    pieces = {str(i): PIECE for i in range(5)}
+    data = chunked(shape={"0": 10}, chunks=pieces)
+    assert msgpack_restore(data).tolist() == [0.0, 1.0] * 5

@@ -2,6 +2,7 @@ import collections
 import types
 import typing
 
+import msgpack
 import numpy as np
 import pytest
 from hypothesis import given
@@ -314,3 +315,59 @@ def test_chunks_of_extended_numbers_are_the_same(monkeypatch):
     array = (np.arange(12) / 7).astype(np.longdouble)
     one, other = with_garbage(array, 0xA5), with_garbage(array, 0xDA)
     assert packed({"a": one}) == packed({"a": other})
+
+
+SHAPES = [(), (4,), (2, 1), (0, 3), (300,)]
+DTYPES = "? i1 <i4 >i4 f2 <f4 >f8 F g S3 U2 M8[s] m8[D]".split()
+arrays = st.builds(
+    lambda dtype, shape, stride, seed: (
+        np.random.default_rng(seed)
+        .integers(0, 2, tuple(n * stride for n in shape))
+        .astype(dtype)[tuple(slice(None, None, stride) for _ in shape)]
+    ),
+    st.sampled_from(DTYPES),
+    st.sampled_from(SHAPES),
+    st.integers(1, 2),
+    st.integers(0, 9),
+)
+leaves = arrays | st.sampled_from([7, None, "text", b"bytes", np.float32(1), 1j])
+trees_of_arrays = st.recursive(
+    leaves,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+@given(trees_of_arrays, st.integers(1, 50) | st.none())
+def test_many_arrays_are_written_as_one(tree, limit):
+    def pieces(tree, in_list=False):
+        if type(tree) is dict:
+            header = msgpack.Packer().pack_map_header(len(tree))
+            items = [msgpack.packb(k) + pieces(v, in_list) for k, v in tree.items()]
+            return b"".join([header, *items])
+        if type(tree) is list:
+            header = msgpack.Packer().pack_array_header(len(tree))
+            return b"".join([header, *(pieces(v, True) for v in tree)])
+        return packed([tree])[1:] if in_list else packed(tree, max_chunk_size=limit)
+
+    assert packed(tree, max_chunk_size=limit) == pieces(tree)
+
+
+def test_small_parts_are_handed_out_together_but_not_all():
+    tree = {f"a{i}": np.full(4, i) for i in range(5000)}
+    parts = [len(part) for part in encode(tree)]
+    assert 0 < len(parts) < 60
+    assert min(parts) > 0
+    assert max(parts) < 2**17
+    assert max(len(part) for part in encode(list(range(10**5)))) < 2**17
+
+
+def test_errors_behind_small_arrays_name_their_place():
+    tree = {"a": {"b": np.zeros(2), "c": np.zeros(2), "d": [1, object()]}}
+    with pytest.raises(UnserializableTypeError) as caught:
+        packed(tree)
+    assert caught.value.path == "a/d/1"
+    for key in (object(), "\ud800"):
+        with pytest.raises(SerializationError) as caught:
+            packed({"a": {"b": np.zeros(2), "c": np.zeros(2), key: np.zeros(2)}})
+        assert caught.value.path.startswith("a/")

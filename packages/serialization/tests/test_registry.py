@@ -231,3 +231,49 @@ def test_other_subclasses_of_tuple_are_leaves():
     pair = Pair((1, 2))
     assert to_state_dict(pair) is pair
     assert from_state_dict(pair, 7) == 7
+
+
+@pytest.mark.parametrize(
+    ("target", "flat"),
+    [
+        ({"a": 1, "b": np.zeros(2), "c": None}, True),
+        ({}, True),
+        ({"a": {}}, False),
+        ({"a": ()}, False),
+        ({1: 1}, False),
+        (collections.OrderedDict(a=1), False),
+        ({"a": object()}, False),
+        (np.zeros(2), False),
+    ],
+)
+def test_dicts_of_leaves_by_strings_are_flat(target, flat):
+    for _ in range(2):
+        assert registry.is_flat(target) is flat
+
+
+def test_flat_dicts_have_their_own_state():
+    target = {"b": 1, "a": np.zeros(2)}
+    state = to_state_dict(target)
+    assert list(state.items()) == list(target.items())
+    assert state is not target
+    found = from_state_dict(target, {"a": 5, "c": 6, "b": [7]})
+    assert list(found.items()) == [("b", [7]), ("a", 5)]
+    with pytest.raises(
+        SerializationError, match="Missing from the state: 'a'"
+    ) as error:
+        from_state_dict({"x": target}, {"x": {"b": 1}})
+    assert error.value.path == "x"
+    with pytest.raises(SerializationError, match="restored from a dict"):
+        from_state_dict(target, 3)
+
+
+def test_a_leaf_that_is_registered_later_is_none_any_more(monkeypatch):
+    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
+    target = {"a": 1j}
+    assert registry.is_flat(target)
+    register_serialization_state(
+        complex, lambda z: {"re": z.real}, lambda z, state: complex(state["re"])
+    )
+    assert to_state_dict(target) == {"a": {"re": 0.0}}
+    assert from_state_dict(target, {"a": {"re": 2.0}}) == {"a": 2}
+    registry._LEAVES.clear()

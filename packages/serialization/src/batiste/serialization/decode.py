@@ -7,9 +7,8 @@ before it is used, so that what is allocated is bounded by the size of the input
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Sequence
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -18,69 +17,17 @@ from .encode import CHUNKED, EXT_ARRAY, EXT_COMPLEX, EXT_SCALAR, MAX_DEPTH
 from .errors import SerializationError, join_path, listed, nearest
 from .keys import KeyCost, check_key
 from .pages import Pages
+from .tokens import BINARY, EXT, LIST, MAP, SCALAR, TEXT, Token, read_token
 from .types import Leaf, Shape, Tree
 
 __all__ = [
-    "BINARY",
-    "EXT",
-    "LIST",
-    "MAP",
-    "SCALAR",
-    "TEXT",
     "Leaves",
-    "Token",
     "Views",
     "decode",
-    "read_token",
 ]
 
 
-# What a token is. For SCALAR its value follows, for the containers their number of
-# items, for the rest their length in bytes.
-SCALAR: Final = 0
-MAP: Final = 1
-LIST: Final = 2
-TEXT: Final = 3
-BINARY: Final = 4
-EXT: Final = 5
-
-_FIXED: Final[dict[int, struct.Struct]] = {
-    byte: struct.Struct(code)
-    for byte, code in {
-        0xCA: ">f",
-        0xCB: ">d",
-        0xCC: ">B",
-        0xCD: ">H",
-        0xCE: ">I",
-        0xCF: ">Q",
-        0xD0: ">b",
-        0xD1: ">h",
-        0xD2: ">i",
-        0xD3: ">q",
-    }.items()
-}
-# First byte: kind, and how many bytes the length has.
-_SIZED: Final = {
-    0xC4: (BINARY, 1),
-    0xC5: (BINARY, 2),
-    0xC6: (BINARY, 4),
-    0xC7: (EXT, 1),
-    0xC8: (EXT, 2),
-    0xC9: (EXT, 4),
-    0xD9: (TEXT, 1),
-    0xDA: (TEXT, 2),
-    0xDB: (TEXT, 4),
-    0xDC: (LIST, 2),
-    0xDD: (LIST, 4),
-    0xDE: (MAP, 2),
-    0xDF: (MAP, 4),
-}
-_CONSTANTS: Final = {0xC0: None, 0xC2: False, 0xC3: True}
 _MAX_DIMENSIONS: Final = 64  # of NumPy
-
-
-Token: TypeAlias = tuple[int, Any, int]
-"""A kind; a value, a count or a length; and the position behind."""
 
 
 class Leaves(Protocol):
@@ -282,6 +229,9 @@ class _Reader:
     def __init__(self, data: memoryview | Pages, leaves: Leaves) -> None:
         self.data = data
         self.leaves = leaves
+        # What comes before the elements of arrays of a shape and a dtype, with both, by
+        # the first two bytes of it.
+        self.known: dict[tuple[int, int], tuple[Any, ...]] = {}
 
     def read(self, start: int, path: Sequence[str]) -> tuple[Tree, int]:
         """The value that begins at `start`, and where it ends."""
@@ -290,49 +240,94 @@ class _Reader:
         item = start
         try:
             while True:
-                item = position
-                kind, found, position = read_token(data, position, end)
-                if kind == SCALAR:
-                    value = found
-                elif kind == TEXT:
-                    value = self._text(position, found)
-                    position += found
-                elif kind == EXT:
-                    value = self._ext(data[position - 1], position, found)
-                    position += found
-                elif kind == BINARY:
-                    if stack and stack[-1].is_map and not stack[-1].has_key:
-                        value = bytes(data[position : position + found])
+                if self.known and stack and stack[-1].is_map and not stack[-1].has_key:
+                    position = self._arrays(stack[-1], position)
+                if not stack or stack[-1].left:
+                    item = position
+                    kind, found, position = read_token(data, position, end)
+                    if kind == SCALAR:
+                        value = found
+                    elif kind == TEXT:
+                        value = self._text(position, found)
+                        position += found
+                    elif kind == EXT:
+                        value = self._ext(data[position - 1], position, found, item)
+                        position += found
+                    elif kind == BINARY:
+                        if stack and stack[-1].is_map and not stack[-1].has_key:
+                            value = bytes(data[position : position + found])
+                        else:
+                            value = self.leaves.binary(position, found)
+                        position += found
+                    elif found == 0:
+                        value = {} if kind == MAP else []
                     else:
-                        value = self.leaves.binary(position, found)
-                    position += found
-                elif found == 0:
-                    value = {} if kind == MAP else []
-                else:
-                    if len(stack) + len(path) >= MAX_DEPTH:
-                        raise SerializationError(
-                            f"The tree is nested deeper than {MAX_DEPTH} levels."
-                        )
-                    is_map = kind == MAP
-                    if is_map and stack and stack[-1].is_map and not stack[-1].has_key:
-                        check_key({}, {}, None)
-                    stack.append(_Open(is_map, found * (1 + is_map), item))
-                    continue
-                while stack:
-                    if not self._add(stack[-1], value):
-                        break
+                        stack.append(self._open(stack, kind, found, item, len(path)))
+                        continue
+                    if not stack:
+                        return value, position
+                    self._add(stack[-1], value)
+                while not stack[-1].left:
                     closed = stack.pop()
                     item, value = closed.start, closed.value
                     if closed.is_map and CHUNKED in value:
                         value = self._join(value)
-                else:
-                    return value, position
+                    if not stack:
+                        return value, position
+                    self._add(stack[-1], value)
         except SerializationError as error:
             if error.path is None:
                 error.path = join_path((*path, *_places(stack)))
             if error.offset is None:
                 error.offset = item
             raise
+
+    def _open(
+        self, stack: list[_Open], kind: int, count: int, start: int, depth: int
+    ) -> _Open:
+        if len(stack) + depth >= MAX_DEPTH:
+            raise SerializationError(
+                f"The tree is nested deeper than {MAX_DEPTH} levels."
+            )
+        is_map = kind == MAP
+        if is_map and stack and stack[-1].is_map and not stack[-1].has_key:
+            check_key({}, {}, None)
+        return _Open(is_map, count * (1 + is_map), start)
+
+    def _arrays(self, entry: _Open, position: int) -> int:
+        """Reads short strings with arrays that are known but for their elements.
+
+        Without a call for each, since most of a large tree are such. Returns where the
+        first item is that is anything else; what is wrong is not found here.
+        """
+        data, known, arrays = self.data, self.known, entry.value
+        assert isinstance(data, memoryview)
+        assert isinstance(self.leaves, Views)
+        copy, end = self.leaves.copy, len(data) - 1
+        while entry.left and position < end:
+            size = data[position]
+            start = position + 1
+            behind = start + (size & 0x1F)
+            if not 0xA0 <= size < 0xC0 or behind >= end:
+                break
+            found = known.get((data[behind], data[behind + 1]))
+            if found is None:
+                break
+            head, shape, dtype, nbytes = found
+            begin = behind + len(head)
+            if begin + nbytes > end + 1 or data[behind:begin] != head:
+                break
+            try:
+                name = str(data[start:behind], "utf-8")
+            except UnicodeDecodeError:
+                break
+            if name in arrays:
+                break
+            array = np.ndarray(shape, dtype, data, begin)
+            arrays[name] = array.copy() if copy else array
+            entry.left -= 2
+            position = begin + nbytes
+        return position
 
     def enter(self, start: int, path: Sequence[str], depth: int) -> int:
         """Where in the container at `start` the value of key `path[depth]` begins."""
@@ -378,8 +373,8 @@ class _Reader:
                 position += found
         return position
 
-    def _add(self, entry: _Open, value: Any) -> bool:
-        """Puts a value into the innermost container; True if that is complete now."""
+    def _add(self, entry: _Open, value: Any) -> None:
+        """Puts a value into the innermost container."""
         if not entry.is_map:
             entry.value.append(value)
         elif entry.has_key:
@@ -389,7 +384,6 @@ class _Reader:
             entry.cost = check_key(value, entry.value, entry.cost)
             entry.key, entry.has_key = value, True
         entry.left -= 1
-        return not entry.left
 
     def _text(self, start: int, size: int) -> str:
         try:
@@ -399,9 +393,12 @@ class _Reader:
                 f"This string is not UTF-8 ({error.reason}): the data is damaged."
             ) from None
 
-    def _ext(self, code: int, start: int, size: int) -> Leaf:
+    def _ext(self, code: int, start: int, size: int, item: int) -> Leaf:
         if code == EXT_ARRAY:
-            return self.leaves.array(*self._array_fields(start, size))
+            shape, dtype, begin, length = self._array_fields(start, size)
+            array = self.leaves.array(shape, dtype, begin, length)
+            self._remember(item, begin, shape, array, length)
+            return array
         if code == EXT_SCALAR:
             shape, dtype, begin, length = self._array_fields(start, size)
             if shape:
@@ -419,6 +416,18 @@ class _Reader:
             "this format, which has 1 (array), 2 (complex) and 3 (NumPy scalar): the "
             "data is damaged, or was not written by Flax or Batiste."
         )
+
+    def _remember(
+        self, item: int, begin: int, shape: Shape, array: Leaf, size: int
+    ) -> None:
+        """Keeps how an array began, unless its elements have to be looked at."""
+        leaves, data = self.leaves, self.data
+        # Only dates and text have elements that NumPy may be unable to show.
+        if type(leaves) is not Views or leaves.data is not data:
+            return
+        if isinstance(data, memoryview) and size and array.dtype.kind not in "MU":
+            head = bytes(data[item:begin])
+            self.known[head[0], head[1]] = head, shape, array.dtype, size
 
     def _array_fields(self, start: int, size: int) -> tuple[Shape, str, int, int]:
         fields = self._fields(start, size, 3, "array")
@@ -477,78 +486,6 @@ class _Reader:
                 "of an array, and this one does not: the data is damaged."
             )
         return self.leaves.joined(arrays, tuple(lengths))
-
-
-def read_token(data: memoryview | Pages, start: int, end: int) -> Token:
-    r"""Reads the head of an item.
-
-    The length of text, binary and extension data has been compared with `end`. A count
-    is at most the number of bytes that are left. The code of an extension is the byte
-    before its data.
-
-    Args:
-      data: the message.
-      start: where the item begins.
-      end: where the message, or what the item is in, ends.
-
-    Returns:
-      A kind; a value, a count or a length; and the position behind.
-
-    Raises:
-      SerializationError: no item begins here, or its data goes beyond `end`.
-
-    >>> read_token(memoryview(b"\xa3abc"), 0, 4) == (TEXT, 3, 1)
-    True
-    """
-    if start >= end:
-        raise _cut_short(1, start)
-    byte = data[start]
-    position = start + 1
-    if byte < 0x80:
-        return SCALAR, byte, position
-    if byte >= 0xE0:
-        return SCALAR, byte - 256, position
-    if byte < 0x90:
-        kind, length = MAP, byte & 0x0F
-    elif byte < 0xA0:
-        kind, length = LIST, byte & 0x0F
-    elif byte < 0xC0:
-        kind, length = TEXT, byte & 0x1F
-    elif byte in _CONSTANTS:
-        return SCALAR, _CONSTANTS[byte], position
-    elif (fixed := _FIXED.get(byte)) is not None:
-        if position + fixed.size > end:
-            missing = position + fixed.size - end
-            raise _cut_short(missing, start)
-        behind = position + fixed.size
-        return SCALAR, fixed.unpack(data[position:behind])[0], behind
-    elif 0xD4 <= byte <= 0xD8:
-        kind, length = EXT, 1 << (byte - 0xD4)
-    elif (sized := _SIZED.get(byte)) is not None:
-        kind, width = sized
-        if position + width > end:
-            raise _cut_short(position + width - end, start)
-        length = int.from_bytes(data[position : position + width], "big")
-        position += width
-    else:
-        raise SerializationError(
-            "The byte 0xc1 begins nothing in msgpack: the data is damaged.", None, start
-        )
-    if kind == EXT:
-        position += 1
-    needed = length * 2 if kind == MAP else length
-    if position + needed > end:
-        raise _cut_short(position + needed - end, start)
-    return kind, length, position
-
-
-def _cut_short(missing: int, start: int) -> SerializationError:
-    return SerializationError(
-        f"The data ends inside this item (bytes missing: at least {missing}): it was "
-        "cut short, or is still being written.",
-        None,
-        start,
-    )
 
 
 def _numbered(items: Any) -> list[Any] | None:

@@ -48,8 +48,14 @@ EXT_COMPLEX: Final = 2
 EXT_SCALAR: Final = 3
 CHUNKED: Final = "__msgpack_chunked_array__"
 
+# Arrays of at most this many bytes are copied, so many at a time at most.
+_SMALL: Final = 1024
+_MOST_GATHERED: Final = 1024
 _MAX_EXT: Final = 2**32 - 1
 _MAX_ARRAY: Final = _MAX_EXT - 4096  # leaves room for shape and dtype
+# Those of other dtypes of NumPy are converted first, or compared with care.
+_NUMBERS: Final = "?bhilqBHILQefdFD"
+_LAST_OF_NUMPY: Final = 255
 _SCALARS: Final = (str, int, float, bool, type(None), bytes)
 
 
@@ -87,13 +93,22 @@ def encode(
     if limit < 1:
         raise ValueError(f"max_chunk_size is a number of bytes above 0, not {limit}.")
     packer = msgpack.Packer(strict_types=True)
+    # A large tree is mostly small arrays with strings for keys. They are written
+    # without a call for each, and handed out many at a time.
+    small = min(limit, _SMALL)
+    headers: dict[tuple[Any, ...], bytes] = {}
+    gathered: list[bytes] = []
     # One entry per open container: its remaining (key, value) pairs, and whether it is
     # in a list, where arrays are not split unless they must be.
     stack: list[tuple[Iterator[tuple[Any, Any]], bool, bool]] = []
     path: list[Any] = []
-    value, in_list = tree, False
+    value: Any = tree
+    in_list = False
     try:
         while True:
+            if len(gathered) > _MOST_GATHERED:
+                yield b"".join(gathered)
+                gathered.clear()
             kind = type(value)
             if plain and kind is not dict and isinstance(value, Mapping):
                 kind, value = dict, _as_dict(value)
@@ -104,27 +119,45 @@ def encode(
                         "contains itself."
                     )
                 if kind is dict:
-                    yield packer.pack_map_header(len(value))
+                    gathered.append(packer.pack_map_header(len(value)))
                     stack.append((_items(value, sort_keys), True, in_list))
                 else:
-                    yield packer.pack_array_header(len(value))
+                    gathered.append(packer.pack_array_header(len(value)))
                     in_list = True
                     stack.append((iter(enumerate(value)), False, in_list))
                 path.append(None)
+            elif kind in _SCALARS and kind is not bytes:
+                gathered.append(_scalar(packer, value))
             else:
+                if gathered:
+                    yield b"".join(gathered)
+                    gathered.clear()
                 yield from _leaf(packer, value, _MAX_ARRAY if in_list else limit, plain)
+                if kind is np.ndarray:
+                    _remember(headers, packer, value)
             while stack:
                 pairs, is_map, in_list = stack[-1]
-                pair = next(pairs, None)
-                if pair is not None:
-                    break
-                stack.pop()
-                path.pop()
+                for key, value in pairs:
+                    path[-1] = key
+                    if is_map:
+                        gathered.append(_key(packer, key))
+                    kind = type(value)
+                    if kind is not np.ndarray or value.nbytes > small:
+                        break
+                    dtype = value.dtype
+                    header = headers.get((dtype.num, dtype.isnative, value.shape))
+                    if header is None or len(gathered) > _MOST_GATHERED:
+                        break
+                    gathered += header, value.tobytes()
+                else:
+                    stack.pop()
+                    path.pop()
+                    continue
+                break
             else:
+                if gathered:
+                    yield b"".join(gathered)
                 return
-            path[-1], value = pair
-            if is_map:
-                yield _key(packer, pair[0])
     except SerializationError as error:
         if error.path is None:
             error.path = join_path(path)
@@ -150,12 +183,38 @@ def _items(tree: dict[Any, Any], sort_keys: bool) -> Iterator[tuple[Any, Any]]:
 
 
 def _key(packer: msgpack.Packer, key: Any) -> bytes:
+    if type(key) is str:
+        return _scalar(packer, key)
     if type(key) in _SCALARS or type(key) is complex or isinstance(key, np.generic):
         return b"".join(_leaf(packer, key, _MAX_ARRAY))
     raise UnserializableTypeError(
         f"A key of type {type(key).__name__!r} cannot be serialized: keys are strings, "
         "bytes, numbers, booleans or None. to_bytes converts others to strings."
     )
+
+
+def _scalar(packer: msgpack.Packer, value: Any) -> bytes:
+    try:
+        return packer.pack(value)
+    except (OverflowError, ValueError) as error:  # 65 bits; a lone surrogate; 4 GiB
+        raise SerializationError(
+            f"This {type(value).__name__} does not fit into the format: {error}."
+        ) from error
+
+
+def _remember(
+    headers: dict[tuple[Any, ...], bytes], packer: msgpack.Packer, array: np.ndarray
+) -> None:
+    """Keeps the header of arrays of a shape and a dtype that are written as they are.
+
+    Their dtype goes by its number, since there are some that cannot be compared.
+    """
+    dtype = array.dtype
+    known = dtype.char in _NUMBERS or dtype.num > _LAST_OF_NUMPY
+    if known and native(array) is array:
+        name = dtype_name(dtype)
+        header = _array_header(packer, EXT_ARRAY, name, array.shape, array.nbytes)
+        headers[dtype.num, dtype.isnative, array.shape] = header
 
 
 def _leaf(
@@ -165,12 +224,7 @@ def _leaf(
     if kind in (bytes, bytearray, memoryview):
         yield from _binary(memoryview(value))
     elif kind in _SCALARS:
-        try:
-            yield packer.pack(value)
-        except (OverflowError, ValueError) as error:  # 65 bits; a lone surrogate; 4 GiB
-            raise SerializationError(
-                f"This {kind.__name__} does not fit into the format: {error}."
-            ) from error
+        yield _scalar(packer, value)
     elif kind is complex:
         inner = packer.pack([value.real, value.imag])
         yield _ext_header(EXT_COMPLEX, len(inner)) + inner

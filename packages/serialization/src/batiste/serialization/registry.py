@@ -8,11 +8,14 @@ of the containers of Python. Whatever has none of them is a leaf.
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from .errors import SerializationError, join_path, listed, nearest
-from .jax_leaves import is_jax_partial
+from .jax_leaves import is_jax_array, is_jax_partial, is_prng_key
 from .types import State
 
 __all__ = [
@@ -21,6 +24,7 @@ __all__ = [
     "check_names",
     "find_handler",
     "handler_of",
+    "is_flat",
     "is_registered",
     "is_serializable",
     "register_serialization_state",
@@ -109,6 +113,7 @@ def register_serialization_state(
             "replace how it is."
         )
     _REGISTRY[ty] = Registered(ty_to_state_dict, ty_from_state_dict)
+    _LEAVES.clear()
 
 
 def is_registered(ty: type) -> bool:
@@ -171,6 +176,38 @@ def handler_of(target: Any) -> Registered | Container | None:
     """
     found = find_handler(type(target))
     return _PARTIAL if found is None and is_jax_partial(target) else found
+
+
+def is_flat(target: Any) -> bool:
+    """Tells whether an object is a dict of leaves by strings, which is its own state.
+
+    Without a call for each leaf, since they are where the time goes. So only types that
+    were leaves in another dict, and stay so, count: of Python, NumPy and JAX.
+
+    >>> is_flat({"a": 1, "b": None}), is_flat({"a": []}), is_flat({1: 1})
+    (True, False, False)
+    """
+    if type(target) is not dict or not _STRINGS.issuperset(map(type, target)):
+        return False
+    if _LEAVES.issuperset(map(type, target.values())):
+        return True
+    for leaf in target.values():
+        ty = type(leaf)
+        if ty not in _LEAVES:
+            if not _stays_leaf(ty, leaf) or find_handler(ty) is not None:
+                return False
+            _LEAVES.add(ty)
+    return True
+
+
+def _stays_leaf(ty: type, leaf: Any) -> bool:
+    """Whether nothing but a registration makes a state of a type's objects."""
+    if ty in _PLAIN:
+        return True
+    core = getattr(sys.modules.get("jax"), "core", None)
+    return is_jax_array(leaf) and not (
+        is_prng_key(leaf) or core is None or isinstance(leaf, core.Tracer)
+    )
 
 
 def _has_protocol(ty: type) -> bool:
@@ -319,6 +356,23 @@ def check_names(target: Any, state: Any) -> None:
                 f"but has {join_path(wrong[:3])!r}."
             )
 
+
+_STRINGS = frozenset({str})
+_PLAIN = frozenset(
+    (
+        np.ndarray,
+        np.float32,
+        np.int32,
+        int,
+        float,
+        bool,
+        complex,
+        str,
+        bytes,
+        type(None),
+    )
+)
+_LEAVES: set[type] = set()  # those that were met
 
 _NAMED_TUPLE = Container(
     _field_children, lambda target, new: type(target)(**new), _match_fields

@@ -6,7 +6,7 @@ import threading
 
 from .errors import SerializationError, join_path
 from .jax_leaves import is_prng_key, restore_key
-from .registry import Registered, check_names, handler_of
+from .registry import Registered, check_names, handler_of, is_flat
 from .types import Tree
 
 __all__ = [
@@ -74,6 +74,8 @@ def to_state_dict(target: Tree) -> Tree:
 
 
 def _to_state(target: Tree) -> Tree:
+    if is_flat(target):
+        return target.copy()
     handler = handler_of(target)
     if handler is None:
         return target
@@ -130,6 +132,12 @@ def from_state_dict(target: Tree, state: Tree, name: str = ".") -> Tree:
     try:
         try:
             names.append(name)
+            if (
+                is_flat(target)
+                and type(state) is dict
+                and target.keys() <= state.keys()
+            ):
+                return {key: state[key] for key in target}
             handler = handler_of(target)
             if handler is None:
                 return restore_key(target, state) if is_prng_key(target) else state
