@@ -9,6 +9,7 @@ import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from batiste.core import struct
+from batiste.core.initializer_calls import initialize
 from batiste.core.types import Function, Tree
 
 from .axis_names import (
@@ -337,7 +338,7 @@ def with_logical_partitioning(
 
     @functools.wraps(fn)
     def wrapper(*args: Any, **kwargs: Any) -> LogicallyPartitioned:
-        value = fn(*args, **kwargs)
+        value = fn(*args, **kwargs) if kwargs else initialize(fn, *args)
         # The rank is not compared with the names yet: DenseGeneral draws its kernel as
         # a matrix, and gives the boxed value its shape afterwards.
         return LogicallyPartitioned(value, names, mesh=mesh, rules=rules)

@@ -8,6 +8,7 @@ import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from batiste.core import meta, struct
+from batiste.core.initializer_calls import initialize
 from batiste.core.types import Function, Tree
 
 from .axis_names import (
@@ -270,7 +271,7 @@ def with_partitioning(
 
     @functools.wraps(fn)
     def wrapper(*args: Any, **kwargs: Any) -> Partitioned[Any]:
-        value = fn(*args, **kwargs)
+        value = fn(*args, **kwargs) if kwargs else initialize(fn, *args)
         # The rank is not compared with the names yet: DenseGeneral draws its kernel as
         # a matrix, and gives the boxed value its shape afterwards.
         return Partitioned(value, names, mesh=mesh)

@@ -13,6 +13,7 @@ from jax.nn import initializers
 
 from ..arguments import check_elements, explains_arguments
 from ..errors import InvalidArgumentError
+from ..initializer_calls import initialize
 from ..rules import LAX_PADDING, SIZES
 from ..scope.scope import Scope
 from ..types import Array, ArrayLike, Dtype, Initializer, Key
@@ -422,7 +423,7 @@ class _FlatInitializer:
         flat = tuple(math.prod(group) for group in self.groups)
         shape = tuple(size for group in self.groups for size in group)
         check_elements(flat)
-        value = self.init(key, flat, jnp.float32)
+        value = initialize(self.init, key, flat, jnp.float32)
         return jnp.broadcast_to(jnp.reshape(value, shape), self.batch + shape)
 
 

@@ -10,8 +10,10 @@ from typing import Any, Final
 import jax
 import numpy as np
 from jax import numpy as jnp
+from jax.core import Tracer
 
 from ..config import config
+from ..tracers import staged_type
 from ..types import Array, Key, Path
 
 __all__ = [
@@ -65,7 +67,27 @@ def fold_in_static(rng: Key, suffix: tuple[str | int, ...]) -> Key:
     """
     if not suffix:
         return rng
-    return jax.random.fold_in(rng, _digest(suffix, config.fix_rng_separator))
+    word = _digest(suffix, config.fix_rng_separator)
+    if not isinstance(rng, jax.Array) or isinstance(rng.dtype, np.dtype):
+        return jax.random.fold_in(rng, word)
+    if type(rng) is staged_type() and rng.ndim == 0:
+        return _fold_in_primitive().bind(rng, word)
+    return (
+        jax.random.fold_in(rng, word)
+        if isinstance(rng, Tracer)
+        else _fold_in(rng, word)
+    )
+
+
+# JAX checks arguments, and looks for what to do, at each call.
+_fold_in = jax.jit(jax.random.fold_in)
+
+
+@functools.cache
+def _fold_in_primitive() -> Any:
+    """The operation that `jax.random.fold_in` comes down to for a typed key."""
+    jaxpr = jax.make_jaxpr(jax.random.fold_in)(jax.random.key(0), np.uint32(0)).jaxpr
+    return jaxpr.eqns[-1].primitive
 
 
 @jax.tree_util.register_pytree_with_keys_class

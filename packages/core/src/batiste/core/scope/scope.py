@@ -12,13 +12,21 @@ import numpy as np
 from .. import errors
 from ..config import config
 from ..frozen_dict import FrozenDict
+from ..initializer_calls import initialize
 from ..meta import array_types
 from ..tracers import current_trace
 from ..types import Collection, Key, Path, Variables
 from .filters import CollectionFilter, in_filter
 from .init_shapes import expected_shapes
 from .initial_values import check_made, check_sizes, why_not_initialized
-from .keys import FALLBACK, LazyRng, RngCounters, counted_as, fallbacks_of
+from .keys import (
+    FALLBACK,
+    LazyRng,
+    RngCounters,
+    counted_as,
+    fallbacks_of,
+    fold_in_static,
+)
 from .nested_dicts import as_result, merge_into, snapshot
 from .place import Place
 from .tree import Tree
@@ -427,7 +435,11 @@ class Scope(Place):
                 drawn = counts.get("params", 0)
                 try:
                     check_sizes(self, name, init_args)
-                    value = init_fn(self.make_rng("params"), *init_args, **init_kwargs)
+                    key = self.make_rng("params")
+                    if init_kwargs:
+                        value = init_fn(key, *init_args, **init_kwargs)
+                    else:
+                        value = initialize(init_fn, key, *init_args)
                     made: Any = value
                     if callable(made):
                         check_made(self, name, init_fn, made)
@@ -550,7 +562,10 @@ class Scope(Place):
         self.check_usable()
         counts = (self._counters or self.counters).counts
         count = counts[name] = counts.get(name, 0) + 1
-        return rngs[stream].draw(count)
+        rng = rngs[stream]
+        if type(rng) is LazyRng:  # a call less than by way of its method
+            return fold_in_static(rng.rng, (*rng.suffix, count))
+        return rng.draw(count)
 
     def _fallback(self, name: str) -> str:
         """The stream in the place of one that was not given.

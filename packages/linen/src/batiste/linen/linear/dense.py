@@ -14,6 +14,7 @@ from jax import numpy as jnp
 
 from batiste.core import meta
 from batiste.core.errors import InvalidArgumentError
+from batiste.core.initializer_calls import initialize
 
 from .. import initializers, ops
 from ..dtypes import promote_dtype
@@ -306,7 +307,7 @@ class _FlatInitializer:
         return self.init, (_FlatInitializer, self.flat_shape)
 
     def __call__(self, key: Key, shape: Shape, dtype: Dtype) -> Any:
-        value = self.init(key, self.flat_shape, dtype)
+        value = initialize(self.init, key, self.flat_shape, dtype)
         if isinstance(value, meta.AxisMetadata):
             # Not by way of `unbox`, which lays the value out by the names of the axes
             # that it does not have yet.

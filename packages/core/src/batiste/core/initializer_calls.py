@@ -1,0 +1,292 @@
+"""Calls of JAX's own initializers, by programs that are kept.
+
+An initializer of `jax.nn.initializers` is traced once for each shape and dtype, not
+at each call. Within `jax.jit` and the like its call is then one equation. Eagerly it
+is one compiled program or two, and gives the numbers that its operations give one by
+one: what does not depend on the key is computed in advance by those operations, and
+goes in at run time, so that no compiler can fold it into something else.
+
+All other functions may do what no program keeps, and are simply called.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+import types
+import weakref
+from collections.abc import Callable, Hashable
+from typing import Any, Final, NamedTuple
+
+import jax
+import numpy as np
+from jax.core import Tracer
+from jax.nn import initializers
+
+from .partial_eval import jaxpr_types
+from .tracers import staged_type
+from .types import Function, Key
+
+__all__ = ["initialize"]
+
+_MOST: Final = 4096
+_OF_JAX: Final = initializers.variance_scaling.__globals__
+_INT: Final = frozenset({int})
+_DATA: Final = frozenset({int, str, bool, type(None)})
+
+# What an eager call depends on apart from its arguments.
+_settings = operator.attrgetter(
+    *[
+        name
+        for name in (
+            "jax_default_device",
+            "jax_default_matmul_precision",
+            "jax_default_prng_impl",
+            "jax_enable_custom_prng",
+            "jax_enable_x64",
+            "jax_error_checking_behavior_nan",
+            "jax_explicit_x64_dtypes",
+            "jax_legacy_prng_key",
+            "jax_numpy_dtype_promotion",
+            "jax_numpy_rank_promotion",
+            "jax_threefry_partitionable",
+        )
+        if hasattr(jax.config, name)
+    ]
+)
+# Where one of these is set, operations are looked at one by one.
+_watching = operator.attrgetter(
+    "jax_check_tracer_leaks",
+    "jax_debug_infs",
+    "jax_debug_key_reuse",
+    "jax_debug_nans",
+    "jax_disable_jit",
+)
+
+_parts: weakref.WeakKeyDictionary[Function, Hashable] = weakref.WeakKeyDictionary()
+_kept: dict[Hashable, _Kept | None] = {}
+
+
+def initialize(init_fn: Callable[..., Any], key: Key, *args: Any) -> Any:
+    """Returns `init_fn(key, *args)`, by a program that is kept if that is the same.
+
+    Args:
+      init_fn: an initializer.
+      key: its key.
+      *args: mostly a shape and a dtype.
+
+    >>> key = jax.random.key(0)
+    >>> initialize(initializers.ones, key, (2, 3), "float32").tolist()
+    [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]
+    """
+    if getattr(init_fn, "__globals__", None) is not _OF_JAX or not args:
+        return init_fn(key, *args)
+    # What is kept is found without calls, as there is one search for each parameter.
+    shape = args[0]
+    if type(shape) is not tuple or not _INT.issuperset(map(type, shape)):
+        return init_fn(key, *args)
+    try:
+        kept = _kept[_parts[init_fn], args]
+    except (KeyError, TypeError):
+        kept = _keep(init_fn, args)
+    if kept is not None:
+        if type(key) is staged_type():
+            return kept.staged(key)
+        if (
+            isinstance(key, jax.Array)
+            and not isinstance(key, Tracer)
+            and not any(_watching(jax.config))
+            and jax.sharding.get_abstract_mesh().empty
+        ):
+            index = key.dtype, key.shape, _settings(jax.config)
+            try:
+                calls = kept.eager[index]
+            except KeyError:
+                calls = kept.eager[index] = _eager_calls(kept.initializer, key)
+            if calls is not None:
+                value: Any = key
+                for call, reads, numbers in calls:
+                    # What nothing reads would still decide on the device.
+                    value = call(value if reads else None, *numbers)
+                return value
+    return init_fn(key, *args)
+
+
+class _Kept:
+    """The programs of an initializer for a shape and a dtype.
+
+    Args:
+      init_fn: the initializer, one of JAX.
+      args: its arguments after the key.
+
+    Attributes:
+      initializer: the initializer as a function of the key alone.
+      staged: it, to be called where a jaxpr is written. JAX knows what that depends on.
+      eager: for a type of key and settings, the calls of compiled functions that come
+        to the same, or None if there are none.
+    """
+
+    __slots__ = ("eager", "initializer", "staged")
+
+    def __init__(self, init_fn: Function, args: tuple[Any, ...]):
+        def initializer(key: Key) -> jax.Array:
+            return init_fn(key, *args)
+
+        self.initializer = initializer
+        self.staged = jax.jit(initializer)
+        self.eager: dict[Hashable, list[_Call] | None] = {}
+
+
+def _keep(init_fn: Function, args: tuple[Any, ...]) -> _Kept | None:
+    """What is kept from now on of an initializer for a shape and a dtype, or None."""
+    if init_fn not in _parts:
+        _parts[init_fn] = _parts_of(init_fn)
+    parts = _parts[init_fn]
+    arguments = init_fn.__code__.co_varnames[:3]
+    if parts is None or arguments != ("key", "shape", "dtype") or len(args) > 2:
+        return None
+    try:
+        if (parts, args) in _kept:  # of an equal one
+            return _kept[parts, args]
+    except TypeError:
+        return None  # the dtype has no hash
+    dtype = (*args, *(init_fn.__defaults__ or (None,)))[1]
+    if len(_kept) >= _MOST:
+        _kept.pop(next(iter(_kept)), None)
+    kept = _kept[parts, args] = _Kept(init_fn, args) if _is_narrow(dtype) else None
+    return kept
+
+
+def _parts_of(value: Any) -> Hashable | None:
+    """What two initializers share only if they are the same; None if not known.
+
+    That is the code and the plain data that it closes over: `normal(0.1)` is often
+    made anew for each call.
+    """
+    kind = type(value)
+    if kind in _DATA or isinstance(value, (type, np.dtype)):
+        return kind, value
+    if isinstance(value, np.generic):
+        return kind, value.dtype, value.tobytes()
+    if kind is float:
+        return kind, value.hex()  # as 0.0 == -0.0
+    if kind is tuple:
+        parts = tuple([_parts_of(part) for part in value])
+        return None if None in parts else (kind, parts)
+    if kind is types.FunctionType and value.__globals__ is _OF_JAX:
+        held = tuple([cell.cell_contents for cell in value.__closure__ or ()])
+        data = _parts_of(held), _parts_of(value.__defaults__)
+        return None if None in data else (value.__code__, *data)
+    return None
+
+
+def _is_narrow(dtype: Any) -> bool:
+    """Whether JAX has the dtype under all settings, so that no call warns of it."""
+    try:
+        return dtype is None or np.dtype(dtype).itemsize < 8
+    except TypeError:
+        return False
+
+
+class _Step(NamedTuple):
+    """An operation of a chain, and which operands are the result before it."""
+
+    primitive: Any
+    params: tuple[tuple[str, Any], ...]
+    places: tuple[bool, ...]
+
+
+class _Call(NamedTuple):
+    """A compiled function, whether it reads its first operand, and the others."""
+
+    function: Function
+    reads: bool
+    numbers: list[np.ndarray]
+
+
+def _eager_calls(initializer: Function, key: jax.Array) -> list[_Call] | None:
+    """The calls that an initializer comes to, each on the result of the one before.
+
+    None if there are none: the initializer is to be called, and says what is wrong.
+    """
+    try:
+        return _chain(jax.make_jaxpr(initializer)(key))
+    except Exception:
+        return None
+
+
+def _chain(closed: Any) -> list[_Call] | None:
+    """The calls that a program comes to, or None if its operations are no chain.
+
+    Operations on numbers are run here. The others are compiled alone, as eagerly, or
+    two together where that changes nothing.
+    """
+    jaxpr = closed.jaxpr
+    numbers = dict(zip(jaxpr.constvars, map(np.asarray, closed.consts), strict=True))
+    chain: list[tuple[tuple[_Step, ...], list[Any]]] = []
+    (last,) = jaxpr.invars
+    bounded = False
+    for equation in jaxpr.eqns:
+        operands = [_number(atom, numbers) for atom in equation.invars]
+        (result,) = equation.outvars
+        places = tuple([operand is None for operand in operands])
+        if not (any(places) or result.aval.shape or result in jaxpr.outvars):
+            made = equation.primitive.bind(*operands, **equation.params)
+            numbers[result] = np.asarray(made[0] if isinstance(made, list) else made)
+            continue
+        read = [x for x, place in zip(equation.invars, places, strict=True) if place]
+        if equation.effects or read != [last] * (bool(chain) or len(read)):
+            return None
+        steps = (_Step(equation.primitive, tuple(equation.params.items()), places),)
+        given = [operand for operand in operands if operand is not None]
+        if bounded and equation.primitive.name == "mul":
+            before, given_before = chain.pop()
+            steps, given = before + steps, given_before + given
+        chain.append((steps, given))
+        last, bounded = result, _ends_in_bounds(equation)
+    if [last] != jaxpr.outvars or not 1 <= len(chain) <= 2:
+        return None
+    return [
+        _Call(_compiled(steps), any(steps[0].places), given) for steps, given in chain
+    ]
+
+
+def _number(atom: Any, numbers: dict[Any, np.ndarray]) -> np.ndarray | None:
+    """The value of an atom of a jaxpr that is a number, or None."""
+    if hasattr(atom, "val"):
+        return np.asarray(atom.val, atom.aval.dtype)
+    return numbers.get(atom)
+
+
+def _ends_in_bounds(equation: Any) -> bool:
+    """Whether an operation's last is a `max` or `min`.
+
+    A product of that is nothing that a compiler calculates in another order.
+    """
+    while True:
+        for param in equation.params.values():
+            if isinstance(param, jaxpr_types()):
+                inner = getattr(param, "jaxpr", param)
+                break
+        else:
+            return equation.primitive.name in ("max", "min")
+        makers = [e for e in inner.eqns if inner.outvars[0] in e.outvars]
+        if not makers:
+            return False
+        equation = makers[0]
+
+
+@functools.lru_cache(maxsize=_MOST)
+def _compiled(steps: tuple[_Step, ...]) -> Function:
+    """The function of the first operand and all numbers that does the steps."""
+
+    def initializer(value: Any, *given: Any) -> Any:
+        numbers = iter(given)
+        for primitive, params, places in steps:
+            operands = [value if place else next(numbers) for place in places]
+            value = primitive.bind(*operands, **dict(params))
+            if isinstance(value, list):
+                (value,) = value
+        return value
+
+    return jax.jit(initializer)
