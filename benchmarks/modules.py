@@ -10,6 +10,7 @@ fails only if a network of Batiste computes something else than the hand-written
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import subprocess
 import sys
@@ -36,11 +37,15 @@ DEPTH, WIDTH = 100, 64
 BLOCKS, HEADS, EMBED = 24, 4, 64
 FRAMEWORKS = ("batiste", "flax", "haiku", "equinox")
 BAR = {
-    ("mlp", "trace apply"): 2.0,
-    ("mlp", "eager apply"): 6.0,
+    ("mlp", "trace apply"): 1.1,
+    ("mlp", "eager apply"): 1.5,
+    ("mlp", "trace init"): 0.5,
+    ("mlp", "eager init"): 0.5,
     ("transformer", "trace apply"): 1.3,
-    ("mlp", "trace init"): 1.8,
 }
+STEP_BAR = {"bind Dense": 8.0, "call a method": 1.5}
+# Chains of this many layers, and chains of as many with a module around each.
+DEPTHS, SIBLINGS, NESTED = (100, 1_000, 10_000), (200, 2_000, 20_000), (15, 150)
 
 
 def fastest(fns: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
@@ -102,6 +107,11 @@ class Network:
             "eager apply": {
                 k: lambda fn=fn, k=k: jax.block_until_ready(fn(self.params[k], x))
                 for k, fn in self.apply.items()
+            },
+            "eager init": {
+                k: lambda fn=fn: jax.block_until_ready(fn(KEY, x))
+                for k, fn in self.init.items()
+                if fn
             },
         }
 
@@ -169,7 +179,7 @@ def _channels_first(apply):
 
 def measure_networks(rounds: int, console: Console) -> None:
     table = Table(title="Time as a multiple of hand-written JAX")
-    for name in ("network", "job", "by hand, ms", *FRAMEWORKS, "first bar"):
+    for name in ("network", "job", "by hand, ms", *FRAMEWORKS, "bar"):
         table.add_column(
             name, justify="left" if name in ("network", "job") else "right"
         )
@@ -198,10 +208,84 @@ def measure_networks(rounds: int, console: Console) -> None:
     console.print(table)
 
 
+def measure_programs(console: Console) -> None:
+    """What the program of an `init` under `jax.jit` is, and takes to compile."""
+    table = Table(title="The program of init: 100 layers, jitted")
+    for name in ("framework", "equations", "lower, ms", "compile, ms"):
+        table.add_column(name, justify="left" if name == "framework" else "right")
+    network = make_mlp()
+    for name, init in network.init.items():
+        jaxpr = jax.make_jaxpr(lambda key, x, init=init: init(key, x))(KEY, network.x)
+        times = []
+        for _ in range(2):  # the first one pays for what all share
+            jitted = jax.jit(lambda key, x, init=init: init(key, x))
+            start = time.perf_counter()
+            lowered = jitted.lower(KEY, network.x)
+            middle = time.perf_counter()
+            lowered.compile()
+            times = [middle - start, time.perf_counter() - middle]
+        table.add_row(name, f"{len(jaxpr.eqns)}", *(f"{1e3 * t:.0f}" for t in times))
+    console.print(table)
+
+
+def measure_growth(console: Console) -> None:
+    """How the time of tracing grows with the size of a model: 1 is in proportion."""
+    table = Table(title="Tracing larger models")
+    for name in ("model", "sizes", "ms", "exponents"):
+        table.add_column(name, justify="left" if name == "model" else "right")
+
+    class Chain(nn.Module):
+        depth: int
+
+        @nn.compact
+        def __call__(self, x):
+            for _ in range(self.depth):
+                x = nn.Dense(2)(x)
+            return x
+
+    class Siblings(nn.Module):
+        count: int
+
+        def setup(self):
+            self.layers = [nn.Dense(2) for _ in range(self.count)]
+
+        def __call__(self, x):
+            return self.layers[-1](x)
+
+    class Nested(nn.Module):
+        depth: int
+
+        @nn.compact
+        def __call__(self, x):
+            return Nested(self.depth - 1)(x) if self.depth else nn.Dense(2)(x)
+
+    for cls, sizes in ((Chain, DEPTHS), (Siblings, SIBLINGS), (Nested, NESTED)):
+        times = []
+        for size in sizes:
+            model, x = cls(size), jnp.ones((1, 2))
+            variables = jax.eval_shape(model.init, KEY, x)
+
+            def trace(model=model, variables=variables, x=x):
+                jax.make_jaxpr(lambda variables: model.apply(variables, x))(variables)
+
+            times.append(fastest({"batiste": trace}, 3)["batiste"])
+        exponents = [
+            math.log(times[i + 1] / times[i]) / math.log(sizes[i + 1] / sizes[i])
+            for i in range(len(sizes) - 1)
+        ]
+        table.add_row(
+            cls.__name__,
+            ", ".join(f"{size:,}" for size in sizes),
+            ", ".join(f"{1e3 * t:.1f}" for t in times),
+            ", ".join(f"{exponent:.2f}" for exponent in exponents),
+        )
+    console.print(table)
+
+
 def measure_calls(rounds: int, console: Console) -> None:
     """Single steps of a module's life, in microseconds."""
     table = Table(title="Microseconds for single steps")
-    for name in ("step", "batiste", "flax"):
+    for name in ("step", "batiste", "flax", "bar"):
         table.add_column(name, justify="left" if name == "step" else "right")
 
     def steps(nn: Any) -> dict[str, Callable[[], Any]]:
@@ -225,7 +309,8 @@ def measure_calls(rounds: int, console: Console) -> None:
     for step in both["batiste"]:
         times = fastest({k: fns[step] for k, fns in both.items()}, rounds)
         # Each function does its step a thousand times.
-        table.add_row(step, *(f"{1e3 * times[k]:.1f}" for k in ("batiste", "flax")))
+        shown = [f"{1e3 * times[k]:.1f}" for k in ("batiste", "flax")]
+        table.add_row(step, *shown, str(STEP_BAR.get(step, "")))
     console.print(table)
 
 
@@ -296,7 +381,9 @@ def main() -> None:
     console = Console(width=100)
     console.print(f"jax {jax.__version__} on {os.cpu_count()} cores")
     measure_networks(rounds, console)
+    measure_programs(console)
     measure_calls(rounds, console)
+    measure_growth(console)
     count_equations(console)
     measure_imports(console)
 

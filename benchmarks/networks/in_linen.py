@@ -11,7 +11,7 @@ __all__ = ["networks"]
 
 
 def networks(nn: Any) -> SimpleNamespace:
-    """The classes MLP, Transformer and ResNet50, made of the layers of `nn`."""
+    """The classes MLP, Transformer, ResNet50 and LSTM, made of the layers of `nn`."""
 
     class MLP(nn.Module):
         depth: int
@@ -76,4 +76,21 @@ def networks(nn: Any) -> SimpleNamespace:
                     x = Bottleneck(64 * 2**stage, stride)(x)
             return nn.Dense(self.num_classes)(jnp.mean(x, (1, 2)))
 
-    return SimpleNamespace(MLP=MLP, Transformer=Transformer, ResNet50=ResNet50)
+    class LSTM(nn.Module):
+        features: int
+
+        @nn.compact
+        def __call__(self, x):
+            scan = nn.scan(
+                nn.LSTMCell,
+                variable_broadcast="params",
+                split_rngs={"params": False},
+                in_axes=1,
+                out_axes=1,
+            )
+            zeros = jnp.zeros((x.shape[0], self.features))
+            return scan(self.features, name="cell")((zeros, zeros), x)[1]
+
+    return SimpleNamespace(
+        MLP=MLP, Transformer=Transformer, ResNet50=ResNet50, LSTM=LSTM
+    )
