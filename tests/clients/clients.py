@@ -113,7 +113,6 @@ CLIENTS = (
         "transformers",
         (*OLDER_JAX, "transformers==4.57.6"),
         "transformers_program.py",
-        generations=BOTH,
     ),
     Client(
         "sbx-rl",
