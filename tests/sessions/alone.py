@@ -11,7 +11,7 @@ from workspace import PACKAGES, project
 HEAVY = {"flax", "jax", "ml_dtypes", "msgpack", "numpy", "optax", "orbax", "rich"}
 PRESENT = {
     "traverse": set(),
-    "serialization": {"msgpack", "numpy"},
+    "serialization": {"ml_dtypes", "msgpack", "numpy"},  # the first for its tests
     "core": {"jax", "ml_dtypes", "numpy"},
     "spmd": {"jax", "ml_dtypes", "numpy", "rich"},
     "linen": {"jax", "ml_dtypes", "numpy", "rich"},

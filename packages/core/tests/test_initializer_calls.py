@@ -218,18 +218,26 @@ def test_what_makes_initializers_is_none():
 
 
 def test_a_dtype_that_jax_has_not_is_warned_of_at_each_call():
-    for _ in range(2):
+    def warned(fn):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            value = initialize(initializers.normal(), KEY, (2,), np.float64)
-        assert value.dtype == np.float32
-        assert len(caught) == 1
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            jax.make_jaxpr(
-                lambda key: initialize(initializers.normal(), key, (2,), np.float64)
-            )(KEY)
-        assert len(caught) == 1
+            fn()
+        return [str(each.message) for each in caught]
+
+    def calls(function):
+        # JAX traces a function once, so that each is to be another.
+        yield warned(lambda: function(KEY))
+        yield warned(lambda: jax.make_jaxpr(lambda key: function(key))(KEY))
+
+    def kept(key):
+        return initialize(initializers.normal(), key, (2,), np.float64)
+
+    def plain(key):
+        return initializers.normal()(key, (2,), np.float64)
+
+    expected = list(calls(plain))
+    assert all("float64" in texts[0] for texts in expected)
+    assert list(calls(kept)) == list(calls(kept)) == expected
 
 
 SETTINGS = {

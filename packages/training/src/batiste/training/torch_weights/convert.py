@@ -395,7 +395,7 @@ def _variable(variables: Any, key: Key, shape: tuple[int, ...]) -> Any:
 
 
 def _tensor(array: np.ndarray[Any, Any]) -> Any:
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
 
     if array.dtype == jnp.bfloat16:
         return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)

@@ -244,7 +244,7 @@ def as_array(tensor: Any) -> np.ndarray[Any, Any]:
         tensor = tensor.detach().cpu()
         if _dtype_name(tensor) == "bfloat16":
             import jax.numpy as jnp
-            import torch
+            import torch  # pyright: ignore[reportMissingImports]
 
             bits = tensor.contiguous().view(torch.int16).numpy()
             return bits.view(jnp.bfloat16)

@@ -145,7 +145,7 @@ def _run_torch(
     torch_inputs: Callable[..., Any] | None,
     image_rank: int,
 ) -> tuple[Any, Calls]:
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
 
     calls: Calls = {}
 
@@ -191,7 +191,7 @@ def _channels_first(x: Any, image_rank: int) -> Any:
 
 
 def _as_tensor(x: Any) -> Any:
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
 
     if not hasattr(x, "__array__") or torch.is_tensor(x):
         return x
