@@ -24,6 +24,7 @@ REQUIRED = KINDS.empty
 
 # What differs from an index, and why: by callable, then by what the test finds. Names
 # that are not there at all, `test_names.py` lists.
+FORMATS = "to write and read safetensors"
 IN_ERRORS = "by keyword, errors are told what was found, and what is near"
 TWO = "as documented and as in later versions: both are taken, told apart by values"
 EXCEPTIONS = {
@@ -53,6 +54,10 @@ EXCEPTIONS = {
     },
     "flax.serialization.to_bytes": {
         "adds max_chunk_size": "set for one call, not for all of a process",
+        **{f"adds {name}": FORMATS for name in ("format", "separator", "metadata")},
+    },
+    "flax.serialization.from_bytes": {
+        f"adds {name}": FORMATS for name in ("format", "separator")
     },
     "flax.linen.module.wrap_descriptor_once": {
         "adds name": "for the messages of errors",

@@ -134,11 +134,11 @@ def read_model(
     >>> read_model(nn.Dense(2), (np.ones((1, 3)),), None, {}).units[0].shapes
     {'bias': (2,), 'weight': (3, 2)}
     """
-    from batiste import linen
+    import batiste.linen as nn
 
-    classes = {getattr(linen, name): kind for name, kind in _KINDS.items()}
+    classes = {getattr(nn, name): kind for name, kind in _KINDS.items()}
     keys = jax.random.key(0) if rngs is None else rngs
-    found = linen.submodules(module, *inputs, rngs=keys, **kwargs)
+    found = nn.submodules(module, *inputs, rngs=keys, **kwargs)
     shapes = _init_shapes(module, keys, inputs, kwargs)
     by_key = dict(_variables(shapes))
     below: dict[str, list[Key]] = {}

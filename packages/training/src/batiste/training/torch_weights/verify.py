@@ -117,7 +117,7 @@ def _is_shape(x: Any) -> bool:
 def _run_linen(
     module: Any, variables: Any, arrays: list[Any], kwargs: dict[str, Any]
 ) -> tuple[Any, Calls]:
-    from batiste import linen
+    import batiste.linen as nn
 
     calls: Calls = {}
 
@@ -129,7 +129,7 @@ def _run_linen(
             calls.setdefault(path, (first, outputs))
         return outputs
 
-    with linen.intercept_methods(note):
+    with nn.intercept_methods(note):
         outputs = module.apply(variables, *arrays, **kwargs)
     return outputs, calls
 
