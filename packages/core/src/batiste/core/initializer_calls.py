@@ -1,8 +1,9 @@
 """Calls of JAX's own initializers, by programs that are kept.
 
 An initializer of `jax.nn.initializers` is traced once for each shape and dtype, not
-at each call. Within `jax.jit` and the like its call is then one equation. Eagerly it
-is one compiled program or two, and gives the numbers that its operations give one by
+at each call. Within `jax.jit` and the like its call leaves the equations that it always
+leaves: as an equation of its own, XLA would round what surrounds it otherwise. Eagerly
+it is one compiled program or two, and gives the numbers that its operations give one by
 one: what does not depend on the key is computed in advance by those operations, and
 goes in at run time, so that no compiler can fold it into something else.
 
@@ -133,8 +134,15 @@ class _Kept:
             return init_fn(key, *args)
 
         self.initializer = initializer
-        self.staged = jax.jit(initializer)
+        self.staged = jax.jit(initializer, inline=True) if _inlines() else initializer
         self.eager: dict[Hashable, list[_Call] | None] = {}
+
+
+@functools.cache
+def _inlines() -> bool:
+    """Whether `inline` leaves no nested call in a jaxpr (before JAX 0.12)."""
+    negative = jax.jit(operator.neg, inline=True)
+    return jax.make_jaxpr(negative)(0).eqns[0].primitive.name == "neg"
 
 
 def _keep(init_fn: Function, args: tuple[Any, ...]) -> _Kept | None:
