@@ -25,7 +25,7 @@ from jax.core import Tracer
 from jax.nn import initializers
 
 from .partial_eval import jaxpr_types
-from .tracers import staged_type
+from .tracers import jit_is_inlined, staged_type
 from .types import Function, Key
 
 __all__ = ["initialize"]
@@ -134,15 +134,10 @@ class _Kept:
             return init_fn(key, *args)
 
         self.initializer = initializer
-        self.staged = jax.jit(initializer, inline=True) if _inlines() else initializer
+        # A call that stayed a call would change what XLA rounds around it.
+        inlined = jit_is_inlined()
+        self.staged = jax.jit(initializer, inline=True) if inlined else initializer
         self.eager: dict[Hashable, list[_Call] | None] = {}
-
-
-@functools.cache
-def _inlines() -> bool:
-    """Whether `inline` leaves no nested call in a jaxpr (before JAX 0.12)."""
-    negative = jax.jit(operator.neg, inline=True)
-    return jax.make_jaxpr(negative)(0).eqns[0].primitive.name == "neg"
 
 
 def _keep(init_fn: Function, args: tuple[Any, ...]) -> _Kept | None:

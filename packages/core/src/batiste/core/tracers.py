@@ -10,7 +10,13 @@ from jax.core import Tracer
 from .errors import JaxTransformError
 from .types import Path
 
-__all__ = ["check_trace_level", "current_trace", "is_staging", "staged_type"]
+__all__ = [
+    "check_trace_level",
+    "current_trace",
+    "is_staging",
+    "jit_is_inlined",
+    "staged_type",
+]
 
 
 def _opaque_trace_state(convention: str) -> Any:
@@ -81,3 +87,15 @@ def staged_type() -> type:
     types: list[type] = []
     jax.make_jaxpr(lambda x: types.append(type(x)))(0)
     return types[0]
+
+
+@functools.cache
+def jit_is_inlined() -> bool:
+    """Whether `jax.jit(..., inline=True)` leaves no call in a jaxpr (before JAX 0.12).
+
+    >>> program = jax.make_jaxpr(jax.jit(lambda x: -x, inline=True))(0)
+    >>> (program.eqns[0].primitive.name == "neg") is jit_is_inlined()
+    True
+    """
+    negative = jax.jit(lambda x: -x, inline=True)
+    return jax.make_jaxpr(negative)(0).eqns[0].primitive.name == "neg"

@@ -29,7 +29,7 @@ from jax import lax
 from jax import numpy as jnp
 from jax.core import Tracer
 
-from batiste.core.tracers import staged_type
+from batiste.core.tracers import jit_is_inlined, staged_type
 from batiste.core.types import Array, ArrayLike, Dtype
 
 from . import array_type
@@ -76,13 +76,6 @@ R = TypeVar("R")
 
 
 # How they are called.
-
-
-@functools.cache
-def _jit_is_inlined() -> bool:
-    """Returns whether `inline` leaves no nested call in a jaxpr (before JAX 0.12)."""
-    negative = jax.jit(lambda x: -x, inline=True)
-    return jax.make_jaxpr(negative)(0).eqns[0].primitive.name == "neg"
 
 
 @overload
@@ -132,7 +125,7 @@ def eager_jit(
         called = compiled
         for arg in args:
             if isinstance(arg, Tracer):
-                if type(arg) is not staged_type() and _jit_is_inlined():
+                if type(arg) is not staged_type() and jit_is_inlined():
                     return compiled(*args)
                 called = function
         return called(*args)
