@@ -79,8 +79,8 @@ def test_a_resumed_run_equals_the_uninterrupted_one(tiny, tmp_path, monkeypatch)
     real = train.prefetch
     for number, last, epochs in ((4, 3, 0), (5, 6, 1)):
 
-        def stopped(make, steps, number=number):
-            yield from itertools.islice(real(make, steps), number)
+        def stopped(make, steps, loader, number=number):
+            yield from itertools.islice(real(make, steps, loader), number)
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
