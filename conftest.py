@@ -12,7 +12,7 @@ import doctest
 import importlib
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -28,17 +28,21 @@ PACKAGES = Path(__file__).parent / "packages"
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
+@pytest.hookimpl(wrapper=True)
 def pytest_collect_file(
     file_path: Path, parent: pytest.Collector
-) -> pytest.Collector | None:
+) -> Generator[None, list[pytest.Collector], list[pytest.Collector]]:
     """Collects the examples of a package's README and of each of its source files."""
+    others = yield
     with contextlib.suppress(ValueError):
         package, *rest = file_path.relative_to(PACKAGES).parts
         if rest == ["README.md"]:
-            return ReadmeFile.from_parent(parent, path=file_path)
+            return [*others, ReadmeFile.from_parent(parent, path=file_path)]
         if rest[0] == "src" and _module_name(file_path) is not None:
-            return SourceFile.from_parent(parent, path=file_path)
-    return None
+            # Not pytest's own, which would import a file that the command line names
+            # as a second copy.
+            return [SourceFile.from_parent(parent, path=file_path)]
+    return others
 
 
 def pytest_collect_directory(
