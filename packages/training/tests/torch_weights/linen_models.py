@@ -179,3 +179,91 @@ class Bert(nn.Module):
         for i in range(self.layers):
             x = BertLayer(self.heads, self.mlp, name=f"layer_{i}")(x)
         return x, nn.tanh(nn.Dense(self.dim, name="pooler")(x[:, 0]))
+
+
+class _ScannedBlock(nn.Module):
+    heads: int
+
+    @nn.compact
+    def __call__(self, x, _):
+        return GPTBlock(self.heads, name="block")(x), None
+
+
+class ScannedGPT(nn.Module):
+    """GPT whose blocks are one, scanned; by twos, if asked for."""
+
+    vocab: int
+    length: int
+    layers: int
+    dim: int
+    heads: int
+    axis: int = 0
+    twos: bool = False
+
+    @nn.compact
+    def __call__(self, ids):
+        embed = nn.Embed(self.vocab, self.dim, name="token_embed")
+        x = embed(ids) + nn.Embed(self.length, self.dim, name="position_embed")(
+            jnp.arange(ids.shape[1])
+        )
+
+        def scanned(cls, length):
+            return nn.scan(
+                cls,
+                variable_axes={"params": self.axis},
+                split_rngs={"params": True},
+                length=length,
+            )
+
+        cls = scanned(_ScannedBlock, 2 if self.twos else self.layers)
+        if self.twos:
+            cls = scanned(cls, self.layers // 2)
+        x, _ = cls(self.heads, name="blocks")(x, None)
+        return embed.attend(nn.LayerNorm(epsilon=1e-5, name="final_norm")(x))
+
+
+class _MLP(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(7)(nn.tanh(nn.Dense(16)(nn.LayerNorm(epsilon=1e-5)(x))))
+
+
+class Ensemble(nn.Module):
+    """MLPs of the same input, whose outputs are side by side."""
+
+    @nn.compact
+    def __call__(self, x):
+        members = nn.vmap(
+            _MLP,
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            in_axes=None,
+            out_axes=0,
+            axis_size=5,
+        )
+        return members(name="members")(x)
+
+
+class _RecurrentLayer(nn.Module):
+    features: int
+
+    @nn.compact
+    def __call__(self, x, _):
+        return nn.RNN(nn.OptimizedLSTMCell(self.features), name="rnn")(x), None
+
+
+class RecurrentStack(nn.Module):
+    """Layers of LSTM, scanned."""
+
+    features: int
+    layers: int
+
+    @nn.compact
+    def __call__(self, x):
+        stack = nn.scan(
+            _RecurrentLayer,
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            length=self.layers,
+        )
+        return nn.Dense(3, name="head")(stack(self.features, name="layers")(x, None)[0])

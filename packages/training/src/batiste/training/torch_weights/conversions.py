@@ -70,6 +70,8 @@ def conversions(linen: LinenUnit, torch: TorchUnit) -> list[Conversion]:
     >>> [found.how for found in conversions(module, layer)]
     ['transpose']
     """
+    if linen.kind == "mixed":
+        return []
     if linen.kind == "triple" or torch.parts:
         return _of_triple(linen, torch)
     if linen.kind in _GATES:
@@ -343,7 +345,10 @@ _GATES = {"lstm": "ifgo", "gru": "rzn", "rnn": ("",)}
 def _of_cell(linen: LinenUnit, torch: TorchUnit) -> list[Conversion]:
     gates = _GATES[linen.kind]
     names = [(f"i{gate}", f"h{gate}") for gate in gates]
-    n_in, features = linen.shapes[f"{names[0][0]}/kernel"]
+    kernel = linen.shapes[f"{names[0][0]}/kernel"]
+    if len(kernel) != 2:
+        return []
+    n_in, features = kernel
     wanted = {
         "weight_ih": (len(gates) * features, n_in),
         "weight_hh": (len(gates) * features, features),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,10 +16,19 @@ from batiste.core.meta import AxisMetadata
 from ..errors import TorchWeightsError, UnmatchedTorchWeightsError
 from .assign import Match, assign
 from .conversions import Piece, conversions
-from .linen_units import Key, LinenUnit, Model, linen_triples, read_model, spelled
+from .linen_units import (
+    Key,
+    LinenUnit,
+    Model,
+    linen_triples,
+    read_model,
+    spelled,
+    unboxed,
+)
 from .names import Rule, parse_rules
 from .report import Plan, TorchReport, pair_of
 from .torch_units import Source, TorchUnit, as_array, fused_triples, read_source
+from .unstacking import joined, unstacked
 from .verify import compare
 
 __all__ = ["from_torch", "to_torch"]
@@ -96,12 +106,12 @@ def from_torch(
         )
     model = read_model(module, inputs, rngs, kwargs)
     matches, report = _match(model, read, parsed, strict)
-    made: dict[Key, Any] = {}
+    parts: dict[Key, Any] = {}
     for piece in _pieces(matches):
         arrays = piece.to_linen([as_array(read.tensors[n]) for n in piece.tensors])
-        for key, array in zip(piece.variables, arrays, strict=True):
-            made[key] = _like(model.by_key[key], array)
-    variables = _nested(made)
+        parts.update(zip(piece.variables, arrays, strict=True))
+    made = joined(parts, report.plan.slices if report.plan else {})
+    variables = _nested({k: _like(model.by_key[k], x) for k, x in made.items()})
     if isinstance(model.shapes, FrozenDict):
         variables = freeze(variables)
     if verify:
@@ -190,10 +200,18 @@ def to_torch(
         raise TorchWeightsError("This report is not one that from_torch returned.")
     made: dict[str, Any] = {name: np.asarray(x) for name, x in plan.kept.items()}
     wanted = {k: s for pair in report.pairs for k, s in pair.variables.items()}
+
+    @functools.cache
+    def variable(key: Key, shape: tuple[int, ...]) -> Any:
+        return _variable(variables, key, shape)
+
+    def part(key: Key) -> Any:
+        if of := plan.slices.get(key):
+            return variable(of.key, of.shape)[of.index]
+        return _variable(variables, key, wanted[spelled(key)])
+
     for piece in plan.pieces:
-        found = [
-            _variable(variables, key, wanted[spelled(key)]) for key in piece.variables
-        ]
+        found = [part(key) for key in piece.variables]
         for name, array in zip(piece.tensors, piece.to_torch(found), strict=True):
             made[name] = np.array(array.astype(plan.dtypes[name]), order="C")
     made |= {name: made[other].copy() for name, other in plan.ties.items()}
@@ -235,7 +253,8 @@ def _match(
     def same(one: TorchUnit, other: TorchUnit) -> bool:
         return _tie(source, one, other) is not None
 
-    linen, torch = _merged(model.units, units)
+    layers, slices = unstacked(model)
+    linen, torch = _merged(layers, units)
     matches, missing, left_over = assign(linen, torch, rules, source.in_order, same)
     ties: dict[str, str] = {}
     over: list[TorchUnit] = []
@@ -260,11 +279,12 @@ def _match(
         for role, name in unit.tensors.items()
     }
     if strict and (missing_shapes or over_shapes):
-        raise UnmatchedTorchWeightsError(missing_shapes, over_shapes, _hint(missing))
+        hint = _hint(missing, model.unknown)
+        raise UnmatchedTorchWeightsError(missing_shapes, over_shapes, hint)
     pieces = _pieces(matches)
     shapes = {
         key: unit.shapes[role]
-        for unit in model.units
+        for unit in layers
         for role, key in unit.variables.items()
     }
     tensors = source.tensors
@@ -274,33 +294,43 @@ def _match(
         {n: as_array(tensors[n]) for n in left_out if n not in ties},
         ties,
         any(hasattr(tensor, "detach") for tensor in tensors.values()),
+        slices,
     )
     pairs = [
-        pair_of(piece, tensors, shapes, _cast(piece, plan.dtypes, model))
-        for piece in pieces
+        pair_of(piece, tensors, shapes, _cast(piece, plan, model)) for piece in pieces
     ]
     report = TorchReport(pairs, left_out, missing_shapes, over_shapes, plan=plan)
     return matches, report
 
 
-def _hint(missing: list[LinenUnit]) -> str:
+def _hint(missing: list[LinenUnit], unknown: str) -> str:
     """What to do about layers that a transform stacks."""
     for unit in missing:
+        if unit.kind == "mixed":
+            return (
+                f'Of the variables of "{unit.path}", a transform stacks some, and its '
+                f"layers share the others, so that none of them is a layer of PyTorch: "
+                f"put all of its collections into variable_axes."
+            )
         if unit.stacked:
             return (
                 f'The variables of "{unit.path}" have an axis more than its layer, as '
-                f"nn.scan and nn.vmap give them: convert to a model that has these "
-                f"layers in a loop, and stack the variables."
+                f"nn.scan and nn.vmap give them. Which axis that is, a call with "
+                f"variables would tell, which failed ({unknown or 'it has others'}): "
+                f"convert to a model that has these layers in a loop, and stack the "
+                f"variables."
             )
     return ""
 
 
-def _cast(piece: Piece, dtypes: dict[str, Any], model: Model) -> str:
+def _cast(piece: Piece, plan: Plan, model: Model) -> str:
     """What is said where numbers change their type."""
     if not piece.tensors:
         return ""
-    one, other = dtypes[piece.tensors[0]], _unboxed(model.by_key[piece.variables[0]])
-    return "" if one == other.dtype else f", {one} to {other.dtype}"
+    key = piece.variables[0]
+    whole = plan.slices[key].key if key in plan.slices else key
+    one, other = plan.dtypes[piece.tensors[0]], unboxed(model.by_key[whole]).dtype
+    return "" if one == other else f", {one} to {other}"
 
 
 def _tie(source: Source, one: TorchUnit, other: TorchUnit) -> dict[str, str] | None:
@@ -355,14 +385,10 @@ def _joined(units: list[Any], triples: list[Any]) -> list[Any]:
     return list({id(unit): unit for unit in found}.values())
 
 
-def _unboxed(variable: Any) -> Any:
-    return variable.unbox() if isinstance(variable, AxisMetadata) else variable
-
-
 def _like(variable: Any, array: Any) -> Any:
     """The numbers with the dtype, and in the box, of a variable."""
-    made = jnp.asarray(np.ascontiguousarray(array), _unboxed(variable).dtype)
-    made = made.reshape(_unboxed(variable).shape)
+    made = jnp.asarray(np.ascontiguousarray(array), unboxed(variable).dtype)
+    made = made.reshape(unboxed(variable).shape)
     return variable.replace_boxed(made) if isinstance(variable, AxisMetadata) else made
 
 
@@ -385,7 +411,7 @@ def _variable(variables: Any, key: Key, shape: tuple[int, ...]) -> Any:
                 f"model's, with their collections, as `init` returns them."
             )
         found = found[step]
-    array = np.asarray(_unboxed(found))
+    array = np.asarray(unboxed(found))
     if array.shape != shape:
         raise TorchWeightsError(
             f'The variable "{spelled(key)}" has the shape {array.shape}, and the model '

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -11,8 +11,17 @@ import jax
 from batiste.core.meta import AxisMetadata
 
 from .names import words
+from .stacks import Stack, find_stacks
 
-__all__ = ["Key", "LinenUnit", "Model", "linen_triples", "read_model", "spelled"]
+__all__ = [
+    "Key",
+    "LinenUnit",
+    "Model",
+    "linen_triples",
+    "read_model",
+    "spelled",
+    "unboxed",
+]
 
 Key = tuple[str, ...]  # The collection of a variable, and its path.
 
@@ -50,13 +59,15 @@ class LinenUnit:
 
     Attributes:
       path: its path, with slashes between.
-      kind: "dense", "conv", "norm" and so on; "value" for a variable by itself.
+      kind: "dense", "conv", "norm" and so on; "value" for a variable by itself; "mixed"
+        where a transform stacks some of its variables only.
       variables: its variables by the roles that PyTorch's tensors have.
       shapes: their shapes.
       module: the unbound module; None for a variable by itself.
       channels: of a dense layer that follows the flattening of an array with more than
         one channel, their number, else 0.
       parts: the layers that this one joins: query, key and value.
+      whole: of one of the layers that a transform stacks, all of them together.
 
     >>> LinenUnit("fc", "dense", {"weight": ("params", "fc", "kernel")}, {}).names
     ['fc', 'fc/kernel']
@@ -69,12 +80,14 @@ class LinenUnit:
     module: Any = None
     channels: int = 0
     parts: tuple[LinenUnit, ...] = ()
+    whole: LinenUnit | None = None
 
     @property
     def names(self) -> list[str]:
         """What a rule may call it."""
         own = ["/".join(key[1:]) for key in self.variables.values()]
-        return [self.path, *own] + [name for part in self.parts for name in part.names]
+        inner = [name for part in self.parts for name in part.names]
+        return [self.path, *own, *inner, *(self.whole.names if self.whole else ())]
 
     @property
     def inner(self) -> int:
@@ -84,7 +97,9 @@ class LinenUnit:
 
     @property
     def stacked(self) -> bool:
-        """Whether a transform gives its variables an axis of their own."""
+        """Whether a transform gives its variables an axis, which is still there."""
+        if self.kind == "mixed":
+            return True
         rank = {"dense": 2, "embed": 2, "norm": 1}.get(self.kind, 0)
         general = hasattr(self.module, "batch_dims")
         return rank > 0 and not general and len(self.shapes.get("weight", ())) > rank
@@ -107,12 +122,16 @@ class Model:
       shapes: the shapes of all its variables, as `init` gives them.
       by_key: each of its variables, perhaps in a box, by collection and path.
       image_rank: the rank of what the first convolution takes, 0 without any.
+      stacks: the axes that transforms give to variables, the outermost first.
+      unknown: why these are not known, where they are not.
     """
 
     units: list[LinenUnit]
     shapes: Any
     by_key: dict[Key, Any]
     image_rank: int
+    stacks: dict[Key, tuple[Stack, ...]]
+    unknown: str = ""
 
 
 def read_model(
@@ -193,7 +212,13 @@ def read_model(
             if rank == 2 and channels > 1 and size > channels and not size % channels:
                 unit.channels = channels
             channels = 0
-    return Model(units, shapes, by_key, image_rank)
+    try:
+        stacks = _find_stacks(module, keys, inputs, kwargs, by_key)
+        unknown = ""
+    except Exception as error:
+        # It may be made for calls of another kind than `init`'s. Most have no stacks.
+        stacks, unknown = {}, f"{type(error).__name__}: {error}"
+    return Model(units, shapes, by_key, image_rank, stacks, unknown)
 
 
 _COLLECTIONS = ("params", "batch_stats")
@@ -203,16 +228,46 @@ def _init_shapes(
     module: Any, keys: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     """The shapes of the variables; flags among the arguments stay as they are."""
+    arrays, mixed = _arrays(inputs, kwargs)
+
+    def init(arrays: list[Any]) -> Any:
+        args, keywords = mixed(arrays)
+        return module.init(keys, *args, **keywords)
+
+    return jax.eval_shape(init, arrays)
+
+
+def _arrays(
+    inputs: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[list[Any], Callable[[list[Any]], Any]]:
+    """The arrays among arguments, and what puts others in their places."""
     leaves, structure = jax.tree.flatten((inputs, kwargs))
     dynamic = [hasattr(x, "shape") and hasattr(x, "dtype") for x in leaves]
 
-    def init(arrays: list[Any]) -> Any:
+    def mixed(arrays: list[Any]) -> Any:
         rest = iter(arrays)
-        mixed = [next(rest) if d else x for x, d in zip(leaves, dynamic, strict=True)]
-        args, keywords = jax.tree.unflatten(structure, mixed)
-        return module.init(keys, *args, **keywords)
+        found = [next(rest) if d else x for x, d in zip(leaves, dynamic, strict=True)]
+        return jax.tree.unflatten(structure, found)
 
-    return jax.eval_shape(init, [x for x, d in zip(leaves, dynamic, strict=True) if d])
+    return [x for x, d in zip(leaves, dynamic, strict=True) if d], mixed
+
+
+def _find_stacks(
+    module: Any,
+    keys: Any,
+    inputs: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    by_key: dict[Key, Any],
+) -> dict[Key, tuple[Stack, ...]]:
+    arrays, mixed = _arrays(inputs, kwargs)
+
+    def run(variables: Any, arrays: list[Any]) -> None:
+        args, keywords = mixed(arrays)
+        module.apply(variables, *args, rngs=keys, **{**keywords, "mutable": True})
+
+    # The others are made anew, as `init` makes them.
+    own = {k: unboxed(x) for k, x in by_key.items() if k[0] in _COLLECTIONS}
+    return find_stacks(run, own, arrays)
 
 
 def _variables(tree: Any, path: Key = ()) -> list[tuple[Key, Any]]:
@@ -222,22 +277,30 @@ def _variables(tree: Any, path: Key = ()) -> list[tuple[Key, Any]]:
 
 
 def _shape(variable: Any) -> tuple[int, ...]:
-    if isinstance(variable, AxisMetadata):
-        variable = variable.unbox()
-    return tuple(variable.shape)
+    return tuple(unboxed(variable).shape)
+
+
+def unboxed(variable: Any) -> Any:
+    """The array of a variable, which may be in a box.
+
+    >>> unboxed(3)
+    3
+    """
+    return variable.unbox() if isinstance(variable, AxisMetadata) else variable
 
 
 def linen_triples(units: list[LinenUnit]) -> list[LinenUnit]:
     """One unit for each query, key and value that lie side by side."""
-    groups: dict[str, dict[str, LinenUnit]] = {}
+    groups: dict[tuple[str, str], dict[str, LinenUnit]] = {}
     for unit in units:
         parent, _, last = unit.path.rpartition("/")
+        last, _, index = last.partition("[")
         for word in ("query", "key", "value"):
             telling = words(last) - {"proj"}
             if unit.kind == "dense" and telling == {word}:
-                groups.setdefault(parent, {})[word] = unit
+                groups.setdefault((parent, index), {})[word] = unit
     found = []
-    for parent, parts in groups.items():
+    for (parent, _), parts in groups.items():
         if len(parts) == 3 and len({tuple(p.shapes) for p in parts.values()}) == 1:
             q, k, v = (parts[word] for word in ("query", "key", "value"))
             last = ",".join(p.path.rpartition("/")[2] for p in (q, k, v))

@@ -167,8 +167,11 @@ class Rule:
 
     def of_path(self, paths: Iterable[str]) -> bool:
         """Whether it is about a variable or module at one of these paths."""
-        wanted = self.path
-        return wanted is not None and any(fnmatch.fnmatchcase(p, wanted) for p in paths)
+        if self.path is None:
+            return False
+        # "layers[3]" is a layer of a stack, and so is "layers[*]".
+        wanted = self.path, self.path.replace("[", "[[]")
+        return any(fnmatch.fnmatchcase(path, one) for one in wanted for path in paths)
 
 
 def parse_rules(rules: Mapping[str, str | None] | None) -> list[Rule]:

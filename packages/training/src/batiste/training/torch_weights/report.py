@@ -7,6 +7,7 @@ from typing import Any
 
 from .conversions import Piece
 from .linen_units import Key, spelled
+from .unstacking import Slice
 
 __all__ = ["Pair", "TorchReport"]
 
@@ -85,6 +86,7 @@ class Plan:
       kept: the tensors that Linen has not.
       ties: the tensors that are others once more, with the others' names.
       as_torch: whether they were torch tensors.
+      slices: what stacked layers have of variables.
     """
 
     pieces: list[Piece]
@@ -92,6 +94,7 @@ class Plan:
     kept: dict[str, Any]
     ties: dict[str, str]
     as_torch: bool
+    slices: dict[Key, Slice]
 
 
 def pair_of(piece: Piece, tensors: Any, shapes: dict[Key, Shape], note: str) -> Pair:
