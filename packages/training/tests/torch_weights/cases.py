@@ -74,6 +74,58 @@ class Flattened(nn.Module):
         return nn.Dense(5, name="fc")(x.reshape(len(x), -1))
 
 
+class Layer(nn.Module):
+    """One of the layers that `nn.scan` stacks."""
+
+    @nn.compact
+    def __call__(self, x, _):
+        y = nn.BatchNorm(use_running_average=True, name="bn")(x)
+        y = y * self.param("scale", nn.initializers.ones, (4,))
+        return x + nn.tanh(nn.Dense(4, name="fc")(y)), None
+
+
+class RecurrentLayer(nn.Module):
+    @nn.compact
+    def __call__(self, x, _):
+        return nn.RNN(nn.OptimizedLSTMCell(4), name="rnn")(x), None
+
+
+class Stack(nn.Module):
+    """Layers that are one class, scanned."""
+
+    cls: type
+
+    @nn.compact
+    def __call__(self, x):
+        return self.cls(name="layers")(x, None)[0]
+
+
+class Members(nn.Module):
+    """Layers side by side, on the same input."""
+
+    @nn.compact
+    def __call__(self, x):
+        both = nn.vmap(
+            Layer,
+            variable_axes={"params": 1, "batch_stats": 0},
+            split_rngs={"params": True},
+            in_axes=None,
+            axis_size=3,
+        )
+        return both(name="members")(x, None)[0]
+
+
+def scanned(cls, length, params=0, batch_stats=0, **options):
+    """A class whose layers `nn.scan` stacks."""
+    return nn.scan(
+        cls,
+        variable_axes={"params": params, "batch_stats": batch_stats},
+        split_rngs={"params": True},
+        length=length,
+        **options,
+    )
+
+
 def _norm(layer):
     return nn.Sequential([nn.Conv(4, (1, 1)), layer])
 
@@ -118,6 +170,12 @@ MODELS = {
     "rms_norm": nn.RMSNorm(),
     "rnn": nn.RNN(nn.SimpleCell(4)),
     "values": Values(),
+    "scan": Stack(scanned(Layer, 6)),
+    "scan_axes": Stack(scanned(Layer, 6, params=-1, batch_stats=1)),
+    "scan_backward": Stack(scanned(Layer, 6, reverse=True)),
+    "scan_in_scan": Stack(scanned(scanned(Layer, 2, params=1), 3, params=2)),
+    "scan_lstm": Stack(scanned(RecurrentLayer, 3)),
+    "vmap": Members(),
 }
 RULES = {
     "attention_of_heads": {

@@ -107,6 +107,31 @@ class Flattened(nn.Module):
         return self.fc(self.conv(x).flatten(1))
 
 
+class Layer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.bn = nn.BatchNorm1d(4)
+        self.gain = nn.Parameter(torch.randn(4))
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, x):
+        y = self.bn(x.transpose(1, 2)).transpose(1, 2) * self.gain
+        return x + torch.tanh(self.fc(y))
+
+
+class Members(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.members = nn.ModuleList(Layer() for _ in range(3))
+
+    def forward(self, x):
+        return torch.stack([member(x) for member in self.members])
+
+
+def _layers(n):
+    return nn.Sequential(*(Layer() for _ in range(n)))
+
+
 def _linears(*names):
     return {name: nn.Linear(4, 4) for name in names}
 
@@ -159,6 +184,12 @@ def models():
         "rms_norm": nn.RMSNorm(4, eps=1e-6),
         "rnn": _recurrent(nn.RNN),
         "values": Values(),
+        "scan": _layers(6),
+        "scan_axes": _layers(6),
+        "scan_backward": _layers(6),
+        "scan_in_scan": _layers(6),
+        "scan_lstm": _recurrent(nn.LSTM, num_layers=3),
+        "vmap": Members(),
     }
 
 

@@ -10,10 +10,19 @@ import batiste.linen as nn
 from batiste.serialization import serialize
 from batiste.training import errors, from_torch, to_torch
 
-from .cases import MODELS, RULES, Flattened, input_of, recorded
+from .cases import (
+    MODELS,
+    RULES,
+    Flattened,
+    Layer,
+    Stack,
+    input_of,
+    recorded,
+    scanned,
+)
 
 # What has two biases in PyTorch, and their sum in Linen.
-SUMMED = ("gru", "lstm", "lstm_cell", "rnn")
+SUMMED = ("gru", "lstm", "lstm_cell", "rnn", "scan_lstm")
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -243,23 +252,166 @@ def test_without_a_torch_module_there_is_nothing_to_verify_with():
         to_torch(nn.Dense(2), variables, X, like=state, verify=True)
 
 
-def test_stacked_layers_are_explained():
-    class Layer(nn.Module):
+def _stack(**options):
+    return Stack(scanned(Layer, 6, **options))
+
+
+STATE = "scan"
+Y = jnp.ones((1, 2, 4))
+
+
+def test_each_row_says_which_slice():
+    state, _ = recorded(STATE)
+    _, report = from_torch(_stack(params=1), state, Y)
+    rows = {name: pair for pair in report.pairs for name in pair.tensors}
+    assert rows["2.fc.weight"].variables == {"params/layers/fc/kernel[:, 2]": (4, 4)}
+    assert rows["5.bn.running_mean"].variables == {
+        "batch_stats/layers/bn/mean[5]": (4,)
+    }
+    assert list(rows)[0] == "0.gain"
+    assert len(report.pairs) == 6 * 7
+    line = "5.fc.weight (4, 4)        params/layers/fc/kernel[:, 5] (4, 4)  transpose"
+    assert line in str(report).splitlines()
+
+
+def test_the_last_layer_runs_first_where_the_scan_begins_at_the_end():
+    state, _ = recorded(STATE)
+    one, _ = from_torch(_stack(), state, Y)
+    other, report = from_torch(_stack(reverse=True), state, Y)
+    assert list(report.pairs[0].variables) == ["params/layers/scale[-1]"]
+    flipped = jax.tree.map(lambda x: x[::-1], other)
+    assert jax.tree.all(jax.tree.map(np.array_equal, one, flipped))
+
+
+def test_rules_name_layers_of_a_stack():
+    state, _ = recorded(STATE)
+    odd = {n.replace("1.", "x.", 1) if n[0] == "1" else n: x for n, x in state.items()}
+    swapped = dict(sorted(odd.items()))
+    rules = {"x": "layers[1]", "x.*": "layers[1]/*"}
+    rules |= {f"{i}.*": f"layers[{i}]/*" for i in (0, 2, 3, 4, 5)}
+    rules |= {f"{i}.gain": f"layers/scale[{i}]" for i in (0, 2, 3, 4, 5)}
+    rules = {name: path for name, path in rules.items() if name != "x"}
+    one, _ = from_torch(_stack(), swapped, Y, rules=rules)
+    other, _ = from_torch(_stack(), state, Y)
+    assert jax.tree.all(jax.tree.map(np.array_equal, one, other))
+    # Of a stack as a whole, too: the order tells which is which.
+    _, report = from_torch(_stack(), state, Y, rules={"*.fc": "layers/fc"})
+    assert report.pairs
+    again, _ = from_torch(_stack(), state, Y, rules={"*.fc": "layers[*]/fc"})
+    assert jax.tree.all(jax.tree.map(np.array_equal, again, other))
+
+
+def test_a_question_names_layers_of_a_stack():
+    class Two(nn.Module):
         @nn.compact
         def __call__(self, x, _):
-            return nn.Dense(3)(x), None
+            return nn.Dense(4, name="b")(nn.Dense(4, name="a")(x)), None
 
-    class Model(nn.Module):
+    state = {
+        f"{i}.{name}.weight": np.full((4, 4), i, np.float32)
+        for i in range(3)
+        for name in ("x", "y")
+    }
+    model = Stack(scanned(Two, 3))
+    with pytest.raises(errors.UnmatchedTorchWeightsError, match="params/layers/a"):
+        from_torch(model, state, Y)
+    state |= {n.replace("weight", "bias"): x[0] for n, x in state.items()}
+    state = dict(sorted(state.items()))
+    with pytest.raises(errors.AmbiguousTorchWeightsError) as caught:
+        from_torch(model, state, Y)
+    assert caught.value.rules == {"*.x": "layers[*]/a", "*.y": "layers[*]/b"}
+    from_torch(model, state, Y, rules=caught.value.rules)
+
+
+def test_another_number_of_layers_is_named():
+    state, _ = recorded(STATE)
+    for length in (5, 7):
+        with pytest.raises(errors.UnmatchedTorchWeightsError) as caught:
+            from_torch(Stack(scanned(Layer, length)), state, Y)
+        assert '"layers/' in str(caught.value)
+        assert "is stacked: make it of as many layers as the state dict has" in str(
+            caught.value
+        )
+        assert "params/layers/fc/kernel[0]" in caught.value.missing
+        assert "0.fc.weight" in caught.value.left_over
+
+
+def test_a_variable_with_a_layer_missing_is_left_out_if_not_strict():
+    state, _ = recorded(STATE)
+    del state["3.gain"]
+    names = {f"{i}.gain": f"layers/scale[{i}]" for i in (0, 1, 2, 4, 5)}
+    variables, report = from_torch(_stack(), state, Y, strict=False, rules=names)
+    assert report.missing == {"params/layers/scale[3]": (4,)}
+    assert set(variables["params"]["layers"]) == {"bn", "fc"}
+
+
+def test_what_some_layers_share_and_others_do_not_is_refused():
+    shared = nn.scan(
+        Layer,
+        variable_axes={"params": 0},
+        variable_broadcast="batch_stats",
+        split_rngs={"params": True},
+        length=6,
+    )
+    state, _ = recorded(STATE)
+    with pytest.raises(errors.UnmatchedTorchWeightsError) as caught:
+        from_torch(Stack(shared), state, Y)
+    assert (
+        'Of the variables of "layers/bn", a transform stacks some, and its layers '
+        "share the others, so that none of them is a layer of PyTorch: put all of its "
+        "collections into variable_axes."
+    ) in str(caught.value)
+
+
+def test_a_stack_whose_axis_cannot_be_known_is_refused():
+    class OnlyInit(nn.Module):
         @nn.compact
         def __call__(self, x):
-            layers = nn.scan(
-                Layer,
-                variable_axes={"params": 0},
-                split_rngs={"params": True},
-                length=2,
-            )
-            return layers(name="layers")(x, None)[0]
+            if not self.is_initializing():
+                raise RuntimeError("not now")
+            return Stack(scanned(Layer, 6))(x)
 
+    state, _ = recorded(STATE)
+    with pytest.raises(errors.UnmatchedTorchWeightsError) as caught:
+        from_torch(OnlyInit(), state, Y)
+    assert "as nn.scan and nn.vmap give them" in str(caught.value)
+    assert "RuntimeError: not now" in str(caught.value)
+
+
+def test_a_model_that_is_made_for_init_needs_no_call():
+    class OnlyInit(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            assert self.is_initializing()
+            return nn.Dense(2)(x)
+
+    variables, _ = from_torch(OnlyInit(), _dense_state(), X)
+    assert variables["params"]["Dense_0"]["kernel"].shape == (3, 2)
+
+
+def test_stacked_variables_stay_in_their_boxes():
+    init = nn.with_partitioning(nn.initializers.zeros, ("x", None))
+
+    class Boxed(nn.Module):
+        @nn.compact
+        def __call__(self, x, _):
+            return nn.Dense(3, kernel_init=init)(x), None
+
+    cls = scanned(Boxed, 2, metadata_params={nn.PARTITION_NAME: "layers"})
     state = _dense_state("0", 3, 3) | _dense_state("1", 3, 3)
-    with pytest.raises(errors.UnmatchedTorchWeightsError, match="nn.scan and nn.vmap"):
-        from_torch(Model(), state, X)
+    model = Stack(cls)
+    variables, report = from_torch(model, state, X)
+    kernel = variables["params"]["layers"]["Dense_0"]["kernel"]
+    assert kernel.names == ("layers", "x", None)
+    assert kernel.unbox().shape == (2, 3, 3)
+    back, _ = to_torch(model, variables, like=report)
+    for name, array in state.items():
+        np.testing.assert_array_equal(back[name], array)
+
+
+def test_variables_of_another_stack_are_refused():
+    state, _ = recorded(STATE)
+    variables, report = from_torch(_stack(), state, Y)
+    fewer = jax.tree.map(lambda x: x[:5], variables)
+    with pytest.raises(errors.TorchWeightsError, match=r"has the shape \(5, 4\)"):
+        to_torch(_stack(), fewer, like=report)

@@ -13,6 +13,8 @@ from . import linen_models
 torch = pytest.importorskip("torch")
 
 IMAGES = jax.ShapeDtypeStruct((2, 64, 64, 3), jnp.float32)
+ROWS = jax.ShapeDtypeStruct((4, 6), jnp.float32)
+SERIES = jax.ShapeDtypeStruct((2, 5, 8), jnp.float32)
 IDS = jax.ShapeDtypeStruct((2, 12), jnp.int32)
 
 
@@ -48,6 +50,7 @@ def _bert():
     return torch_models.randomize(transformers.BertModel(config))
 
 
+SUMMED = ("tagger", "lstm_scanned")  # the two biases of each layer
 CASES = {
     "resnet": (linen_models.ResNet(), lambda: _own("ResNet"), IMAGES),
     "resnet_shortcut_first": (
@@ -58,6 +61,18 @@ CASES = {
     "vit": (linen_models.ViT(), lambda: _own("ViT"), IMAGES),
     "tagger": (linen_models.Tagger(), lambda: _own("Tagger"), IDS),
     "gpt2": (linen_models.GPT(500, 64, 4, 128, 4), _gpt2, IDS),
+    "gpt2_scanned": (linen_models.ScannedGPT(500, 64, 4, 128, 4), _gpt2, IDS),
+    "gpt2_scanned_by_twos": (
+        linen_models.ScannedGPT(500, 64, 4, 128, 4, axis=-1, twos=True),
+        _gpt2,
+        IDS,
+    ),
+    "ensemble": (linen_models.Ensemble(), lambda: _own("Ensemble"), ROWS),
+    "lstm_scanned": (
+        linen_models.RecurrentStack(8, 3),
+        lambda: _own("RecurrentStack"),
+        SERIES,
+    ),
     "bert": (linen_models.Bert(500, 64, 4, 128, 4, 256), _bert, IDS),
 }
 
@@ -78,7 +93,7 @@ def test_both_compute_the_same_both_ways(name):
     assert list(back) == list(state)
     for key, tensor in back.items():
         assert torch.is_tensor(tensor)
-        if not (name == "tagger" and ".bias_" in key):
+        if not (name in SUMMED and ".bias_" in key):
             assert torch.equal(tensor, theirs.state_dict()[key])
     theirs.load_state_dict(back)
 

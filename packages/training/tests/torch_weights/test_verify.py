@@ -124,3 +124,83 @@ def test_integers_are_those_of_the_examples():
     for ids in (jnp.array([[1, 8]]), jax.ShapeDtypeStruct((1, 2), jnp.int32)):
         _, report = from_torch(model, theirs, ids, verify=True)
         assert report.difference < 1e-5
+
+
+class Blocks(nn.Module):
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x):
+        def body(model, carry, _):
+            y = nn.LayerNorm(self.epsilon, name="norm")(carry)
+            return carry + nn.Dense(4, name="fc")(y), None
+
+        scan = nn.scan(
+            body, variable_axes={"params": 0}, split_rngs={"params": True}, length=3
+        )
+        return scan(self, x, None)[0]
+
+
+class Members(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        both = nn.vmap(
+            nn.Dense,
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            in_axes=None,
+            axis_size=2,
+        )
+        return both(4, name="members")(x)
+
+
+class TheirBlocks(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.norms = torch.nn.ModuleList(torch.nn.LayerNorm(4) for _ in range(3))
+        self.fcs = torch.nn.ModuleList(torch.nn.Linear(4, 4) for _ in range(3))
+
+    def forward(self, x):
+        for norm, fc in zip(self.norms, self.fcs, strict=True):
+            x = x + fc(norm(x))
+        return x
+
+
+class TheirMembers(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.members = torch.nn.ModuleList(torch.nn.Linear(4, 4) for _ in range(2))
+
+    def forward(self, x):
+        return torch.stack([member(x) for member in self.members])
+
+
+ROWS = jax.ShapeDtypeStruct((3, 4), jnp.float32)
+
+
+def test_which_layer_of_a_scan_differs_is_named():
+    theirs = TheirBlocks()
+    _, report = from_torch(Blocks(), theirs, ROWS, verify=True)
+    assert report.difference < 1e-5
+    theirs.norms[1].eps = 0.5
+    with pytest.raises(errors.TorchOutputsDifferError) as caught:
+        from_torch(Blocks(), theirs, ROWS, verify=True)
+    assert caught.value.layer == "[1]/norm"
+    assert "its epsilon is 1e-05 here and 0.5 there" in str(caught.value)
+
+
+def test_within_a_vmap_no_layer_can_be_compared():
+    theirs = TheirMembers()
+    variables, report = from_torch(Members(), theirs, ROWS, verify=True)
+    assert report.difference < 1e-5
+    _, again = to_torch(Members(), variables, ROWS, like=theirs, verify=True)
+    assert again.difference < 1e-5
+    with torch.no_grad():
+        theirs.members[1].bias.add_(1)
+    with pytest.raises(errors.TorchOutputsDifferError) as caught:
+        from_torch(Members(), TheirMembers().state_dict(), ROWS, verify=theirs)
+    assert str(caught.value) == (
+        "Outputs differ by 1.0e+00, and no layer can be compared, as within nn.vmap."
+    )

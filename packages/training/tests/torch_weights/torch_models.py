@@ -110,6 +110,36 @@ class Tagger(nn.Module):
         return self.hidden2tag(self.lstm(self.embedding(x))[0])
 
 
+class MLP(nn.Module):
+    def __init__(self, n=6, out=7):
+        super().__init__()
+        self.norm = nn.LayerNorm(n)
+        self.fc1 = nn.Linear(n, 16)
+        self.fc2 = nn.Linear(16, out)
+
+    def forward(self, x):
+        return self.fc2(torch.tanh(self.fc1(self.norm(x))))
+
+
+class Ensemble(nn.Module):
+    def __init__(self, n=5):
+        super().__init__()
+        self.members = nn.ModuleList(MLP() for _ in range(n))
+
+    def forward(self, x):
+        return torch.stack([member(x) for member in self.members])
+
+
+class RecurrentStack(nn.Module):
+    def __init__(self, h=8, n=3):
+        super().__init__()
+        self.rnn = nn.LSTM(h, h, num_layers=n, batch_first=True)
+        self.head = nn.Linear(h, 3)
+
+    def forward(self, x):
+        return self.head(self.rnn(x)[0])
+
+
 def randomize(m):
     torch.manual_seed(0)
     for mod in m.modules():

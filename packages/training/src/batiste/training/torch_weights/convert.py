@@ -320,6 +320,11 @@ def _hint(missing: list[LinenUnit], unknown: str) -> str:
                 f"convert to a model that has these layers in a loop, and stack the "
                 f"variables."
             )
+        if unit.whole is not None:
+            return (
+                f'"{unit.whole.path}" is stacked: make it of as many layers as the '
+                f"state dict has."
+            )
     return ""
 
 

@@ -162,7 +162,8 @@ def _apart(places: Sequence[_Place], depth: int) -> list[_Place]:
             continue
         _, size, backward = level
         common = _common([place.unit.path.split("/") for place in members])
-        for i in reversed(range(size)) if backward else range(size):
+        # From the end, so that numbers rise in the order in which layers run.
+        for i in range(-1, -size - 1, -1) if backward else range(size):
             inner = [
                 dataclasses.replace(place, at=(*place.at, (i, common)))
                 for place in members

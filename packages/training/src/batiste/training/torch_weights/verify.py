@@ -15,7 +15,7 @@ from .torch_units import TorchUnit, as_array
 
 __all__ = ["compare"]
 
-Calls = dict[str, tuple[Any, Any]]  # What goes in and comes out, by layer.
+Calls = dict[str, list[tuple[Any, Any]]]  # What goes in and comes out, by layer.
 
 
 def compare(
@@ -61,11 +61,19 @@ def compare(
     largest = max(_difference(a, b) for a, b in pairs)
     if all(_close(a, b, tolerance) for a, b in pairs):
         return largest
+    if any(linen.whole for linen, _ in layers):
+        # Without compilation, layers that are scanned are called one by one.
+        with jax.disable_jit():
+            _, our_calls = _run_linen(module, variables, arrays, kwargs)
     before = ""
+    seen: dict[str, int] = {}
     for linen, torch in layers:
-        if linen.path not in our_calls or torch.name not in their_calls:
+        path = linen.whole.path if linen.whole else linen.path
+        number = seen[path] = seen.get(path, -1) + 1
+        ours_here = our_calls.get(path, [])[number : number + 1]
+        if not ours_here or torch.name not in their_calls:
             continue
-        (x, y), (u, v) = our_calls[linen.path], their_calls[torch.name]
+        (x, y), (u, v) = ours_here[0], their_calls[torch.name][0]
         if _close(y, v, tolerance):
             before = linen.path
             continue
@@ -79,11 +87,14 @@ def compare(
             where = f'between "{before}" and it' if before else "before it"
             text += f" What goes into it differs already: look at what is {where}."
         raise TorchOutputsDifferError(text, linen.path, _difference(y, v))
+    text = "no layer can be compared, as within nn.vmap"
+    if before:
+        text = (
+            f"all layers that can be compared agree: look at what comes after "
+            f'"{before}"'
+        )
     raise TorchOutputsDifferError(
-        f"Outputs differ by {largest:.1e}, and all layers that can be compared agree: "
-        f'look at what comes after "{before}".',
-        "",
-        largest,
+        f"Outputs differ by {largest:.1e}, and {text}.", "", largest
     )
 
 
@@ -126,7 +137,7 @@ def _run_linen(
         path = "/".join(info.module.path)
         first = next((a for a in args if hasattr(a, "shape")), None)
         if hasattr(outputs, "shape") and not _is_traced(first, outputs):
-            calls.setdefault(path, (first, outputs))
+            calls.setdefault(path, []).append((first, outputs))
         return outputs
 
     with nn.intercept_methods(note):
@@ -153,7 +164,7 @@ def _run_torch(
         def hook(layer: Any, args: Any, outputs: Any) -> None:
             first = next((as_array(a) for a in args if torch.is_tensor(a)), None)
             if torch.is_tensor(outputs):
-                calls.setdefault(name, (first, as_array(outputs)))
+                calls.setdefault(name, []).append((first, as_array(outputs)))
 
         return hook
 
