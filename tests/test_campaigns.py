@@ -43,6 +43,14 @@ def test_a_short_campaign_finds_nothing_and_prints_figures(tmp_path, name):
     assert not any((tmp_path / "found").glob("*-*"))
 
 
+def test_files_of_other_formats_are_tried_too(tmp_path):
+    options = ("--minutes", "0.05", "--only", "files", "--out", "found")
+    done = run("fuzz", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " converted, slowest " in done.stdout
+    assert not any((tmp_path / "found").glob("*-*"))
+
+
 @pytest.mark.parametrize("name", SHORT)
 def test_each_campaign_explains_its_options(tmp_path, name):
     done = run(name, "--help", cwd=tmp_path)
@@ -75,16 +83,37 @@ BROKEN = {
 }
 
 
+def test_a_file_that_is_too_large_to_read_is_found(tmp_path):
+    script = broken(
+        tmp_path,
+        "fuzz",
+        "from batiste.serialization import listing\n"
+        "real = listing.rows\n"
+        "listing.rows = lambda *args: bytes(2**26) and real(*args)\n",
+    )
+    options = ("--minutes", "0.05", "--only", "files", "--out", "found")
+    done = run("fuzz", *options, cwd=tmp_path, script=script)
+    assert done.returncode == 1, done.stdout + done.stderr
+    (folder,) = (tmp_path / "found").glob("fuzz-*")
+    assert (folder / "input").exists()
+    assert "bytes" in (folder / "finding.txt").read_text()
+
+
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_campaign_finds_what_is_broken(tmp_path, name):
-    # In a program that breaks something first, and then is the campaign.
-    script = tmp_path / f"{name}.py"
-    script.write_text(
-        f"import sys\nsys.path.insert(0, {str(CAMPAIGNS)!r})\n{BROKEN[name]}"
-        f"__file__ = {str(CAMPAIGNS / name)!r} + '.py'\n"
-        "exec(compile(open(__file__).read(), __file__, 'exec'))\n"
-    )
+    script = broken(tmp_path, name, BROKEN[name])
     done = run(name, *SHORT[name], "--out", "found", cwd=tmp_path, script=script)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "FOUND" in done.stdout
     assert list((tmp_path / "found").glob(f"{name}-*/finding.txt"))
+
+
+def broken(tmp_path, name, how):
+    # A program that breaks something first, and then is the campaign.
+    script = tmp_path / f"{name}.py"
+    script.write_text(
+        f"import sys\nsys.path.insert(0, {str(CAMPAIGNS)!r})\n{how}"
+        f"__file__ = {str(CAMPAIGNS / name)!r} + '.py'\n"
+        "exec(compile(open(__file__).read(), __file__, 'exec'))\n"
+    )
+    return script

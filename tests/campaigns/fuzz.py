@@ -2,10 +2,11 @@
 
     python tests/campaigns/fuzz.py --minutes 10 [--seed 0] [--out FOLDER]
 
-Half of the time goes to atheris, which mutates towards code that was not reached yet,
-where it is installed; the other half, or all of it, to a grammar that knows the format.
-Each runs in a process of its own, so that one that is killed is a finding too. A
-finding is an input of a few bytes, left in FOLDER.
+A part of the time goes to atheris, where it is installed, which mutates towards code
+that was not reached yet; a part to a grammar that knows msgpack; and a part to files of
+safetensors, NumPy (.npz), .tar and .zip, which are listed, restored, converted and
+compared. Each runs in a process of its own, so that one that is killed is a finding
+too. A finding is an input of a few bytes, left in FOLDER.
 """
 
 import argparse
@@ -16,9 +17,13 @@ import random
 import re
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 
+from shared.files import Files, hostile_file
 from shared.reporting import Report, add_options, command
 
 TYPES = """bool int8 uint16 int32 uint64 float16 float32 float64 float128 complex64
@@ -157,19 +162,47 @@ def mutated(rng: random.Random, data: bytes) -> bytes:
     return data[:at] + put + data[at + (kind != 3) :]
 
 
+def message(rng: random.Random) -> bytes:
+    """A message of msgpack, damaged or not."""
+    data = value(rng)[: LARGEST - 4]
+    return mutated(rng, data) if rng.random() < 0.3 else data
+
+
 def grammar(seconds: float, options: argparse.Namespace) -> None:
-    """Examines what the grammar makes; the last input is in a file, come what may."""
-    rng, report = random.Random(options.seed), Report("grammar", options, every=60)
-    last = options.out / "grammar-last"
+    """Examines what the grammar of msgpack makes."""
+    rng = random.Random(options.seed)
+    _examine_all("grammar", seconds, options, lambda: message(rng), examine)
+
+
+def other_files(seconds: float, options: argparse.Namespace) -> None:
+    """Examines files of the other formats, in a folder that is in memory if it can."""
+    rng = random.Random(options.seed)
+    memory = "/dev/shm" if os.path.isdir("/dev/shm") else None
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        found = Files(Path(folder), rng)
+        more = lambda: f", {found.converted:,} converted"  # noqa: E731
+        make = lambda: hostile_file(rng)[: LARGEST - 4]  # noqa: E731
+        _examine_all("files", seconds, options, make, found.examine, more)
+
+
+def _examine_all(
+    kind: str,
+    seconds: float,
+    options: argparse.Namespace,
+    make: Callable[[], bytes],
+    examine: Callable[[bytes], bool],
+    more: Callable[[], str] = str,
+) -> None:
+    """Examines what is made; the last input is in a file, come what may."""
+    report = Report(kind, options, every=60)
+    last = options.out / f"{kind}-last"
     last.write_bytes(bytes(LARGEST))
     with open(last, "r+b") as file, mmap.mmap(file.fileno(), LARGEST) as note:
         read = 0
         slowest = 0.0
         end = time.monotonic() + seconds
         while (begun := time.monotonic()) < end:
-            data = value(rng)[: LARGEST - 4]
-            if rng.random() < 0.3:
-                data = mutated(rng, data)
+            data = make()
             note[: len(data) + 4] = len(data).to_bytes(4, "big") + data
             read += examine(data)
             report.count("inputs")
@@ -178,7 +211,7 @@ def grammar(seconds: float, options: argparse.Namespace) -> None:
     count = report.counts["inputs"]
     print(
         f"RESULT {count} {count / report.seconds:.0f} {read:,} read, "
-        f"{count - read:,} refused, slowest {slowest * 1000:.0f} ms"
+        f"{count - read:,} refused{more()}, slowest {slowest * 1000:.0f} ms"
     )
 
 
@@ -236,7 +269,7 @@ def run(kind: str, options: argparse.Namespace) -> tuple[int, str, list[str]]:
             row = [kind, f"{int(inputs):,}", f"{int(rate):,}", rest]
         elif found := re.match(r"stat::(\w+):\s+(\d+)", line):
             stats[found[1]] = int(found[2])
-        elif line.startswith("grammar:") or "pulse" in line:
+        elif line.startswith(("grammar:", "files:")) or "pulse" in line:
             print(line, end="", flush=True)
         if found := re.search(r"cov: (\d+)", line):
             covered = found[1]
@@ -249,22 +282,25 @@ def run(kind: str, options: argparse.Namespace) -> tuple[int, str, list[str]]:
 
 
 def main() -> int:
-    """Runs both, prints figures, and says where a finding is."""
+    """Runs all, prints figures, and says where a finding is."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_options(parser)
     parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--only", choices=("grammar", "guided"), help="one of the two")
+    parser.add_argument("--only", choices=("grammar", "files", "guided"), help="one")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    kinds = ["grammar", "guided"] if find_spec("atheris") else ["grammar"]
+    kinds = ["grammar", "files", "guided"]
     if options.only and os.environ.get(CHILD):
-        begin = grammar if options.only == "grammar" else guided
+        begin = {"grammar": grammar, "files": other_files, "guided": guided}[
+            options.only
+        ]
         begin(options.minutes * 60, options)
         return 0
     if options.only:
         kinds = [options.only]
-    elif len(kinds) == 1:
-        print("atheris is not installed: the grammar has all of the time")
+    elif not find_spec("atheris"):
+        kinds.remove("guided")
+        print("atheris is not installed: the grammars have all of the time")
     options.minutes /= len(kinds)
     report, rows = Report("fuzz", options), []
     for kind in kinds:
@@ -273,8 +309,8 @@ def main() -> int:
         if not status:
             continue
         files = {}
-        last = options.out / "grammar-last"
-        if kind == "grammar" and last.exists():
+        last = options.out / f"{kind}-last"
+        if last.exists():
             note = last.read_bytes()
             files["input"] = note[4 : 4 + int.from_bytes(note[:4], "big")]
             last.unlink()

@@ -2,6 +2,7 @@
 
 import io
 import json
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -146,6 +147,8 @@ def npy(array, **options):
 
 
 ONE = npy(np.arange(3.0))
+LARGE = bytearray(archive(**{"a.npy": ONE}))
+LARGE[LARGE.index(b"PK\1\2") + 23] = 0x7D  # how much the list says there is
 BROKEN = bytearray(archive(**{"a.npy": ONE}))
 BROKEN[BROKEN.index(ONE) + len(ONE) - 1] ^= 1  # the last element
 WRONG = {
@@ -165,6 +168,11 @@ WRONG = {
     "no array": (archive(**{"a.npy": b"x"}), "cannot be read", "a.npy"),
     "too short": (archive(**{"a.npy": ONE[:-1]}), "has 24 bytes, and there", "a.npy"),
     "too long": (archive(**{"a.npy": ONE + b"x"}), "has 24 bytes, and there", "a.npy"),
+    "more than the file": (
+        bytes(LARGE),
+        "would have 20971.* bytes from 0 on, and the file has 2",
+        "a.npy",
+    ),
     "flipped": (bytes(BROKEN), "Bad CRC", "a.npy"),
     "member": (archive(**{MEMBER: b"{}"}), "cannot be read", MEMBER),
     "no JSON": (archive(**{MEMBER: b"{"}), "not an object of", MEMBER),
@@ -212,6 +220,16 @@ def test_what_is_wrong_is_refused(case):
     with pytest.raises(SerializationError, match=text) as info:
         read(data)
     assert info.value.path == path
+
+
+def test_what_a_list_says_is_not_asked_for():
+    large = bytes(LARGE)
+    tracemalloc.start()
+    with pytest.raises(SerializationError):
+        read(large)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 2**20
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")

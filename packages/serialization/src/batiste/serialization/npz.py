@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
+import os
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -127,6 +128,7 @@ def read_npz(file: str | IO[bytes]) -> Iterator[Tree]:
     """
     try:
         archive = zipfile.ZipFile(file)
+        length = _length(file)
     except _ERRORS as error:
         raise SerializationError(
             f"The file is no zip archive that can be read ({error}): it is damaged, or "
@@ -139,6 +141,13 @@ def read_npz(file: str | IO[bytes]) -> Iterator[Tree]:
         for info in archive.infolist():
             if info.filename in seen:
                 raise _wrong(info, "it is there twice")
+            # As much as it says is asked for, before it is seen that there is less.
+            if info.header_offset + info.compress_size > length:
+                raise _wrong(
+                    info,
+                    f"it would have {info.compress_size} bytes from "
+                    f"{info.header_offset} on, and the file has {length}",
+                )
             seen.add(info.filename)
         dtypes, values = _beside(archive)
         flat: dict[str, Any] = {}
@@ -165,6 +174,12 @@ def _new_member(archive: zipfile.ZipFile, name: str) -> Iterator[IO[bytes]]:
     info.external_attr = 0o644 << 16
     with archive.open(info, "w", force_zip64=True) as member:
         yield member
+
+
+def _length(file: str | IO[bytes]) -> int:
+    if isinstance(file, str):
+        return os.path.getsize(file)
+    return file.seek(0, os.SEEK_END)
 
 
 def _beside(archive: zipfile.ZipFile) -> tuple[dict[str, str], dict[str, Any]]:
