@@ -21,6 +21,7 @@ from covering import APART, ON_EIGHT, measure
 from environments import (
     CLEAN_ENV,
     PYTHONS,
+    TESTS_ENV,
     fresh_environment,
     install,
     install_into,
@@ -61,7 +62,7 @@ def tests(session: nox.Session, package: str) -> None:
     if package != "integration":
         run_tests_alone(session, package)
         return
-    session.env.update(CLEAN_ENV)
+    session.env.update(TESTS_ENV)
     install(
         session,
         "batiste",
@@ -110,7 +111,7 @@ def newest(session: nox.Session, package: str) -> None:
 @nox.session
 def coverage(session: nox.Session) -> None:
     """Which branches all tests together take: -- traverse core, or nothing for all."""
-    session.env.update(CLEAN_ENV)
+    session.env.update(TESTS_ENV)
     groups = [
         r
         for group in ("coverage", "integration")

