@@ -8,7 +8,16 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 @pytest.mark.parametrize(
-    "name", ["blocks", "journal", "layout", "processes", "tokenizer"]
+    "name",
+    [
+        "blocks",
+        "journal",
+        "layout",
+        "loader",
+        "packed_dataset",
+        "processes",
+        "tokenizer",
+    ],
 )
 def test_wmt_and_lm1b_have_the_same(name):
     one, other = (EXAMPLES / e / f"{name}.py" for e in ("wmt", "lm1b"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any, NamedTuple
 import input_pipeline
 import jax
 import layout
+import loader
 import numpy as np
 import pictures
 import tokenizer
@@ -69,8 +72,9 @@ def train_and_evaluate(
       devices: to be used instead of all that there are.
 
     Raises:
-      ValueError: the folder is of a run with another config, or that of `layout` or
-        `input_pipeline`.
+      ValueError: the folder is of a run with another config, or that of `layout`,
+        `input_pipeline` or `loader`.
+      ImportError: `config.loader` needs a package that is not installed.
     """
     workdir = Path(workdir).resolve()
     workdir.mkdir(parents=True, exist_ok=True)
@@ -94,13 +98,20 @@ def train_and_evaluate(
     start = int(state.step)
 
     rate = schedule(config)
-    batches = input_pipeline.training_batches(
-        texts["train"], config, start, program.multiple
+    numbered = functools.partial(
+        input_pipeline.training_batches,
+        texts["train"],
+        config,
+        multiple=program.multiple,
     )
-    with Journal(workdir, start, config.num_steps, first) as journal:
+    batches = loader.read(program.put, numbered, start, config.loader)
+    with (
+        Journal(workdir, start, config.num_steps, first) as journal,
+        contextlib.closing(batches),
+    ):
         waiting = []
         for step in range(start + 1, config.num_steps + 1):
-            state, sums = program.train_step(state, program.put(next(batches)))
+            state, sums = program.train_step(state, next(batches))
             waiting.append(sums)
             journal.advance()
             if step % config.log_every == 0:

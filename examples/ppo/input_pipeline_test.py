@@ -1,4 +1,5 @@
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -79,8 +80,6 @@ def test_an_episode_that_ends_is_followed_by_the_next(players):
 
 def test_an_episode_that_is_cut_off_shows_what_was_last(players, monkeypatch):
     """CartPole is cut off after 500 steps: the counter is set to 499."""
-    import pickle
-
     saved = []
     for blob, seen, score, length in players.save():
         environment = pickle.loads(blob)
@@ -110,6 +109,30 @@ def test_what_was_saved_goes_on_the_same_way(name):
         np.testing.assert_array_equal(left.observations, right.observations)
         np.testing.assert_array_equal(left.rewards, right.rewards)
         assert left.scores == right.scores
+
+
+def test_what_was_saved_of_pong_goes_on_over_the_end_of_a_game():
+    """The next one begins with idle frames, whose number is drawn."""
+    with Players("ALE/Pong-v5", 3, 2, seed=0) as players:
+        saved = []
+        for blob, seen, score, length in players.save():
+            state, views, _, rng = pickle.loads(blob)
+            frames = environments.Atari.most_frames - 10
+            saved.append(
+                (pickle.dumps((state, views, frames, rng)), seen, score, length)
+            )
+        found = []
+        for _ in range(2):
+            players.load(saved)
+            found.append([players.step(np.full(3, 2)) for _ in range(12)])
+    assert [played.cut.all() for played in found[0]] == [False] * 2 + [True] + [
+        False
+    ] * 9
+    for one, other in zip(*found):
+        np.testing.assert_array_equal(one.observations, other.observations)
+        assert one.scores == other.scores
+    begun = found[0][2].observations
+    assert any((begun[0] != each).any() for each in begun[1:])
 
 
 def test_another_number_of_environments_is_refused(players):

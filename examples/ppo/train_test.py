@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import train
 from absl.testing import flagsaver
-from configs import default, small
+from configs import default, pong, small
 from ml_collections import FrozenConfigDict
 from PIL import Image
 
@@ -148,8 +148,19 @@ def test_it_learns_to_hold_the_pole(tmp_path):
     assert list(tmp_path.glob("events.out.tfevents.*"))
 
 
-def test_a_resumed_run_equals_the_uninterrupted_one(tiny, tmp_path, monkeypatch):
-    whole, history = train.train_and_evaluate(tiny, tmp_path / "whole")
+def tiny_pong():
+    """Ninety-six steps of Pong, with a narrow network."""
+    config = pong.get_config()
+    config.update(num_environments=2, rollout_steps=8, total_steps=2 * 8 * 6)
+    config.update(width=8, channels=(2, 2, 2), num_epochs=2, num_minibatches=4)
+    config.update(checkpoint_every_rollouts=2)
+    return config
+
+
+@pytest.mark.parametrize("game", ["CartPole", "Pong"])
+def test_a_resumed_run_equals_the_uninterrupted_one(tiny, tmp_path, monkeypatch, game):
+    config = tiny if game == "CartPole" else tiny_pong()
+    whole, history = train.train_and_evaluate(config, tmp_path / "whole")
     real, played = train.play, []
 
     def stopped(*args):
@@ -161,12 +172,13 @@ def test_a_resumed_run_equals_the_uninterrupted_one(tiny, tmp_path, monkeypatch)
     with monkeypatch.context() as patch:
         patch.setattr(train, "play", stopped)
         with pytest.raises(KeyboardInterrupt):
-            train.train_and_evaluate(tiny, tmp_path / "parts")
+            train.train_and_evaluate(config, tmp_path / "parts")
     assert (tmp_path / "parts/checkpoints/checkpoint_4").exists()
-    resumed, again = train.train_and_evaluate(tiny, tmp_path / "parts")
+    resumed, again = train.train_and_evaluate(config, tmp_path / "parts")
     assert int(resumed.step) == 6 * 2 * 4
     assert_same(resumed, whole)
-    assert again == history
+    # No episode of Pong has ended yet: its mean return is NaN, which equals nothing.
+    assert json.dumps(again) == json.dumps(history)
 
 
 def test_atari_runs_through(tmp_path):

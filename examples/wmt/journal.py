@@ -13,7 +13,7 @@ from batiste.training.tensorboard import SummaryWriter
 __all__ = ["Journal", "check_config", "plain"]
 
 # What may be another when a run goes on.
-FREE = {"num_steps", "log_every", "eval_every", "save_every"}
+FREE = {"loader", "num_steps", "log_every", "eval_every", "save_every"}
 
 
 class Journal:

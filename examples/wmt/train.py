@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 import input_pipeline
 import jax
 import layout
+import loader
 import numpy as np
 import pictures
 import tokenizer
@@ -78,8 +80,9 @@ def train_and_evaluate(config: Any, workdir: Path | str) -> Result:
       workdir: folder of the run, common to all processes.
 
     Raises:
-      ValueError: the folder is of a run with another config, or that of `layout` or
-        `input_pipeline`.
+      ValueError: the folder is of a run with another config, or that of `layout`,
+        `input_pipeline` or `loader`.
+      ImportError: `config.loader` needs a package that is not installed.
     """
     workdir = Path(workdir).resolve()
     workdir.mkdir(parents=True, exist_ok=True)
@@ -103,14 +106,21 @@ def train_and_evaluate(config: Any, workdir: Path | str) -> Result:
     start = int(state.step)
 
     rate = schedule(config)
-    batches = input_pipeline.training_batches(
-        texts.train, config, start, program.multiple
+    numbered = functools.partial(
+        input_pipeline.training_batches,
+        texts.train,
+        config,
+        multiple=program.multiple,
     )
+    batches = loader.read(program.put, numbered, start, config.loader)
     watched = texts.pairs["validation"][: config.bleu_sentences]
-    with Journal(workdir, start, config.num_steps, first) as journal:
+    with (
+        Journal(workdir, start, config.num_steps, first) as journal,
+        contextlib.closing(batches),
+    ):
         waiting = []
         for step in range(start + 1, config.num_steps + 1):
-            state, sums = program.train_step(state, program.put(next(batches)))
+            state, sums = program.train_step(state, next(batches))
             waiting.append(sums)
             journal.advance()
             if step % config.log_every == 0:

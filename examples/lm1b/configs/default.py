@@ -22,6 +22,7 @@ def get_config() -> Any:
     config.vocab_size = 30_000
     config.vocab_texts = 2_000_000  # of which the pieces are learned
     config.vocab_multiple = 128  # the model's is rounded up to a multiple
+    config.loader = "numpy"  # or "grain": the same batches, ahead of time
     config.max_length = 128  # longer texts are cut into several
     config.tokens_per_batch = 131_072  # over all devices
 

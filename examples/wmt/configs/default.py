@@ -29,6 +29,7 @@ def get_config() -> Any:
 
     config.vocab_size = 32_000
     config.vocab_texts = 2_000_000  # of which the pieces are learned
+    config.loader = "numpy"  # or "grain": the same batches, ahead of time
     config.max_length = 256  # longer pairs are left out
     config.pack = True  # several pairs to a row, else buckets
     config.tokens_per_batch = 65_536  # a side, over all devices
