@@ -313,6 +313,24 @@ def test_files_that_are_called_as_commands_are(arrays, command):
     assert b"float32[2, 3]" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("called", "arguments"),
+    [("rows", []), ("convert", ["convert"]), ("compare", ["diff"]), ("render", [])],
+)
+def test_an_interrupt_ends_it_quietly(arrays, monkeypatch, capsys, called, arguments):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"batiste.serialization.__main__.{called}", interrupted)
+    # The stream of the terminal is closed after that; this is not pytest's.
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    a, b = str(arrays / "a.msgpack"), str(arrays / "b.npz")
+    files = {"convert": [a, b], "compare": [a, a]}.get(called, [a, "--plain"])
+    assert main([*arguments, *files]) == 130
+    assert capsys.readouterr().err == ""
+    assert not os.path.exists(b)
+
+
 def test_a_bar_on_a_terminal(arrays, monkeypatch, capsys):
     pytest.importorskip("tqdm")
     arguments = ["convert", str(arrays / "a.msgpack"), str(arrays / "b.npz")]

@@ -132,9 +132,9 @@ def test_what_is_damaged_is_read_or_refused(tree, data):
         assert str(error).isprintable()
 
 
-def archive(**members):
+def archive(compression=zipfile.ZIP_STORED, **members):
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as opened:
+    with zipfile.ZipFile(file, "w", compression) as opened:
         for name, data in members.items():
             opened.writestr(name, data)
     return file.getvalue()
@@ -205,6 +205,16 @@ WRONG = {
         ),
         "does not fit the arrays: 'a'",
         "a",
+    ),
+    "a newer form of npy": (
+        archive(**{"a.npy": b"\x93NUMPY\3\0" + ONE[8:]}),
+        "version 3.0 of the format is for records",
+        "a.npy",
+    ),
+    "long member": (
+        archive(**{MEMBER: b" " * (2**26 + 1)}, compression=zipfile.ZIP_DEFLATED),
+        "it has 67108865 bytes",
+        MEMBER,
     ),
     "leaf and branch": (
         archive(**{"a.npy": ONE, "a/b.npy": ONE}),
