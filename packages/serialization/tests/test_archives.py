@@ -150,3 +150,36 @@ def test_a_zip_whose_places_are_wrong(tmp_path):
         opened_member(path, "a"),
     ):
         pass
+
+
+def test_a_file_without_a_name_is_a_file(tmp_path):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("x", b"data")
+    data = bytearray(file.getvalue())
+    # Neither of its two names has a length any more.
+    for start, length, name in ((b"PK\3\4", 26, 30), (b"PK\1\2", 28, 46)):
+        at = data.index(start)
+        data[at + length] = 0
+        del data[at + name]
+    end = data.index(b"PK\5\6")
+    data[end + 12] -= 1  # of the list
+    data[end + 16] -= 1
+    (tmp_path / "m.zip").write_bytes(data)
+    assert members(str(tmp_path / "m.zip")) == {"": 4}
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_damage_to_what_is_compressed_is_said(tmp_path, method):
+    path = tmp_path / "m.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("x.msgpack", bytes(range(256)) * 20)
+    data = bytearray(path.read_bytes())
+    for at in range(45, 75):
+        data[at] ^= 0xFF
+    path.write_bytes(data)
+    with (
+        pytest.raises(SerializationError, match="is damaged, or cannot be read"),
+        opened_member(str(path), "x.msgpack"),
+    ):
+        pass

@@ -7,8 +7,10 @@ that is compressed is unpacked into a temporary file, which has no name.
 from __future__ import annotations
 
 import contextlib
+import lzma
 import os
 import shutil
+import struct
 import tarfile
 import tempfile
 import zipfile
@@ -40,6 +42,8 @@ _ERRORS: Final = (
     RuntimeError,  # encrypted
     tarfile.TarError,
     zipfile.BadZipFile,
+    lzma.LZMAError,
+    struct.error,  # of what is beside a name
     zlib.error,
 )
 # What a dict in msgpack begins with, which no archive does.
@@ -188,7 +192,7 @@ def _entries(archive: str) -> Iterator[tuple[str, int]]:
         if archive_kind(archive) == "zip":
             with zipfile.ZipFile(archive) as zipped:
                 for info in zipped.infolist():
-                    if not info.is_dir():
+                    if not info.filename.endswith("/"):
                         yield info.filename, info.file_size
         else:
             with tarfile.open(archive) as tar:
@@ -233,7 +237,9 @@ def _explained(name: str) -> Iterator[None]:
         yield
     except SerializationError:
         raise
-    except _ERRORS as error:
+    except (*_ERRORS, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the system; bz2 and gzip have them for their data, too
         raise SerializationError(
             f"The archive is damaged, or cannot be read here: {error} ({name!r})."
         ) from None

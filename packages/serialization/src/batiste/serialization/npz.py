@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import lzma
 import math
 import os
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -46,6 +48,8 @@ _ERRORS: Final = (
     NotImplementedError,  # a way of compression
     RuntimeError,  # encrypted
     zipfile.BadZipFile,
+    lzma.LZMAError,
+    struct.error,  # of what is beside a name
     zlib.error,
 )
 
@@ -152,7 +156,7 @@ def read_npz(file: str | IO[bytes]) -> Iterator[Tree]:
         dtypes, values = _beside(archive)
         flat: dict[str, Any] = {}
         for info in archive.infolist():
-            if info.filename == MEMBER or info.is_dir():
+            if info.filename == MEMBER or info.filename.endswith("/"):
                 continue
             name = info.filename.removesuffix(_SUFFIX)
             if name == info.filename:
