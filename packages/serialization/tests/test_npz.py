@@ -166,6 +166,16 @@ WRONG = {
     ),
     "another file": (archive(**{"a.txt": b"x"}), "does not end in .npy", "a.txt"),
     "no array": (archive(**{"a.npy": b"x"}), "cannot be read", "a.npy"),
+    "no header": (
+        archive(**{"a.npy": ONE.replace(b"(3,)", b"(3,(").replace(b"}", b" ")}),
+        "its header is damaged",
+        "a.npy",
+    ),
+    "header of a later kind": (
+        archive(**{"a.npy": ONE.replace(b"NUMPY\1", b"NUMPY\3")}),
+        "version 3.0 of the format is for records",
+        "a.npy",
+    ),
     "too short": (archive(**{"a.npy": ONE[:-1]}), "has 24 bytes, and there", "a.npy"),
     "too long": (archive(**{"a.npy": ONE + b"x"}), "has 24 bytes, and there", "a.npy"),
     "more than the file": (

@@ -14,6 +14,7 @@ import lzma
 import math
 import os
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -52,6 +53,8 @@ _ERRORS: Final = (
     struct.error,  # of what is beside a name
     zlib.error,
 )
+# What NumPy's reading of a header, which is Python, lets through.
+_NO_HEADER: Final = (MemoryError, SyntaxError, TypeError, tokenize.TokenError)
 
 
 def write_npz(tree: Tree, file: IO[bytes] | io.RawIOBase) -> None:
@@ -253,11 +256,18 @@ def _elements(
 
 def _header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     version = np.lib.format.read_magic(member)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(member)
-    if version == (2, 0):
-        return np.lib.format.read_array_header_2_0(member)
-    raise ValueError(f"version {version[0]}.{version[1]} of the format is for records")
+    read = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }.get(version)
+    if read is None:
+        raise ValueError(
+            f"version {version[0]}.{version[1]} of the format is for records"
+        )
+    try:
+        return read(member)
+    except _NO_HEADER as error:
+        raise ValueError(f"its header is damaged ({error})") from None
 
 
 def _other_order(
