@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batiste.serialization import SerializationError
+from batiste.serialization import SerializationError, npz
 from batiste.serialization.dtypes import dtype_from_name
 from batiste.serialization.elements import Elements
 from batiste.serialization.npz import MEMBER, read_npz, write_npz
@@ -250,6 +250,33 @@ def test_what_a_list_says_is_not_asked_for():
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < 2**20
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(2**20, dtype=">f8").reshape(1, -1),
+        np.asfortranarray(np.arange(2**20, dtype=">i8").reshape(1, -1, 1)),
+        np.array(["ab", "c"] * 2**19),
+        np.asfortranarray(np.zeros(2**23, "u1")),
+    ],
+)
+def test_orders_of_bytes_and_axes_are_read_in_blocks(array, monkeypatch):
+    monkeypatch.setattr(npz, "_BLOCK", 2**16)
+    file = io.BytesIO()
+    np.savez_compressed(file, a=array)
+    with read_npz(file) as tree:
+        elements = tree["a"]
+        tracemalloc.start()
+        for number, part in enumerate(elements.parts()):
+            assert len(part) <= 2**16
+            size = len(part) // array.dtype.itemsize
+            expected = array.ravel()[number * size : (number + 1) * size]
+            found = np.frombuffer(part, array.dtype.newbyteorder("<"))
+            np.testing.assert_array_equal(found, expected)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert most < 2**21 < array.nbytes
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")

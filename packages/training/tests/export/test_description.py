@@ -41,6 +41,8 @@ def test_all_that_is_needed_to_call_it():
         "variables": {"w": 0},
         "keys": {},
         "platforms": ["cpu", "tpu"],
+        "mesh": None,
+        "splits": None,
         "vjp_order": 1,
         "calling_convention_version": exported.calling_convention_version,
     }

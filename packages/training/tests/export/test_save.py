@@ -87,15 +87,6 @@ def test_variables_that_are_split_over_devices(tmp_path):
     np.testing.assert_allclose(model(X[0]), w @ X[0])
 
 
-def test_what_constrains_how_arrays_are_split(tmp_path):
-    def call(variables, x):
-        return jax.lax.with_sharding_constraint(x, split_over(None))
-
-    text = "call says how arrays are split over 8 devices.*Export it without a mesh"
-    with pytest.raises(ExportError, match=text):
-        export.save(tmp_path / "m.zip", call, {}, X)
-
-
 def test_a_failure_keeps_the_old_file(tmp_path):
     path = tmp_path / "m.zip"
     export.save(path, dense, W, X)

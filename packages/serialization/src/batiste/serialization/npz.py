@@ -18,7 +18,7 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
-from typing import IO, Any, Final, cast
+from typing import IO, Any, Final, Literal, cast
 
 import numpy as np
 
@@ -237,16 +237,21 @@ def _elements(
         try:
             with archive.open(info) as member:
                 member.read(begin)
-                if fortran or dtype != _little(dtype):
-                    yield from _other_order(member.read(), shape, fortran, dtype)
+                if fortran and sum(n != 1 for n in shape) > 1:
+                    yield from _other_order(member.read(), shape, "F", dtype)
                     return
-                left = size
+                swapped = dtype != _little(dtype)
+                left, step = size, max(1, _BLOCK // (dtype.itemsize or 1))
                 while left:
-                    block = member.read(min(left, _BLOCK))
+                    block = member.read(min(left, step * dtype.itemsize))
                     if not block:
                         raise EOFError("it was cut short")
                     left -= len(block)
-                    yield memoryview(block)
+                    if swapped:
+                        count = len(block) // dtype.itemsize
+                        yield from _other_order(block, (count,), "C", dtype)
+                    else:
+                        yield memoryview(block)
                 member.read(1)  # the end is where the check is compared
         except _ERRORS as error:
             raise _wrong(info, str(error)) from None
@@ -271,9 +276,9 @@ def _header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
 
 
 def _other_order(
-    data: bytes, shape: tuple[int, ...], fortran: bool, dtype: np.dtype
+    data: bytes, shape: tuple[int, ...], order: Literal["C", "F"], dtype: np.dtype
 ) -> Iterator[memoryview]:
-    array = np.ndarray(shape, dtype, data, order="F" if fortran else "C")
+    array = np.ndarray(shape, dtype, data, order=order)
     found = elements_of(native(array))
     assert found is not None
     yield from found.parts()

@@ -12,6 +12,7 @@ from jax import export as jax_export
 from batiste.core.config import config
 
 from .archive import FORMAT, FORMAT_VERSION
+from .devices import mesh_of, split_of
 from .program import Program
 
 __all__ = ["array_text", "describe", "fixed_value"]
@@ -43,6 +44,9 @@ def describe(
 ) -> dict[str, Any]:
     """Returns what a file says of its program, in types that JSON has.
 
+    Raises:
+      ExportError: the program is for several devices, and its mesh is not known.
+
     >>> import jax.numpy as jnp
     >>> from .program import make_program, trace
     >>> call = lambda w, x: w + x
@@ -53,6 +57,8 @@ def describe(
     """
     inputs = program.inputs
     outputs = jax.tree.unflatten(exported.out_tree, exported.out_avals)
+    mesh = mesh_of(exported, program.name)
+    splits = [split_of(weight, mesh) for weight in program.weights]
     fixed = {**inputs.fixed, **({"mutable": mutable} if mutable else {})}
     return {
         "format": FORMAT,
@@ -72,6 +78,8 @@ def describe(
         "variables": program.variables,
         "keys": {str(number): impl for number, impl in program.keys.items()},
         "platforms": list(exported.platforms),
+        "mesh": mesh,
+        "splits": splits if any(splits) else None,
         "vjp_order": vjp_order,
         "calling_convention_version": exported.calling_convention_version,
         "versions": {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +13,7 @@ import jax
 import numpy as np
 from jax import export as jax_export
 from jax import numpy as jnp
+from jax.sharding import Mesh
 
 from batiste.core.errors import name_hint, quoted, short_repr
 from batiste.core.types import Tree
@@ -19,6 +21,7 @@ from batiste.core.types import Tree
 from ..errors import ExportedCallError, ExportedFileError
 from .archive import Archive, read_archive
 from .description import array_text, fixed_value
+from .devices import Placing, mesh_for
 from .save import import_flatbuffers
 from .trees import difference, leaf_paths, plain, rebuilder
 
@@ -28,7 +31,9 @@ __all__ = [
 ]
 
 
-def load(path: str | os.PathLike[str], *, like: Tree = None) -> ExportedModel:
+def load(
+    path: str | os.PathLike[str], *, like: Tree = None, mesh: Mesh | None = None
+) -> ExportedModel:
     """Reads a model that `save` wrote. Its source is not needed.
 
     A program is code: load files only from where you would take code.
@@ -38,6 +43,9 @@ def load(path: str | os.PathLike[str], *, like: Tree = None) -> ExportedModel:
       like: a pytree with the structure that results should have, such as
         `jax.eval_shape(model.apply, variables, x)`; its leaves are not used. Without
         it, results are made of dicts, lists and tuples.
+      mesh: the devices of a program that says how arrays are split over several, in a
+        mesh of the sizes of that with which it was exported; by default the first
+        that JAX has. Other programs do not need it.
 
     Returns:
       A function of the model's inputs.
@@ -45,7 +53,8 @@ def load(path: str | os.PathLike[str], *, like: Tree = None) -> ExportedModel:
     Raises:
       ExportedFileError: the file is none that `save` wrote, is damaged, or was written
         by a JAX whose programs this one does not run; or `like` has not the structure
-        of the results.
+        of the results; or there are not as many devices as it is for, or in another
+        mesh.
       OSError: the file cannot be read.
       ImportError: the package flatbuffers is missing.
 
@@ -64,7 +73,7 @@ def load(path: str | os.PathLike[str], *, like: Tree = None) -> ExportedModel:
     import_flatbuffers()
     archive = read_archive(path)
     try:
-        return ExportedModel(path, archive, like)
+        return ExportedModel(path, archive, like, mesh)
     except (KeyError, AttributeError, IndexError, TypeError, ValueError) as error:
         if isinstance(error, ExportedFileError):
             raise
@@ -89,6 +98,7 @@ class ExportedModel:
       weights: the arrays that the program takes, in its order.
       inputs: the names of the inputs, with plain trees of their shapes and dtypes.
       outputs: the plain tree of the shapes and dtypes of the results.
+      mesh: the devices of a program for several; None of one for one.
 
     Raises:
       ExportedCallError: it is called with what it does not take: an unknown argument,
@@ -97,7 +107,11 @@ class ExportedModel:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], archive: Archive, like: Tree = None
+        self,
+        path: str | os.PathLike[str],
+        archive: Archive,
+        like: Tree = None,
+        mesh: Mesh | None = None,
     ):
         self.path = os.fspath(path)
         self.metadata = archive.metadata
@@ -114,11 +128,18 @@ class ExportedModel:
             raise ValueError("its program has other arguments than its description")
         self.inputs: dict[str, Tree] = {**dict(zip(names, positional)), **keyword}
         self.outputs: Tree = jax.tree.unflatten(program.out_tree, program.out_avals)
+        sizes = archive.metadata.get("mesh")
+        if program.nr_devices != math.prod((sizes or {}).values()):
+            raise ValueError("its program has another mesh than its description")
+        self._placing = None
+        if sizes:
+            self._placing = Placing(mesh_for(path, sizes, mesh), sizes)
+        self.mesh = self._placing and self._placing.mesh
+        splits = archive.metadata.get("splits") or [None] * len(specs)
+        pairs = zip(archive.weights, specs, splits, strict=True)
         self.weights = [
-            jnp.asarray(_typed(number, array, spec))
-            for number, (array, spec) in enumerate(
-                zip(archive.weights, specs, strict=True)
-            )
+            self._placed(_typed(number, array, spec), split)
+            for number, (array, spec, split) in enumerate(pairs)
         ]
         self._names = names
         self._fixed: Mapping[str, Any] = archive.metadata["fixed"]
@@ -130,6 +151,11 @@ class ExportedModel:
                 raise ExportedFileError(
                     path, f"{problem}: the results are {_tree_text(self.outputs)}."
                 )
+
+    def _placed(self, array: np.ndarray, split: Any) -> jax.Array:
+        if self._placing is None:
+            return jnp.asarray(array)
+        return self._placing.weight(array, split)
 
     @property
     def variables(self) -> Tree:
@@ -148,9 +174,12 @@ class ExportedModel:
             name: _checked(name, given[name], spec)
             for name, spec in self.inputs.items()
         }
+        weights = self.weights
+        if self._placing is not None:
+            weights, arrays = self._placing.call(weights, arrays)
         positional = [arrays.pop(name) for name in self._names]
         try:
-            found = self._call(self.weights, *positional, **arrays)
+            found = self._call(weights, *positional, **arrays)
         except ValueError as error:  # sizes that differ, another platform
             raise ExportedCallError(
                 f"{self.metadata['model']} from {self.path!r}: {error} It was exported "

@@ -152,18 +152,6 @@ def make_program(
     return Program(name, function, weights, keys, plain(numbers), example, opened)
 
 
-def _for_one_device(
-    program: Program, exported: jax_export.Exported
-) -> jax_export.Exported:
-    if exported.nr_devices > 1:
-        raise ExportError(
-            f"{program.name} says how arrays are split over {exported.nr_devices} "
-            "devices, and a program in a file is for one. Export it without a mesh; "
-            "variables may be split. For a program of several devices, use jax.export."
-        )
-    return exported
-
-
 def _name(function: Any) -> str:
     owner = getattr(function, "__self__", None)
     if owner is not None:
@@ -220,9 +208,8 @@ def trace(
       disabled_checks: as for `jax.export.export`.
 
     Raises:
-      ExportError: JAX cannot export it, a platform is none, or the model constrains
-        how arrays are split over devices. What the model raises with the sizes of the
-        example is raised as it is.
+      ExportError: JAX cannot export it, or a platform is none. What the model raises
+        with the sizes of the example is raised as it is.
 
     >>> import jax.numpy as jnp
     >>> program = make_program(lambda w, x: w + x, jnp.ones(2), (jnp.ones((3, 2)),), {})
@@ -246,10 +233,7 @@ def trace(
     specs = program.specs()
     positional, keyword = program.plain_inputs()
     try:
-        exported = exporting(specs, *positional, **keyword)
-        return _for_one_device(program, exported)
-    except ExportError:
-        raise
+        return exporting(specs, *positional, **keyword)
     except Exception as error:  # of JAX or the model, of whatever type
         failed = error
     positional, keyword = program._replace(inputs=program.example).plain_inputs()

@@ -45,6 +45,11 @@ def save(
     fixed. Containers that are not dicts, lists or tuples become these in the file, so
     that no class has to be known where it is loaded.
 
+    A model that says how its arrays are split over a mesh, as `nn.with_partitioning`
+    and `nn.with_logical_constraint` do where it is called within one, becomes a program
+    for as many devices; it runs where there are as many. Weights that are split over
+    that mesh are split again where they are loaded.
+
     Args:
       path: the file. One that is there is replaced when the new one is complete.
       model: a module; or a function of variables and inputs, such as
@@ -72,8 +77,8 @@ def save(
 
     Raises:
       ExportError: an argument is neither an input nor fixed, a variable has no value,
-        or JAX cannot export the model: it has sizes that it wants to know, calls
-        back into Python, or says how arrays are split over devices.
+        or JAX cannot export the model: it has sizes that it wants to know, or calls
+        back into Python; or it splits arrays over devices, and not by one mesh.
       IsADirectoryError: `path` is a folder.
       OSError: the file cannot be written.
       ImportError: the package flatbuffers is missing.
