@@ -4,6 +4,7 @@
 """
 
 import functools
+import os
 import subprocess
 import sys
 
@@ -204,3 +205,60 @@ def test_training_without_keys_is_the_modules_own_error(tmp_path):
     with pytest.raises(Exception, match="dropout") as found:
         export.save(tmp_path / "m.zip", model, variables, x, train=True, mutable=True)
     assert not isinstance(found.value, ExportError)
+
+
+SHARDED = """
+import sys
+import jax, jax.numpy as jnp, numpy as np
+from jax.sharding import Mesh
+import batiste.linen as nn
+from batiste.training import export
+
+class Split(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        init = nn.with_partitioning(nn.initializers.lecun_normal(), (None, "model"))
+        x = nn.Dense(8, kernel_init=init)(x)
+        x = nn.with_logical_constraint(x, ("rows", "wide"))
+        init = nn.with_logical_partitioning(nn.initializers.ones, ("wide", None))
+        return nn.Dense(4, kernel_init=init)(nn.relu(x))
+
+x = np.random.default_rng(0).standard_normal((8, 6)).astype("float32")
+mesh = Mesh(np.array(jax.devices()).reshape(4, 2), ("data", "model"))
+with mesh, nn.logical_axis_rules((("rows", "data"), ("wide", "model"))):
+    variables = Split().init(jax.random.key(0), x)
+    variables = jax.device_put(
+        variables, nn.logical_to_mesh_sharding(nn.get_partition_spec(variables), mesh)
+    )
+    export.save("split.zip", Split(), variables, x)
+    np.save("y.npy", jax.jit(Split().apply)(variables, x))
+np.save("x.npy", x)
+"""
+WITHOUT_BATISTE = """
+import sys
+import jax, numpy as np
+from batiste.training import export
+model = export.load("split.zip")
+assert "batiste.linen" not in sys.modules
+assert len(model(np.load("x.npy")).sharding.device_set) == 8
+print([str(w.sharding.spec) for w in model.weights if w.ndim == 2])
+np.testing.assert_array_equal(model(np.load("x.npy")), np.load("y.npy"))
+print(list(model.mesh.shape.items()), jax.tree.structure(model.variables))
+"""
+
+
+def test_boxes_and_logical_constraints_become_a_program_for_many(tmp_path):
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    texts = []
+    for code in (SHARDED, WITHOUT_BATISTE):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "JAX_PLATFORMS": "cpu", **flags},
+        )
+        assert done.returncode == 0, done.stderr
+        texts.append(done.stdout)
+    assert "'model'" in texts[1].splitlines()[0]
+    assert texts[1].splitlines()[1].startswith("[('data', 4), ('model', 2)]")

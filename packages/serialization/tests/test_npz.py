@@ -180,7 +180,7 @@ WRONG = {
     "too long": (archive(**{"a.npy": ONE + b"x"}), "has 24 bytes, and there", "a.npy"),
     "more than the file": (
         bytes(LARGE),
-        "would have 20971.* bytes from 0 on, and the file has 2",
+        "would have 20971.* bytes from 35 on, and the file has 2",
         "a.npy",
     ),
     "flipped": (bytes(BROKEN), "Bad CRC", "a.npy"),

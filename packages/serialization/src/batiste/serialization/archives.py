@@ -7,20 +7,18 @@ that is compressed is unpacked into a temporary file, which has no name.
 from __future__ import annotations
 
 import contextlib
-import lzma
 import os
 import shutil
-import struct
 import tarfile
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator
-from typing import IO, Final, Literal, TypeAlias, cast
+from typing import IO, Any, Final, Literal, TypeAlias, cast
 
 from .errors import SerializationError, listed, nearest
 from .magic import looks_like_zip
 from .stream import mapped
+from .unpacking import UNPACKING_ERRORS, check_member, check_xz
 
 __all__ = [
     "ArchiveKind",
@@ -35,20 +33,10 @@ __all__ = [
 ArchiveKind: TypeAlias = Literal["zip", "tar"]
 """The kinds of archives."""
 
-_ERRORS: Final = (
-    EOFError,
-    ValueError,
-    NotImplementedError,  # a way of compression
-    RuntimeError,  # encrypted
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    lzma.LZMAError,
-    struct.error,  # of what is beside a name
-    zlib.error,
-)
 # What a dict in msgpack begins with, which no archive does.
 _DICTS: Final = frozenset((*range(0x80, 0x90), 0xDE, 0xDF))
-_LOCAL: Final = 30  # bytes of what is before a file in a zip, without its name
+# What compressed archives begin with; others begin with the name of a file.
+_COMPRESSED: Final = {b"\x1f\x8b": "gz", b"BZ": "bz2", b"\xfd7": "xz"}
 
 
 def archive_kind(path: str) -> ArchiveKind | None:
@@ -67,9 +55,14 @@ def archive_kind(path: str) -> ArchiveKind | None:
     if not head or head[0] in _DICTS:
         return None
     try:
-        return "tar" if tarfile.is_tarfile(path) else None
-    except _ERRORS:
+        with _tar(path):
+            return "tar"
+    except UNPACKING_ERRORS:
         return None
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        return None  # of bz2 and gzip, for their data
 
 
 def split_archive(name: str) -> tuple[str, str]:
@@ -134,13 +127,15 @@ def opened_member(archive: str, name: str) -> Iterator[memoryview]:
         if archive_kind(archive) == "zip":
             zipped = stack.enter_context(zipfile.ZipFile(archive))
             info = zipped.getinfo(name)
+            with open(archive, "rb") as whole:
+                start = check_member(whole, info)
             if info.compress_type == zipfile.ZIP_STORED and not info.flag_bits & 1:
                 data = stack.enter_context(mapped(archive))
-                yield _cut(data, _behind_local(data, info), info.file_size, name)
+                yield _cut(data, start, info.file_size, name)
                 return
             file = zipped.open(info)
         else:
-            tar = stack.enter_context(tarfile.open(archive))
+            tar = stack.enter_context(_tar(archive))
             entry = next(m for m in tar if m.isreg() and _plain(m.name) == name)
             if tar.mode == "r" and _is_plain_tar(archive) and not entry.issparse():
                 data = stack.enter_context(mapped(archive))
@@ -195,7 +190,7 @@ def _entries(archive: str) -> Iterator[tuple[str, int]]:
                     if not info.filename.endswith("/"):
                         yield info.filename, info.file_size
         else:
-            with tarfile.open(archive) as tar:
+            with _tar(archive) as tar:
                 for entry in tar:
                     if entry.isreg():
                         yield _plain(entry.name), entry.size
@@ -205,21 +200,26 @@ def _plain(name: str) -> str:
     return name.removeprefix("./")
 
 
+def _tar(path: str) -> tarfile.TarFile:
+    """Opens a `.tar`, compressed as its beginning says and in no other way.
+
+    All others are tried otherwise, and of these one takes as much memory as the first
+    bytes of the file say.
+    """
+    with open(path, "rb") as file:
+        compression = _COMPRESSED.get(file.read(2), "")
+    if compression == "xz":
+        check_xz(path)
+    mode: Any = f"r:{compression}"
+    return tarfile.open(path, mode)
+
+
 def _is_plain_tar(archive: str) -> bool:
     try:
         with tarfile.open(archive, "r:"):
             return True
     except tarfile.TarError:
         return False
-
-
-def _behind_local(data: memoryview, info: zipfile.ZipInfo) -> int:
-    start = info.header_offset
-    head = bytes(data[start : start + _LOCAL])
-    if len(head) < _LOCAL or not head.startswith(b"PK\x03\x04"):
-        raise zipfile.BadZipFile("no file begins where one should")
-    lengths = (int.from_bytes(head[at : at + 2], "little") for at in (26, 28))
-    return start + _LOCAL + sum(lengths)
 
 
 def _cut(data: memoryview, start: int, size: int, name: str) -> memoryview:
@@ -237,7 +237,7 @@ def _explained(name: str) -> Iterator[None]:
         yield
     except SerializationError:
         raise
-    except (*_ERRORS, OSError) as error:
+    except (*UNPACKING_ERRORS, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # of the system; bz2 and gzip have them for their data, too
         raise SerializationError(

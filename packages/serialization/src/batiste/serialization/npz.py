@@ -10,13 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import io
-import lzma
 import math
-import os
-import struct
 import tokenize
 import zipfile
-import zlib
 from collections.abc import Iterator
 from typing import IO, Any, Final, Literal, cast
 
@@ -27,6 +23,7 @@ from .elements import Elements, elements_of, native
 from .errors import SerializationError, join_path
 from .flat import flattened, from_json, nested, plain_value, to_json
 from .types import Tree
+from .unpacking import UNPACKING_ERRORS, check_member
 
 __all__ = [
     "MEMBER",
@@ -42,17 +39,7 @@ _SUFFIX: Final = ".npy"
 _SEPARATOR: Final = "/"
 _BLOCK: Final = 2**22
 _MAX_MEMBER: Final = 2**26  # bytes of JSON
-_ERRORS: Final = (
-    ValueError,
-    OSError,
-    EOFError,
-    NotImplementedError,  # a way of compression
-    RuntimeError,  # encrypted
-    zipfile.BadZipFile,
-    lzma.LZMAError,
-    struct.error,  # of what is beside a name
-    zlib.error,
-)
+_ERRORS: Final = (*UNPACKING_ERRORS, OSError)
 # What NumPy's reading of a header, which is Python, lets through.
 _NO_HEADER: Final = (MemoryError, SyntaxError, TypeError, tokenize.TokenError)
 
@@ -135,7 +122,6 @@ def read_npz(file: str | IO[bytes]) -> Iterator[Tree]:
     """
     try:
         archive = zipfile.ZipFile(file)
-        length = _length(file)
     except _ERRORS as error:
         raise SerializationError(
             f"The file is no zip archive that can be read ({error}): it is damaged, or "
@@ -143,19 +129,16 @@ def read_npz(file: str | IO[bytes]) -> Iterator[Tree]:
             None,
             0,
         ) from None
-    with archive:
+    with archive, _again(file) as bytes_of_it:
         seen: set[str] = set()
         for info in archive.infolist():
             if info.filename in seen:
                 raise _wrong(info, "it is there twice")
-            # As much as it says is asked for, before it is seen that there is less.
-            if info.header_offset + info.compress_size > length:
-                raise _wrong(
-                    info,
-                    f"it would have {info.compress_size} bytes from "
-                    f"{info.header_offset} on, and the file has {length}",
-                )
             seen.add(info.filename)
+            try:
+                check_member(bytes_of_it, info)
+            except _ERRORS as error:
+                raise _wrong(info, str(error)) from None
         dtypes, values = _beside(archive)
         flat: dict[str, Any] = {}
         for info in archive.infolist():
@@ -174,6 +157,10 @@ def read_npz(file: str | IO[bytes]) -> Iterator[Tree]:
         yield nested({**flat, **values}, _SEPARATOR)
 
 
+def _again(file: str | IO[bytes]) -> contextlib.AbstractContextManager[IO[bytes]]:
+    return open(file, "rb") if isinstance(file, str) else contextlib.nullcontext(file)
+
+
 @contextlib.contextmanager
 def _new_member(archive: zipfile.ZipFile, name: str) -> Iterator[IO[bytes]]:
     # The same tree gives the same bytes, at any time.
@@ -181,12 +168,6 @@ def _new_member(archive: zipfile.ZipFile, name: str) -> Iterator[IO[bytes]]:
     info.external_attr = 0o644 << 16
     with archive.open(info, "w", force_zip64=True) as member:
         yield member
-
-
-def _length(file: str | IO[bytes]) -> int:
-    if isinstance(file, str):
-        return os.path.getsize(file)
-    return file.seek(0, os.SEEK_END)
 
 
 def _beside(archive: zipfile.ZipFile) -> tuple[dict[str, str], dict[str, Any]]:

@@ -119,8 +119,8 @@ class Placing:
       names: what its axes were called when the program was exported.
 
     >>> mesh = mesh_for("model.zip", {"x": 1}, None)
-    >>> Placing(mesh, ["data"]).weight(np.ones(2), ["data"]).sharding.spec
-    PartitionSpec('x',)
+    >>> Placing(mesh, ["data"]).weight(np.ones(2), ["data"]).sharding.spec[0]
+    'x'
     """
 
     def __init__(self, mesh: Mesh, names: Iterable[str]):
