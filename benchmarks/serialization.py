@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from batiste import serialization
+from batiste.serialization import integrity
 
 ARRAYS = 512
 LEAVES = 100_000
@@ -66,6 +67,8 @@ def cases(tree: dict[str, Any], folder: Path) -> dict[str, Callable[[], Any]]:
     data = path.read_bytes()
     target = {name: dict.fromkeys(layer) for name, layer in tree.items()}
     found: dict[str, Callable[[], Any]] = {
+        "integrity check, bytes": lambda: integrity.check_of(data),
+        "integrity check, file": lambda: integrity.check_of_file(path),
         "memcpy": lambda: [array.copy() for array in leaves(tree)],
         "batiste to_bytes": lambda: serialization.to_bytes(tree),
         "batiste from_bytes": lambda: touch(serialization.from_bytes(target, data)),
@@ -105,6 +108,7 @@ def cases(tree: dict[str, Any], folder: Path) -> dict[str, Callable[[], Any]]:
 
 # What, the slower, the faster, and how many times as fast it should be.
 RATIOS = [
+    ("check / 3 GiB/s", "3 GiB/s", "integrity check, file", 1.0),
     ("to_bytes / flax", "flax to_bytes", "batiste to_bytes", 5.0),
     ("serialize / raw write", "raw write", "batiste serialize", 0.9),
     ("restore / flax", "flax restore", "batiste restore", 20.0),
@@ -205,6 +209,7 @@ def main() -> None:
         speed = options.mib / 1024 / seconds
         print(f"  {name:<28} {seconds:9.4f} s {speed:10.2f} GiB/s")
     print("speed, as a ratio")
+    best["3 GiB/s"] = options.mib / 1024 / 3
     for title, slow, fast, wanted in RATIOS:
         if slow in best and fast in best:
             ratio = best[slow] / best[fast]
