@@ -141,6 +141,67 @@ def test_what_has_no_place_leaves_nothing(tmp_path):
     assert os.listdir(tmp_path) == ["a.msgpack"]
 
 
+@pytest.mark.parametrize(("folder", "why"), [("none", "not there"), ("f", "no folder")])
+@pytest.mark.parametrize("name", ["b.npz", "b.orbax"])
+def test_there_must_be_a_folder_for_it(source, tmp_path, folder, why, name):
+    (tmp_path / "f").write_bytes(b"")
+    target = str(tmp_path / folder / name)
+    with pytest.raises(NotADirectoryError) as info:
+        convert(source, target, force=True)
+    assert str(info.value) == (
+        f"{target!r} cannot be written: {str(tmp_path / folder)!r} is {why}. Make it "
+        "first; nothing is written into archives."
+    )
+    assert sorted(os.listdir(tmp_path)) == ["a.msgpack", "f"]
+
+
+@pytest.mark.parametrize("tree", [{}, {"a": np.array(["x", "y"])}, {"a": b"x"}])
+def test_what_orbax_refuses_leaves_nothing(tmp_path, tree):
+    pytest.importorskip("orbax.checkpoint")
+    serialize(tree, tmp_path / "a.msgpack")
+    with pytest.raises(SerializationError, match="Orbax"):
+        convert(str(tmp_path / "a.msgpack"), str(tmp_path / "b.orbax"))
+    assert os.listdir(tmp_path) == ["a.msgpack"]
+
+
+@pytest.mark.parametrize("kind", ["msgpack", "safetensors"])
+def test_a_file_may_become_itself(source, kind):
+    convert(source, source, kind, force=True)
+    assert restore(source)["step"] == 7
+    assert os.listdir(os.path.dirname(source)) == ["a.msgpack"]
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="reads the name of a folder in /proc"
+)
+def test_a_folder_that_takes_no_files(source):
+    with pytest.raises(OSError, match="proc") as info:
+        convert(source, "/proc/b.npz")
+    assert not isinstance(info.value, NotADirectoryError)
+
+
+def test_one_that_is_killed_has_all_or_nothing(tmp_path):
+    rng = np.random.default_rng(0)
+    serialize({"a": rng.integers(0, 9, 2**24)}, tmp_path / "a.msgpack")
+    convert(str(tmp_path / "a.msgpack"), str(tmp_path / "whole.npz"))
+    whole = (tmp_path / "whole.npz").read_bytes()
+    target = tmp_path / "b.npz"
+    program = [sys.executable, "-m", "batiste.serialization", "convert"]
+    for _ in range(3):
+        running = subprocess.Popen([*program, tmp_path / "a.msgpack", target])
+        # As soon as something is being written.
+        while running.poll() is None and not list(tmp_path.glob(".b.npz*")):
+            pass
+        running.kill()
+        running.wait()
+        if target.exists():
+            assert target.read_bytes() == whole
+            target.unlink()
+        for left in tmp_path.glob(".b.npz*"):
+            left.unlink()
+    assert sorted(os.listdir(tmp_path)) == ["a.msgpack", "whole.npz"]
+
+
 def test_archives_are_not_trees(source, tmp_path):
     import tarfile
 

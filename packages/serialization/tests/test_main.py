@@ -250,7 +250,9 @@ def test_convert_what_is_refused(arrays):
     a = arrays / "a.msgpack"
     check_refused(run("convert", arrays / "none", arrays / "b.npz"), "No such file")
     check_refused(run("convert", a, arrays / "b.bin"), "Pass --to with one of")
-    check_refused(run("convert", a, arrays / "none" / "b.npz"), "No such file")
+    for folder, why in (("none", "is not there"), ("a.msgpack", "is no folder")):
+        text = "nothing is written into archives"
+        check_refused(run("convert", a, arrays / folder / "b.npz"), why, text)
     a.write_bytes(b"\x81\xa1a")
     check_refused(run("convert", a, arrays / "b.npz"), "The data ends", "byte 3")
     assert os.listdir(arrays) == ["a.msgpack"]

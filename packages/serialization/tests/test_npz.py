@@ -297,6 +297,8 @@ def test_two_members_of_one_name():
         ({"a": {"..": np.ones(1)}}, "where archives are unpacked", "a/.."),
         ({"": np.ones(1)}, "where archives are unpacked", ""),
         ({"a/b": np.ones(1)}, "holds '/', which joins", "a/b"),
+        ({"a/b": np.ones(1)}, "Rename it, or write another format", "a/b"),
+        ({"a": {"b\0": np.ones(1)}}, "a character of the number 0", r"a/b\x00"),
         ({"a": [b"x"]}, "'bytes' has no place", "a/0"),
         ({"a": np.array([None])}, "dtype object cannot be", "a"),
         (np.ones(1), "Put it into a dict", None),

@@ -106,6 +106,7 @@ def convert(
       SerializationError: the source is damaged, has no place in the format, or was not
         the same when it was read back. There is nothing new then.
       FileExistsError: the target is there, and not to be replaced.
+      NotADirectoryError: there is no folder for it.
       ImportError: Orbax is asked for, and is not installed.
       OSError: a file cannot be read or written.
     """
@@ -151,15 +152,17 @@ def _writer(
 
 def _write_folder(tree: Tree, target: str, verify: Callable[[str], None]) -> None:
     folder, name = os.path.split(os.path.realpath(target))
+    # In a folder of its own, for Orbax leaves others beside it where it fails.
     temporary = os.path.join(folder, temporary_name(name, "tmp"))
+    written = os.path.join(temporary, name)
+    os.mkdir(temporary)
     try:
-        write_orbax(tree, temporary)
-        verify(temporary)
-        os.rename(temporary, os.path.join(folder, name))
-    except BaseException:
+        write_orbax(tree, written)
+        verify(written)
+        os.rename(written, os.path.join(folder, name))
+    finally:
         with contextlib.suppress(OSError):
             shutil.rmtree(temporary)
-        raise
 
 
 def _counted(tree: Tree, done: Callable[[int], None]) -> Tree:
@@ -178,6 +181,13 @@ def _counted(tree: Tree, done: Callable[[int], None]) -> Tree:
 
 
 def _check_new(target: str, force: bool) -> None:
+    folder = os.path.dirname(os.path.realpath(target))
+    if not os.path.isdir(folder):
+        what = "no folder" if os.path.lexists(folder) else "not there"
+        raise NotADirectoryError(
+            f"{target!r} cannot be written: {folder!r} is {what}. Make it first; "
+            "nothing is written into archives."
+        )
     if not os.path.lexists(target) or (force and os.path.isfile(target)):
         return
     way = "Remove it first" if force or os.path.isdir(target) else "Pass --force"

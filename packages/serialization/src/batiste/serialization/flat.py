@@ -35,13 +35,14 @@ _MAX_BITS: Final = 64  # as in msgpack
 
 
 def flattened(
-    tree: Tree, separator: str | None
+    tree: Tree, separator: str | None, *, fixed: bool = False
 ) -> Iterator[tuple[tuple[str, ...], Leaf]]:
     """Gives the leaves of a tree, each with its path; an empty container is a leaf.
 
     Args:
       tree: mappings, lists and tuples; the items of these are named by their positions.
       separator: must not be in a name; None where the tree is to have no branches.
+      fixed: whether the format has no other separator.
 
     Yields:
       Paths and leaves.
@@ -69,10 +70,15 @@ def flattened(
         key, value = item
         here = (*path, str(key))
         if separator is not None and separator in here[-1]:
+            way = "Rename it, or write another format."
+            if not fixed:
+                way = (
+                    "Pass another separator, or separator=None for a dict that has no "
+                    "branches."
+                )
             raise SerializationError(
                 f"The name {here[-1]!r} holds {separator!r}, which joins the names of "
-                "branches, so that the tree could not be read back. Pass another "
-                "separator, or separator=None for a dict that has no branches.",
+                f"branches, so that the tree could not be read back. {way}",
                 join_path(here),
             )
         if isinstance(value, (Mapping, list, tuple)) and value:

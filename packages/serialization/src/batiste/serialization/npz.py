@@ -64,13 +64,18 @@ def write_npz(tree: Tree, file: IO[bytes] | io.RawIOBase) -> None:
     dtypes: dict[str, str] = {}
     values: dict[str, Any] = {}
     with zipfile.ZipFile(cast(IO[bytes], file), "w") as archive:
-        for path, leaf in flattened(tree, _SEPARATOR):
+        for path, leaf in flattened(tree, _SEPARATOR, fixed=True):
             name = _SEPARATOR.join(path)
             try:
                 if any(part in ("", ".", "..") for part in path):
                     raise SerializationError(
                         "A name that is empty or made of dots is a place of its own "
                         "where archives are unpacked. Rename it."
+                    )
+                if "\0" in name:
+                    raise SerializationError(
+                        "A name ends in archives where it has a character of the "
+                        "number 0. Rename it."
                     )
                 elements = elements_of(leaf)
                 if elements is None:
