@@ -47,13 +47,14 @@ def interrupted(function, step):
                     raise KeyboardInterrupt
             return trace
 
+        before = sys.gettrace()  # what measures coverage
         try:
             sys.settrace(trace)
             function()
         except KeyboardInterrupt:
             pass
         finally:
-            sys.settrace(None)
+            sys.settrace(before)
         if left > 0:
             return
         yield at
