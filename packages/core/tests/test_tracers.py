@@ -1,6 +1,7 @@
 """The guard against values that leak out of a JAX transform."""
 
 import importlib.util
+import threading
 import warnings
 
 import jax
@@ -69,6 +70,31 @@ def test_a_level_outlives_its_transform():
     fun(1.0)
     with pytest.raises(JaxTransformError, match="cannot be mixed: a scope was made"):
         tracers.check_trace_level(levels[0])
+
+
+def test_outside_of_all_transforms():
+    seen = {}
+
+    def note(name):
+        def fn(x):
+            seen[name] = tracers.current_trace() == tracers.eager_trace()
+            return x
+
+        return fn
+
+    x = jnp.ones(2)
+    note("eager")(x)
+    thread = threading.Thread(target=note("thread"), args=(x,))
+    thread.start()
+    thread.join()
+    jax.vmap(note("vmap"))(x)
+    jax.grad(note("grad"))(1.0)
+    jax.jit(note("jit"))(x)
+    jax.jit(jax.vmap(note("vmap in jit")))(x)
+    jax.eval_shape(note("eval_shape"), x)
+    jax.lax.scan(lambda c, x: (note("scan")(c), None), 1.0, x)
+    jax.checkpoint(note("checkpoint"))(1.0)
+    assert {name for name, eager in seen.items() if eager} == {"eager", "thread"}
 
 
 def test_no_leak_and_no_warning():

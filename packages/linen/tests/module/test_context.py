@@ -138,6 +138,49 @@ def test_named_calls():
     assert _names() != {""}
 
 
+def test_an_eager_call_has_no_program_to_name(monkeypatch):
+    named, named_scope = [], jax.named_scope
+
+    def note(name):
+        named.append(name)
+        return named_scope(name)
+
+    variables = Pair().init(KEY, X)
+    monkeypatch.setattr(jax, "named_scope", note)
+    Pair().apply(variables, X)
+    assert named == []
+    jax.eval_shape(Pair().apply, variables, X)
+    assert named == ["Pair", "Pair.encode", "a", "b"]
+
+
+@pytest.mark.parametrize(
+    "trace",
+    [
+        jax.make_jaxpr,
+        lambda fn: lambda x: jax.jit(fn).trace(x).jaxpr,
+        lambda fn: lambda x: jax.make_jaxpr(jax.linearize(fn, x)[1])(x),
+    ],
+)
+def test_names_in_programs_that_are_traced_within_an_eager_call(trace):
+    found = []
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            layer = nn.Dense(3)
+            y = layer(x)
+            found.append(trace(lambda x: layer(x))(x))
+            with jax.named_scope("outer"):
+                # JAX leaves out the names around, and so a module need give none.
+                found.append(trace(jnp.sin)(x))
+            return y
+
+    Net().apply(Net().init(KEY, X), X)
+    names = [{str(e.source_info.name_stack) for e in p.jaxpr.eqns} for p in found]
+    assert all("Dense_0" in str(name) for name in names[0])
+    assert not any("outer" in str(name) for name in names[1])
+
+
 def test_named_calls_by_configuration():
     names = []
 

@@ -13,6 +13,7 @@ from .types import Path
 __all__ = [
     "check_trace_level",
     "current_trace",
+    "eager_trace",
     "is_staging",
     "jit_is_inlined",
     "staged_type",
@@ -62,6 +63,19 @@ def check_trace_level(base_level: Any, scope_path: str | Path | None = None) -> 
     """
     if base_level is not None and base_level != current_trace():
         raise JaxTransformError(scope_path=scope_path)
+
+
+@functools.cache
+def eager_trace() -> Any:
+    """Returns what `current_trace` is outside of all JAX transforms.
+
+    >>> current_trace() == eager_trace()
+    True
+    >>> bool(jax.jit(lambda: current_trace() == eager_trace())())
+    False
+    """
+    with jax.ensure_compile_time_eval():
+        return current_trace()
 
 
 def is_staging() -> bool:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import types
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import jax
 
+from batiste.core import Scope
 from batiste.core.traceback_util import hide_frames
+from batiste.core.tracers import current_trace, eager_trace
 from batiste.core.types import Function
 
 from .. import errors
@@ -32,6 +34,8 @@ __all__ = [
 ]
 
 F = TypeVar("F", bound=Function)
+
+_DONE: Final = SetupState.DONE  # a member costs more to look up on its class
 
 
 def compact(fun: F) -> F:
@@ -161,6 +165,15 @@ def _name_and_suffix(fun: Function) -> tuple[str, str]:
     return name, "" if name == "__call__" else f".{name}"
 
 
+def _is_named(scope: Scope) -> bool:
+    """Whether a call is named, which is seen only in programs that JAX traces."""
+    named = context.named_call
+    if not (config.profile if named is None else named):
+        return False
+    eager = eager_trace()
+    return not (scope.trace_level == eager and current_trace() == eager)
+
+
 def _plain_method(fun: Function) -> Function:
     name, suffix = _name_and_suffix(fun)
 
@@ -172,7 +185,7 @@ def _plain_method(fun: Function) -> Function:
         self: Any = args[0]
         state = self._state
         bound = self.scope is not None
-        if bound and state.setup is not SetupState.DONE:
+        if bound and state.setup is not _DONE:
             self._try_setup()
         modules = context.modules
         depth = len(modules)
@@ -181,8 +194,7 @@ def _plain_method(fun: Function) -> Function:
                 modules.append(self)
                 if context.hooked:
                     return call_hooked(self, fun, name, suffix, args[1:], kwargs)
-                named = context.named_call
-                if bound and (config.profile if named is None else named):
+                if bound and _is_named(self.scope):
                     with jax.named_scope((self.name or type(self).__name__) + suffix):
                         return fun(*args, **kwargs)
                 return fun(*args, **kwargs)
@@ -211,7 +223,7 @@ def _compact_method(fun: Function) -> Function:
         self: Any = args[0]
         state = self._state
         bound = self.scope is not None
-        if bound and state.setup is not SetupState.DONE:
+        if bound and state.setup is not _DONE:
             self._try_setup()
         was_compact = state.in_compact
         modules = context.modules
@@ -224,8 +236,7 @@ def _compact_method(fun: Function) -> Function:
                 state.in_compact = True
                 if context.hooked:
                     return call_hooked(self, fun, name, suffix, args[1:], kwargs)
-                named = context.named_call
-                if config.profile if named is None else named:
+                if _is_named(self.scope):
                     with jax.named_scope((self.name or type(self).__name__) + suffix):
                         return fun(*args, **kwargs)
                 return fun(*args, **kwargs)
