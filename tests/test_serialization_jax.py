@@ -34,6 +34,40 @@ def test_arrays_of_jax_are_those_of_numpy():
         assert jax.jit(jnp.sum)(found) == array.sum()  # although it is not aligned
 
 
+@pytest.mark.parametrize(
+    "name", ["float32", "bfloat16", "bool", "int4", "complex64", "uint8", "float16"]
+)
+def test_many_small_arrays(name, tmp_path):
+    shapes = [(), (3,), (0, 2), (2, 3), (3,), (70, 70), (2, 3)]
+    arrays = {str(i): jnp.ones(shape, name) for i, shape in enumerate(shapes)}
+    tree = {"a": arrays, "b": [*arrays.values()], "key": jax.random.key(0)}
+    same = jax.tree.map(np.asarray, {**tree, "key": jax.random.key_data(tree["key"])})
+    assert to_bytes(tree) == to_bytes(same)
+    serialize(tree, tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == to_bytes(same)
+    assert to_bytes(arrays["1"]) == to_bytes(same["a"]["1"])
+
+
+@pytest.mark.parametrize("name", ["float32", "bfloat16"])
+def test_a_small_array_without_values_among_others(name):
+    tree = {str(i): jnp.arange(3).astype(name) for i in range(9)}
+    tree["5"].delete()
+    with pytest.raises(SerializationError, match="has been deleted, or don") as info:
+        to_bytes(tree)
+    assert info.value.path == "5"
+    with pytest.raises(SerializationError, match="being traced") as info:
+        jax.jit(lambda x: to_bytes({**tree, "5": x}))(jnp.ones(3))
+    assert info.value.path == "5"
+
+
+def test_an_array_that_is_still_computed():
+    slow = jax.jit(lambda x: jnp.linalg.matrix_power(x, 2**20)[:2, :2])
+    x = jnp.full((200, 200), 1 / 200)
+    jax.block_until_ready(slow(x))
+    small = jnp.ones((2, 2))
+    assert to_bytes([small, slow(x)]) == to_bytes([small, np.asarray(slow(x))])
+
+
 def test_plain_trees_take_frozen_dicts():
     frozen = frozen_dict.freeze({"a": {"b": np.ones(2)}, "empty": {}})
     assert msgpack_serialize(frozen) == msgpack_serialize(frozen.unfreeze())
@@ -144,6 +178,11 @@ for spec in (P(), P("x"), P(None, "y"), P("y", "x"), P(("x", "y")), P(None, None
             expected = to_bytes({"a": host}, max_chunk_size=limit)
             assert to_bytes({"a": array}, max_chunk_size=limit) == expected
     small = {"s": jnp.array(2), "e": jnp.zeros((0, 3)), "o": jnp.ones(1)}
+    for dtype in ("f4", "bfloat16"):
+        whole = jnp.arange(24.0, dtype=dtype).reshape(4, 6)
+        for spec in (P(), P("x"), P("y", "x")):
+            there = jax.device_put(whole, NamedSharding(mesh, spec))
+            small |= {dtype: whole, f"{dtype}{spec}": there}
     same = {name: np.asarray(array) for name, array in small.items()}
     assert to_bytes(small) == to_bytes(same)
 jax_leaves._on_cpu = lambda device: True

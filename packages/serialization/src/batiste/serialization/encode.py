@@ -23,6 +23,7 @@ import numpy as np
 from .dtypes import dtype_name
 from .elements import Elements, elements_of, native
 from .errors import SerializationError, UnserializableTypeError, join_path
+from .jax_leaves import is_jax_array, is_prng_key, on_one_cpu
 from .registry import is_serializable
 from .types import Leaf, Tree
 
@@ -49,7 +50,7 @@ EXT_SCALAR: Final = 3
 CHUNKED: Final = "__msgpack_chunked_array__"
 
 # Arrays of at most this many bytes are copied, so many at a time at most.
-_SMALL: Final = 1024
+_SMALL: Final = 2**14
 _MOST_GATHERED: Final = 1024
 _MAX_EXT: Final = 2**32 - 1
 _MAX_ARRAY: Final = _MAX_EXT - 4096  # leaves room for shape and dtype
@@ -97,6 +98,7 @@ def encode(
     # without a call for each, and handed out many at a time.
     small = min(limit, _SMALL)
     headers: dict[tuple[Any, ...], bytes] = {}
+    of_jax: type | None = None  # that of its arrays, once there was one that has values
     gathered: list[bytes] = []
     # One entry per open container: its remaining (key, value) pairs, and whether it is
     # in a list, where arrays are not split unless they must be.
@@ -135,6 +137,10 @@ def encode(
                 yield from _leaf(packer, value, _MAX_ARRAY if in_list else limit, plain)
                 if kind is np.ndarray:
                     _remember(headers, packer, value)
+                elif is_jax_array(value) and not is_prng_key(value):
+                    of_jax = kind
+                    if (array := on_one_cpu(value)) is not None:
+                        _remember(headers, packer, array)
             while stack:
                 pairs, is_map, in_list = stack[-1]
                 for key, value in pairs:
@@ -142,13 +148,18 @@ def encode(
                     if is_map:
                         gathered.append(_key(packer, key))
                     kind = type(value)
-                    if kind is not np.ndarray or value.nbytes > small:
+                    array = value
+                    if kind is of_jax:
+                        array = on_one_cpu(value)
+                    elif kind is not np.ndarray:
                         break
-                    dtype = value.dtype
-                    header = headers.get((dtype.num, dtype.isnative, value.shape))
+                    if array is None or array.nbytes > small:
+                        break
+                    dtype = array.dtype
+                    header = headers.get((dtype.num, dtype.isnative, array.shape))
                     if header is None or len(gathered) > _MOST_GATHERED:
                         break
-                    gathered += header, value.tobytes()
+                    gathered += header, array.tobytes()
                 else:
                     stack.pop()
                     path.pop()

@@ -6,7 +6,7 @@ import itertools
 import math
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 import numpy as np
 
@@ -22,8 +22,12 @@ __all__ = [
     "is_jax_partial",
     "is_prng_key",
     "local_array",
+    "on_one_cpu",
     "restore_key",
 ]
+
+
+_LAST_OF_NUMPY: Final = 255  # dtypes of higher numbers are of other packages
 
 
 def is_jax_array(value: object) -> TypeGuard[jax.Array]:
@@ -75,26 +79,58 @@ def local_array(value: jax.Array) -> jax.Array:
         parts of it live in other processes.
     """
     jax = sys.modules["jax"]
-    name = f"The array {value.dtype}{list(value.shape)}"
     if isinstance(value, jax.core.Tracer):
         raise SerializationError(
-            f"{name} has no values yet: a function that is being traced, as by "
+            f"{_name(value)} has no values yet: a function that is being traced, as by "
             "jax.jit, cannot save. Return the array and save it outside."
         )
     if value.is_deleted():
         raise SerializationError(
-            f"{name} has been deleted, or donated to a function that was called with "
-            "it. Save before that, or save what the function returned."
+            f"{_name(value)} has been deleted, or donated to a function that was "
+            "called with it. Save before that, or save what the function returned."
         )
-    if not (value.is_fully_addressable or value.is_fully_replicated):
+    is_whole = value.is_fully_addressable
+    if not (is_whole or value.is_fully_replicated):
         raise SerializationError(
-            f"{name} is spread over several processes, and this one holds only a part. "
-            "Gather it first, as with jax.experimental.multihost_utils."
+            f"{_name(value)} is spread over several processes, and this one holds only "
+            "a part. Gather it first, as with jax.experimental.multihost_utils."
             "process_allgather, or have every process save its own shards."
         )
     if is_prng_key(value):
         value = jax.random.key_data(value)
-    return value if value.is_fully_addressable else value.addressable_data(0)
+    return value if is_whole else value.addressable_data(0)
+
+
+def on_one_cpu(value: jax.Array) -> np.ndarray | None:
+    """Gives the elements of an array that is in host memory, without a copy.
+
+    It is quick, and gives None where there is more to ask or to do: for an array that
+    has been deleted, or is on another device, or on several.
+
+    Args:
+      value: an array with values, and not of typed keys.
+    """
+    if value.dtype.num <= _LAST_OF_NUMPY:
+        try:
+            return np.asarray(memoryview(value))
+        except BufferError:
+            return None
+    # Python knows no memory of the other numbers, such as those of bfloat16.
+    if value.is_deleted() or not value.is_fully_addressable:
+        return None
+    devices = value.devices()
+    if len(devices) > 1 or not all(map(_on_cpu, devices)):
+        return None
+    # What JAX keeps besides an array that was read, it keeps of this one.
+    return np.asarray(value.addressable_data(0))
+
+
+def _on_cpu(device: Any) -> bool:
+    return device.platform == "cpu"
+
+
+def _name(value: jax.Array) -> str:
+    return f"The array {value.dtype}{list(value.shape)}"
 
 
 def host_blocks(array: jax.Array, size: int) -> Iterator[np.ndarray]:
@@ -108,8 +144,11 @@ def host_blocks(array: jax.Array, size: int) -> Iterator[np.ndarray]:
     Yields:
       The blocks. Flat, one after the other, they are the array in C order.
     """
+    if (whole := on_one_cpu(array)) is not None:
+        yield whole
+        return
     shards = [shard for shard in array.addressable_shards if shard.replica_id == 0]
-    on_cpu = all(shard.device.platform == "cpu" for shard in shards)
+    on_cpu = all(_on_cpu(shard.device) for shard in shards)
     if on_cpu and len(shards) == 1:
         yield np.asarray(shards[0].data)
         return
