@@ -1,6 +1,6 @@
 """Neural network modules: layers, models, and transforms of them.
 
-What a model needs first is imported at once; attention, recurrent layers,
+What a model needs first is imported at once; convolutions, attention, recurrent layers,
 normalization, transforms and partitioning when they are first used.
 """
 
@@ -50,7 +50,7 @@ from .activation import (
 )
 from .combinators import Sequential
 from .initializers import ones, ones_init, zeros, zeros_init
-from .linear import Conv, ConvLocal, ConvTranspose, Dense, DenseGeneral, Embed
+from .linear import Dense, DenseGeneral
 from .module import (
     InterceptorContext,
     Module,
@@ -121,7 +121,7 @@ if TYPE_CHECKING:
         Fp8Einsum,
         NANOOFp8DotGeneralOp,
     )
-    from .linear import Einsum
+    from .linear import Conv, ConvLocal, ConvTranspose, Einsum, Embed
     from .normalization import (
         BatchNorm,
         GroupNorm,
@@ -376,7 +376,7 @@ _LATER = {
         "Fp8Einsum",
         "NANOOFp8DotGeneralOp",
     ),
-    ".linear": ("Einsum",),
+    ".linear": ("Conv", "ConvLocal", "ConvTranspose", "Einsum", "Embed"),
     ".normalization": (
         "BatchNorm",
         "GroupNorm",

@@ -126,9 +126,12 @@ def _keep_keyword_only(cls: Any) -> None:
 
 def _fills_dictionary(cls: type) -> bool:
     """Whether the fields' values are in an object's dictionary, and only there."""
+    attributes: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        attributes.update(vars(base))
     return all(
         (field.init or field.default_factory is dataclasses.MISSING)
-        and not hasattr(type(inspect.getattr_static(cls, field.name, None)), "__set__")
+        and not hasattr(type(attributes.get(field.name)), "__set__")
         for field in dataclasses.fields(cls)  # type: ignore[arg-type]
     )
 

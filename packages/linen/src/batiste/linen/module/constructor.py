@@ -137,13 +137,11 @@ def _choice(orders: Orders, positional: Sequence[str]) -> tuple[Sequence[str], s
 
 def _with_modules(annotations: Mapping[str, Any], cls: type) -> dict[str, Any]:
     """Annotations in which texts that come from other files say from which."""
+    owners = [(b.__module__, inspect.get_annotations(b)) for b in cls.__mro__]
     found = dict(annotations)
     for name, annotation in annotations.items():
-        owner = next(
-            (b for b in cls.__mro__ if name in inspect.get_annotations(b)), cls
-        )
-        if isinstance(annotation, str) and owner.__module__ != cls.__module__:
-            found[name] = ForwardRef(
-                annotation, is_argument=False, module=owner.__module__
-            )
+        if isinstance(annotation, str):
+            module = next((m for m, names in owners if name in names), cls.__module__)
+            if module != cls.__module__:
+                found[name] = ForwardRef(annotation, is_argument=False, module=module)
     return found
