@@ -19,6 +19,7 @@ from batiste.serialization import (
     msgpack_serialize,
     restore,
     serialize,
+    stream,
     to_bytes,
     to_state_dict,
 )
@@ -58,6 +59,21 @@ def test_a_small_array_without_values_among_others(name):
     with pytest.raises(SerializationError, match="being traced") as info:
         jax.jit(lambda x: to_bytes({**tree, "5": x}))(jnp.ones(3))
     assert info.value.path == "5"
+
+
+@pytest.mark.parametrize("name", ["float32", "bfloat16"])
+def test_arrays_that_are_held_are_neither_copied_nor_given_away(name):
+    arrays = {"donated": jnp.ones(99999, name), "deleted": jnp.ones(99999, name)}
+    expected = to_bytes(arrays)
+    parts = stream.held_parts(arrays)
+    places = [np.asarray(array.addressable_data(0)) for array in arrays.values()]
+    held = [np.frombuffer(part, np.uint8) for part in parts if len(part) > 99999]
+    assert all(map(np.shares_memory, held, places))
+    del places
+    increase = jax.jit(lambda x: x + 1, donate_argnums=0)
+    jax.block_until_ready(increase(arrays["donated"]))
+    arrays["deleted"].delete()
+    assert b"".join(parts) == expected
 
 
 def test_an_array_that_is_still_computed():

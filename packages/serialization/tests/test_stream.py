@@ -43,6 +43,38 @@ def test_file_holds_the_bytes_of_to_bytes(tmp_path):
     assert os.listdir(tmp_path) == ["state.msgpack"]
 
 
+def test_held_parts_stay_what_they_are():
+    target = {
+        "large": np.arange(99999.0),
+        "small": np.arange(3),
+        "turned": np.arange(99999.0).reshape(3, -1).T,
+        "bytes": bytearray(b"abc"),
+        "view": memoryview(bytearray(b"abc"))[::2],
+        "rest": [1, "a", None, np.float32(3)],
+    }
+    expected = to_bytes(target)
+    parts = stream.held_parts(target)
+    target["bytes"][0] = 0
+    target["view"].obj[0] = 0
+    for name in ("large", "small", "turned"):
+        target[name][:] = 0
+    assert to_bytes(target) != expected
+    assert b"".join(parts) == expected
+    file = io.BytesIO()
+    assert stream.write_parts(parts, file) == len(expected)
+    assert file.getvalue() == expected
+    array = np.arange(99999.0)
+    assert b"".join(stream.held_parts(array)) == to_bytes(array)
+
+
+def test_held_parts_of_what_cannot_be_written():
+    with pytest.raises(SerializationError, match="cannot be serialized") as info:
+        stream.held_parts({"a": [np.ones(3), object()]})
+    assert info.value.path == "a/1"
+    with pytest.raises(SerializationError, match="masked array"):
+        stream.held_parts({"a": np.ma.masked_array([1, 2], [True, False])})
+
+
 def test_restores_with_and_without_a_target(tmp_path):
     path = tmp_path / "state.msgpack"
     serialize(TREE, path)

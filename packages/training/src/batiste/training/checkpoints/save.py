@@ -20,6 +20,7 @@ from jax.core import Tracer
 
 from batiste import serialization
 from batiste.core.types import Tree
+from batiste.serialization import stream
 
 from .. import io
 from ..errors import (
@@ -81,8 +82,10 @@ def save_checkpoint(
         later ones.
       keep_every_n_steps: beside the newest, keep checkpoints that are at least this
         many steps apart.
-      async_manager: save in its background thread. The values are copied before this
-        function returns; it waits for the manager's last save.
+      async_manager: save in its background thread. What can change is copied before
+        this function returns: NumPy arrays, and arrays of accelerators. JAX arrays in
+        the memory of a CPU are only held, and are not donated meanwhile. It waits for
+        the manager's last save.
       orbax_checkpointer: save with this Orbax checkpointer, for example a
         `PyTreeCheckpointer` or `AsyncCheckpointer` of `orbax.checkpoint`.
 
@@ -329,12 +332,14 @@ def _save_with_msgpack(
     request: _Request, target: Tree, async_manager: AsyncManager | None
 ) -> str:
     fill: Callable[[BinaryIO], object]
-    if async_manager is None and not io.is_remote(request.path):
+    if async_manager is not None:
+        # The caller may change the target now, or give its arrays away.
+        fill = functools.partial(stream.write_parts, stream.held_parts(target))
+    elif io.is_remote(request.path):
+        fill = operator.methodcaller("write", serialization.to_bytes(target))
+    else:
         # Arrays go from where they are to the file; no message is built in memory.
         fill = functools.partial(serialization.serialize, target)
-    else:
-        data = serialization.to_bytes(target)  # the caller may change the target now
-        fill = operator.methodcaller("write", data)
     write = functools.partial(checkpoint_msgpack.write_file, fill, request.path)
     _run(request, write, async_manager)
     return request.path
