@@ -301,6 +301,9 @@ def clients(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Runs the benchmarks, or those named: nox -s bench -- benchmarks/core.py."""
     session.env.update(CLEAN_ENV)
+    bars = Path(session.create_tmp()).resolve() / "bars.jsonl"
+    bars.write_text("", "utf-8")
+    session.env["BATISTE_BARS"] = str(bars)
     groups = nox.project.dependency_groups(GROUPS, "bench")
     install(session, "batiste", args=tuple(groups))
     chosen = session.posargs or sorted(map(str, Path("benchmarks").glob("*.py")))
@@ -308,3 +311,4 @@ def bench(session: nox.Session) -> None:
         session.error("there is no benchmark in benchmarks/")
     for script in chosen:
         session.run("python", script)
+    session.run("python", "benchmarks/bars", str(bars))

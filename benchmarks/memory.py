@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import bars
 from rich.console import Console
 from rich.table import Table
 
@@ -198,6 +199,8 @@ def main() -> None:
         command = [sys.executable, *sys.argv, "--case", case]
         found = subprocess.run(command, capture_output=True, check=True, text=True)
         shown = f"{float(found.stdout):.2f}"
+        if bar is not None:
+            bars.note(5, case, float(found.stdout), bar, unit(case))
         table.add_row(case, shown, "" if bar is None else str(bar), unit(case))
     Console(width=100).print(table)
 

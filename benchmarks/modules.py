@@ -20,6 +20,7 @@ from typing import Any
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+import bars
 import equinox as eqx
 import flax.linen as flax_nn
 import jax
@@ -33,7 +34,8 @@ from rich.table import Table
 import batiste.linen as nn
 
 KEY = jax.random.key(0)
-DEPTH, WIDTH = 100, 64
+DEPTH, WIDTH = 100, 8
+SHALLOW = 20  # deep enough to compare programs, which take long to compile
 BLOCKS, HEADS, EMBED = 24, 4, 64
 FRAMEWORKS = ("batiste", "flax", "haiku", "equinox")
 BAR = {
@@ -44,6 +46,16 @@ BAR = {
     ("transformer", "trace apply"): 1.3,
 }
 STEP_BAR = {"bind Dense": 8.0, "call a method": 1.5}
+IMPORTS = {
+    "batiste.linen": 30,
+    "batiste.training.checkpoints": 50,
+    "batiste.flax; batiste.flax.install(); import flax.linen": 60,
+    "flax.linen": None,
+    "haiku": None,
+    "equinox": None,
+}
+# Jobs that take long are done less often than others, but twice at least.
+MOST_SECONDS = 20
 # Chains of this many layers, and chains of as many with a module around each.
 DEPTHS, SIBLINGS, NESTED = (100, 1_000, 10_000), (200, 2_000, 20_000), (15, 150)
 
@@ -53,7 +65,10 @@ def fastest(fns: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, floa
     best = dict.fromkeys(fns, float("inf"))
     for fn in fns.values():
         fn()  # compiles what is compiled once
-    for _ in range(rounds):
+    begin = time.perf_counter()
+    for index in range(rounds):
+        if index > 1 and time.perf_counter() - begin > MOST_SECONDS:
+            break
         for name, fn in fns.items():
             start = time.perf_counter()
             fn()
@@ -122,20 +137,20 @@ class Network:
         np.testing.assert_allclose(y, expected, rtol=2e-4, atol=2e-4)
 
 
-def make_mlp() -> Network:
+def make_mlp(depth: int = DEPTH) -> Network:
     network = Network(jnp.ones((1, WIDTH)))
     for name, namespace in (("batiste", nn), ("flax", flax_nn)):
-        model = networks(namespace).MLP(DEPTH, WIDTH)
+        model = networks(namespace).MLP(depth, WIDTH)
         network.add(name, model.apply, model.init(KEY, network.x), model.init)
     params = network.params["batiste"]["params"].unfreeze()
 
     def init(key, x):
-        return by_hand.init_mlp(key, x, DEPTH, WIDTH)
+        return by_hand.init_mlp(key, x, depth, WIDTH)
 
     network.add("hand", by_hand.mlp, params, init)
-    haiku = in_haiku.mlp(DEPTH, WIDTH)
+    haiku = in_haiku.mlp(depth, WIDTH)
     network.add("haiku", haiku.apply, haiku.init(KEY, network.x), haiku.init)
-    network.add_equinox(lambda key: in_equinox.MLP(DEPTH, WIDTH, key))
+    network.add_equinox(lambda key: in_equinox.MLP(depth, WIDTH, key))
     return network
 
 
@@ -197,6 +212,11 @@ def measure_networks(rounds: int, console: Console) -> None:
             shown = "-" if unit is None else f"{1e3 * unit:.1f}"
             unit = times["batiste"] if unit is None else unit
             bar = BAR.get((name, job))
+            if bar is not None:
+                number = 1 if "init" in job else 2
+                bars.note(
+                    number, f"{name}: {job}, of by hand", times["batiste"] / unit, bar
+                )
             table.add_row(
                 name,
                 job,
@@ -210,10 +230,10 @@ def measure_networks(rounds: int, console: Console) -> None:
 
 def measure_programs(console: Console) -> None:
     """What the program of an `init` under `jax.jit` is, and takes to compile."""
-    table = Table(title="The program of init: 100 layers, jitted")
+    table = Table(title=f"The program of init: {SHALLOW} layers, jitted")
     for name in ("framework", "equations", "lower, ms", "compile, ms"):
         table.add_column(name, justify="left" if name == "framework" else "right")
-    network = make_mlp()
+    network = make_mlp(SHALLOW)
     for name, init in network.init.items():
         jaxpr = jax.make_jaxpr(lambda key, x, init=init: init(key, x))(KEY, network.x)
         times = []
@@ -310,26 +330,37 @@ def measure_calls(rounds: int, console: Console) -> None:
         times = fastest({k: fns[step] for k, fns in both.items()}, rounds)
         # Each function does its step a thousand times.
         shown = [f"{1e3 * times[k]:.1f}" for k in ("batiste", "flax")]
+        if step in STEP_BAR:
+            bars.note(2, step, 1e3 * times["batiste"], STEP_BAR[step], "µs")
         table.add_row(step, *shown, str(STEP_BAR.get(step, "")))
     console.print(table)
 
 
 def measure_imports(console: Console) -> None:
-    """The time of an import, beyond that of jax and numpy."""
+    """The time of an import on the processor, beyond that of jax and numpy."""
     table = Table(title="Milliseconds to import, beyond jax")
-    table.add_column("module")
-    table.add_column("ms", justify="right")
+    for name in ("import", "ms", "bar"):
+        table.add_column(name, justify="left" if name == "import" else "right")
     code = (
-        "import jax, jax.numpy, time; s = time.perf_counter(); import {}; "
-        "print(time.perf_counter() - s)"
+        "import jax, jax.numpy, time; s = time.process_time(); import {}; "
+        "print(time.process_time() - s)"
     )
-    for module in ("batiste.linen", "flax.linen", "haiku", "equinox"):
+    # Where Python keeps no bytecode, what is measured is its compiler.
+    environment = {k: v for k, v in os.environ.items() if "DONTWRITE" not in k}
+    for module, bar in IMPORTS.items():
         command = [sys.executable, "-c", code.format(module)]
         times = [
-            float(subprocess.run(command, capture_output=True, check=True).stdout)
-            for _ in range(5)
+            float(
+                subprocess.run(
+                    command, capture_output=True, check=True, env=environment
+                ).stdout
+            )
+            for _ in range(11)
         ]
-        table.add_row(module, f"{1e3 * min(times):.0f}")
+        fastest = 1e3 * min(times)
+        table.add_row(module, f"{fastest:.0f}", "" if bar is None else str(bar))
+        if bar is not None:
+            bars.note(4, f"import {module}", fastest, bar, "ms")
     console.print(table)
 
 

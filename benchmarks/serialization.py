@@ -23,13 +23,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import bars
 import numpy as np
 
 from batiste import serialization
 from batiste.serialization import integrity
 
 ARRAYS = 512
-LEAVES = 100_000
+LEAVES, JAX_LEAVES = 100_000, 2_000
 OUT = "out"  # the file that every case writes
 
 
@@ -130,10 +131,15 @@ RATIOS = [
 def many_leaves(rounds: int, folder: Path) -> None:
     """Times of trees of many small leaves, as ratios to flax."""
     from flax import serialization as flax  # pyright: ignore
+    from jax import numpy as jnp
 
     tree = {
         f"layer_{i}": {f"w{j}": np.full(4, i + j, np.float32) for j in range(100)}
         for i in range(LEAVES // 100)
+    }
+    of_jax = {
+        f"layer_{i}": {f"w{j}": jnp.full(4, i + j, jnp.float32) for j in range(20)}
+        for i in range(JAX_LEAVES // 20)
     }
     path = folder / "leaves.msgpack"
     data, state = serialization.to_bytes(tree), serialization.to_state_dict(tree)
@@ -144,6 +150,11 @@ def many_leaves(rounds: int, folder: Path) -> None:
             lambda: serialization.to_bytes(tree),
             lambda: flax.to_bytes(tree),
             0.5,
+        ),
+        f"to_bytes, {JAX_LEAVES:,} JAX arrays": (
+            lambda: serialization.to_bytes(of_jax),
+            lambda: flax.to_bytes(of_jax),
+            0.8,
         ),
         "from_bytes": (
             lambda: serialization.from_bytes(tree, data),
@@ -178,6 +189,7 @@ def many_leaves(rounds: int, folder: Path) -> None:
                 del result
         ratio = times[0] / times[1]
         print(f"  {name:<28} {ratio:9.2f} (wanted: at most {wanted})")
+        bars.note(6, f"{name} of small arrays, of flax", ratio, wanted)
 
 
 def main() -> None:
