@@ -1,6 +1,6 @@
 """What initialization, fresh classes and saving keep in memory, beside their arrays.
 
-    python benchmarks/memory.py [--mib 1024] [--classes 10000] [--layers 256]
+    python benchmarks/memory.py [--mib 1024] [--classes 10000] [--layers 96]
 
 Each case runs in a process of its own. What is printed is the peak of its resident
 memory beyond that before the case, as a multiple of the bytes of the parameters, or in
@@ -180,7 +180,7 @@ def unit(case: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measures peaks of memory.")
     parser.add_argument("--mib", type=int, default=1024)
-    parser.add_argument("--layers", type=int, default=256)
+    parser.add_argument("--layers", type=int, default=96)
     parser.add_argument("--classes", type=int, default=10_000)
     parser.add_argument("--case", help="only this one, in this process")
     options = parser.parse_args()
