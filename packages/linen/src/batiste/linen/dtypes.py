@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, Final
 
 import jax
 import numpy as np
 from jax import numpy as jnp
+from jax.core import Tracer
 
 from .types import ArrayLike, Dtype
 
 __all__ = ["canonicalize_dtype", "promote_dtype"]
+
+_ARRAYS: Final = (Tracer, jax.Array)
 
 
 @functools.cache
@@ -95,7 +98,8 @@ def promote_dtype(
     for x in args:
         if x is None:
             continue
-        if not isinstance(x, jax.Array):
+        # A tracer is an array, too, but takes longer to be found one.
+        if not isinstance(x, _ARRAYS):
             break
         if common is None:
             common = x.dtype
