@@ -260,6 +260,16 @@ def test_convert_what_is_refused(arrays):
     assert b"usage: python -m batiste.serialization convert" in run("convert").stderr
 
 
+def test_which_of_two_files_it_is_is_said(arrays, monkeypatch, capsys):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied", str(arrays / "b.npz"))
+
+    monkeypatch.setattr("batiste.serialization.__main__.convert", refuse)
+    assert main(["convert", str(arrays / "a.msgpack"), "b.npz"]) == 1
+    text = f"{arrays / 'a.msgpack'}: Permission denied: {arrays / 'b.npz'}\n"
+    assert capsys.readouterr().err == text
+
+
 def test_convert_with_names_that_hold_the_separator(arrays):
     serialize({"a.b": np.ones(1)}, arrays / "b.msgpack")
     one, two = arrays / "b.msgpack", arrays / "b.safetensors"

@@ -233,6 +233,9 @@ def _write(text: str, file: TextIO | None) -> None:
 def _fail(name: str, error: BaseException) -> int:
     """Prints one line about an error; returns the exit status."""
     reason = error.strerror if isinstance(error, OSError) else None
+    where = getattr(error, "filename", None)
+    if reason and isinstance(where, str) and where != name:
+        reason = f"{reason}: {shortened(where)}"
     text = reason or str(error) or type(error).__name__
     with contextlib.suppress(OSError):
         _write(f"{shortened(printable(name))}: {printable(text)}\n", sys.stderr)
