@@ -323,6 +323,66 @@ def test_a_question_names_layers_of_a_stack():
     from_torch(model, state, Y, rules=caught.value.rules)
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_flattened_channels_are_asked_for_in_stacks_too(axis):
+    both = nn.vmap(
+        Flattened,
+        variable_axes={"params": axis},
+        split_rngs={"params": True},
+        in_axes=None,
+        axis_size=2,
+    )
+    one, output = recorded("flatten")
+    state = {f"m.{i}.{n}": x for i in range(2) for n, x in one.items()}
+    if axis == 2:
+        state = {n: x for n, x in state.items() if "weight" in n}
+
+        class Flat(Flattened):
+            @nn.compact
+            def __call__(self, x):
+                x = nn.Conv(4, (3, 3), padding="VALID", name="conv", use_bias=False)(x)
+                x = x.reshape(len(x), -1)
+                return nn.Dense(5, name="fc", use_bias=False)(x)
+
+        both = nn.vmap(
+            Flat,
+            variable_axes={"params": axis},
+            split_rngs={"params": True},
+            in_axes=None,
+            axis_size=2,
+        )
+    x = input_of("flatten")
+    with pytest.raises(errors.AmbiguousTorchWeightsError) as caught:
+        from_torch(both(), state, x)
+    how = "transpose, flattened channels first"
+    assert '"m.0.fc" (5, 48), which becomes "[0]/fc"' in str(caught.value)
+    assert caught.value.rules == {"m.*.fc": f"fc as {how}"}
+    variables, _ = from_torch(both(), state, x, rules=caught.value.rules)
+    if axis < 2:
+        found = both().apply(variables, x)
+        np.testing.assert_allclose(found, [output, output], atol=1e-5)
+
+
+def test_a_parameter_that_is_stacked_there_too_stays_whole():
+    class Scales(nn.Module):
+        @nn.compact
+        def __call__(self, x, _):
+            scale = self.param("scale", nn.initializers.ones, (4,))
+            return nn.Dense(4, name="fc")(x * scale), None
+
+    state = {"scales": np.arange(12, dtype=np.float32).reshape(3, 4)}
+    for i in range(3):
+        state |= _dense_state(f"h.{i}", 4, 4)
+    variables, report = from_torch(Stack(scanned(Scales, 3)), state, Y)
+    np.testing.assert_array_equal(
+        variables["params"]["layers"]["scale"], state["scales"]
+    )
+    assert report.pairs[0].variables == {"params/layers/scale": (3, 4)}
+    assert report.pairs[-1].variables == {"params/layers/fc/bias[2]": (4,)}
+    back, _ = to_torch(Stack(scanned(Scales, 3)), variables, like=report)
+    assert all(np.array_equal(back[name], array) for name, array in state.items())
+
+
 def test_another_number_of_layers_is_named():
     state, _ = recorded(STATE)
     for length in (5, 7):

@@ -368,10 +368,13 @@ def _two_ways(
 ) -> AmbiguousTorchWeightsError:
     hows = " or ".join(f'"{way.how}"' for way in found)
     shape = next(iter(torch.shapes.values()), ())
+    name, path = torch.name, linen.path
+    if linen.whole is not None:  # The same is to be said of all.
+        name, path = pattern(name), linen.whole.path
     return AmbiguousTorchWeightsError(
         f'Two answers are possible for "{torch.name}" {shape}, which becomes '
         f'"{linen.path}": {hows}.',
-        {torch.name: f"{linen.path} as {found[-1].how}"},
+        {name: f"{path} as {found[-1].how}"},
     )
 
 

@@ -254,6 +254,7 @@ def _match(
         return _tie(source, one, other) is not None
 
     layers, slices = unstacked(model)
+    layers = _whole_where_that_is_there(layers, units)
     linen, torch = _merged(layers, units)
     matches, missing, left_over = assign(linen, torch, rules, source.in_order, same)
     ties: dict[str, str] = {}
@@ -347,6 +348,26 @@ def _tie(source: Source, one: TorchUnit, other: TorchUnit) -> dict[str, str] | N
         if not np.array_equal(as_array(a), as_array(b)):
             return None
     return {name: one.tensors[role] for role, name in other.tensors.items()}
+
+
+def _whole_where_that_is_there(
+    layers: list[LinenUnit], units: list[TorchUnit]
+) -> list[LinenUnit]:
+    """Leaves parameters stacked where PyTorch has one tensor of them, too."""
+    one_of = {id(layer.whole): layer for layer in layers if layer.whole}
+    kept = {
+        number
+        for number, layer in one_of.items()
+        if layer.whole
+        and layer.kind == "value"
+        and not any(conversions(layer, unit) for unit in units)
+        and any(conversions(layer.whole, unit) for unit in units)
+    }
+    found = [
+        layer.whole if layer.whole and id(layer.whole) in kept else layer
+        for layer in layers
+    ]
+    return list({id(layer): layer for layer in found}.values())
 
 
 def _merged(

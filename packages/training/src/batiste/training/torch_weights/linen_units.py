@@ -160,6 +160,12 @@ def read_model(
     found = nn.submodules(module, *inputs, rngs=keys, **kwargs)
     shapes = _init_shapes(module, keys, inputs, kwargs)
     by_key = dict(_variables(shapes))
+    try:
+        stacks = _find_stacks(module, keys, inputs, kwargs, by_key)
+        unknown = ""
+    except Exception as error:
+        # It may be made for calls of another kind than `init`'s. Most have no stacks.
+        stacks, unknown = {}, f"{type(error).__name__}: {error}"
     below: dict[str, list[Key]] = {}
     for key in by_key:
         for end in range(1, len(key)):
@@ -208,16 +214,14 @@ def read_model(
             image_rank = image_rank or rank
             channels = (getattr(outputs, "shape", None) or (0,))[-1]
         elif kind == "dense":
-            size = unit.shapes["weight"][0]
+            stacked = {s.axis for s in stacks.get(roles.get("weight", ()), ())}
+            own_axes = [
+                n for i, n in enumerate(unit.shapes["weight"]) if i not in stacked
+            ]
+            size = own_axes[0]
             if rank == 2 and channels > 1 and size > channels and not size % channels:
                 unit.channels = channels
             channels = 0
-    try:
-        stacks = _find_stacks(module, keys, inputs, kwargs, by_key)
-        unknown = ""
-    except Exception as error:
-        # It may be made for calls of another kind than `init`'s. Most have no stacks.
-        stacks, unknown = {}, f"{type(error).__name__}: {error}"
     return Model(units, shapes, by_key, image_rank, stacks, unknown)
 
 
