@@ -2,7 +2,7 @@
 
 A file is listed, opened and read to its end, restored, converted to each format, and
 compared with another one. Each of these gives a value or the one error; none takes
-longer than seconds, or more memory than the file and a block of it.
+longer than a minute, or more memory than the file and a block of it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ NAMES = (
 )
 NAMES += ("é", "0", "batiste.json", "a.npy", "__int__", "\ud800", "x" * 300, "a..b")
 NUMBERS = (0, 1, 2, 3, -1, 2**31, 2**32, 2**63, 2**64, 10**30, 1.5, "1", None, True)
-SECONDS = 20
+SECONDS = 60
 BLOCKS = 2**25  # what may be in memory besides the file
 
 
@@ -173,7 +173,7 @@ def npz_file(rng: random.Random) -> bytes:
 
 def bomb(rng: random.Random) -> bytes:
     """A small archive of an array that is large."""
-    size = some(rng, 2**20, 2**26)
+    size = some(rng, 2**20, 2**25)
     text = repr({"descr": "|u1", "fortran_order": rng.random() < 0.2, "shape": (size,)})
     head = text.encode() + b" " * (-(10 + len(text) + 1) % 64) + b"\n"
     start = b"\x93NUMPY\1\0" + len(head).to_bytes(2, "little") + head
