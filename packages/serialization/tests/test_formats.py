@@ -85,3 +85,16 @@ def test_metadata_is_for_safetensors():
     with pytest.raises(SerializationError, match="A msgpack file has no metadata"):
         to_bytes({}, metadata={"format": "flax"})
     assert to_bytes({}, metadata={}) == b"\x80"
+
+
+def test_a_zip_archive_is_known_for_what_it_is(tmp_path):
+    np.savez(tmp_path / "a.npz", a=np.ones(3))
+    data = (tmp_path / "a.npz").read_bytes()
+    for read in (
+        lambda: restore(tmp_path / "a.npz"),
+        lambda: restore(tmp_path / "a.npz", copy=True),
+        lambda: from_bytes(None, data),
+    ):
+        with pytest.raises(SerializationError, match="serialization convert`, or") as e:
+            read()
+        assert e.value.offset == 0

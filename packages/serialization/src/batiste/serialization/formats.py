@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, get_args
 from .decode import Leaves, decode
 from .encode import encode
 from .errors import SerializationError
-from .magic import looks_like_safetensors
+from .magic import looks_like_safetensors, looks_like_zip
 from .pages import Pages
 from .types import Tree
 
@@ -120,7 +120,8 @@ def tree_of(
       Dicts and lists with leaves.
 
     Raises:
-      SerializationError: the bytes are damaged, or the path is not in them.
+      SerializationError: the bytes are damaged, or of another format, or the path is
+        not in them.
       ValueError: there is no such format.
 
     >>> from batiste.serialization.decode import Views
@@ -135,4 +136,12 @@ def tree_of(
         from .safetensors_codec import decode_safetensors
 
         return decode_safetensors(data, leaves, path, separator=separator)
+    if format is None and looks_like_zip(data):
+        raise SerializationError(
+            "This is a zip archive, as .npz files are, and what is read here is "
+            "msgpack or safetensors. Convert it with "
+            "`python -m batiste.serialization convert`, or read it with numpy.load.",
+            None,
+            0,
+        )
     return decode(data, leaves, path)
