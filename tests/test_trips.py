@@ -24,11 +24,11 @@ PROGRAMS = trips.programs(nn)
 @pytest.mark.parametrize(
     ("program", "files", "calls"),
     [
-        ("Dense apply", 12, 40),
+        ("Dense apply", 12, 30),
         ("Dense init", 16, 60),
-        ("nn.scan of Dense apply", 24, 167),
-        ("nn.scan of GRU apply", 25, 280),
-        ("nn.RNN of GRU apply", 29, 347),
+        ("nn.scan of Dense apply", 24, 130),
+        ("nn.scan of GRU apply", 25, 265),
+        ("nn.RNN of GRU apply", 29, 340),
     ],
 )
 def test_a_call_does_not_travel_far(program, files, calls):

@@ -431,7 +431,7 @@ jax.tree_util.register_pytree_with_keys(
 
 entries_of: Callable[[FrozenDict[Any, Any]], dict[Any, Any]]
 entries_of = operator.attrgetter("_dict")
-"""The nested dicts that a FrozenDict holds, for this package to read.
+"""The nested dicts that a FrozenDict holds, for Batiste itself to read.
 
 They read faster than the FrozenDict, which wraps what it gives out. Whoever asks for
 them must not change them.

@@ -555,8 +555,10 @@ class Scope(Place):
           InvalidScopeError: the call that the scope belongs to has ended.
           JaxTransformError: the scope comes from outside of a JAX transformation.
         """
-        stream = name
-        if name not in (rngs := self.rngs):
+        stream, rngs = name, self._rngs
+        if rngs is None:
+            rngs = self.rngs
+        if name not in rngs:
             stream = self._fallback(name)
             name = FALLBACK
         self.check_usable()

@@ -8,7 +8,6 @@ from typing import Any, Final, TypeVar
 
 import jax
 
-from batiste.core import Scope
 from batiste.core.traceback_util import hide_frames
 from batiste.core.tracers import current_trace, eager_trace
 from batiste.core.types import Function
@@ -121,6 +120,9 @@ def compact_name_scope(fun: F) -> F:
 # An interrupt may come between any two lines, also in a `finally`. So what was put on
 # the stack is not taken off: the stack is cut where it ended before, and once more by
 # the handler around, for the interrupt that came before the first cut.
+#
+# Names of calls are seen only in programs that JAX traces, so that a call outside of
+# all transforms has none: to enter `jax.named_scope` would be half of its cost.
 
 
 def wrap_method_once(fun: Function) -> Function:
@@ -165,15 +167,6 @@ def _name_and_suffix(fun: Function) -> tuple[str, str]:
     return name, "" if name == "__call__" else f".{name}"
 
 
-def _is_named(scope: Scope) -> bool:
-    """Whether a call is named, which is seen only in programs that JAX traces."""
-    named = context.named_call
-    if not (config.profile if named is None else named):
-        return False
-    eager = eager_trace()
-    return not (scope.trace_level == eager and current_trace() == eager)
-
-
 def _plain_method(fun: Function) -> Function:
     name, suffix = _name_and_suffix(fun)
 
@@ -194,7 +187,11 @@ def _plain_method(fun: Function) -> Function:
                 modules.append(self)
                 if context.hooked:
                     return call_hooked(self, fun, name, suffix, args[1:], kwargs)
-                if bound and _is_named(self.scope):
+                named = context.named_call
+                if bound and (config.profile if named is None else named):
+                    eager = eager_trace()
+                    if self.scope.trace_level == eager and current_trace() == eager:
+                        return fun(*args, **kwargs)
                     with jax.named_scope((self.name or type(self).__name__) + suffix):
                         return fun(*args, **kwargs)
                 return fun(*args, **kwargs)
@@ -236,7 +233,11 @@ def _compact_method(fun: Function) -> Function:
                 state.in_compact = True
                 if context.hooked:
                     return call_hooked(self, fun, name, suffix, args[1:], kwargs)
-                if _is_named(self.scope):
+                named = context.named_call
+                if config.profile if named is None else named:
+                    eager = eager_trace()
+                    if self.scope.trace_level == eager and current_trace() == eager:
+                        return fun(*args, **kwargs)
                     with jax.named_scope((self.name or type(self).__name__) + suffix):
                         return fun(*args, **kwargs)
                 return fun(*args, **kwargs)

@@ -16,7 +16,7 @@ from jax import numpy as jnp
 
 from batiste.core import Scope
 from batiste.core.errors import InvalidArgumentError, short_repr
-from batiste.core.frozen_dict import FrozenDict
+from batiste.core.frozen_dict import FrozenDict, entries_of
 from batiste.core.traceback_util import api_boundary
 
 from .. import errors
@@ -77,7 +77,7 @@ def is_plain(value: Any) -> bool:
     """
     kind = type(value)
     if kind is FrozenDict:
-        return PLAIN_TYPES.issuperset(map(type, value.values()))
+        return PLAIN_TYPES.issuperset(map(type, entries_of(value).values()))
     return kind in PLAIN_TYPES or isinstance(
         value, (type, jax.Array, enum.Enum, str, np.generic)
     )
