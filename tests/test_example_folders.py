@@ -30,6 +30,7 @@ FILES = [
     "main.py",
     "models.py",
     "models_test.py",
+    "notebook_test.py",
     "train.py",
     "train_test.py",
 ]
