@@ -31,4 +31,5 @@ def test_it_runs_and_is_above_the_bag_of_words(tmp_path):
         "result.history[-1]['test_accuracy']",
         "result.baseline['test_accuracy']",
     )
-    assert ours > baseline > 0.7
+    assert ours > baseline + 0.01
+    assert baseline > 0.7
