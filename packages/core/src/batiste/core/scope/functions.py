@@ -57,13 +57,18 @@ def bind(
     """
     if mutable is not False:
         is_filter_empty(mutable)  # raises for what is no filter
-    if not isinstance(variables, Mapping):
+    # Nested dicts read faster than a FrozenDict, which wraps what it gives out.
+    if type(variables) is FrozenDict:
+        given: Mapping[str, Any] = entries_of(variables)
+    elif isinstance(variables, Mapping):
+        given = variables
+    else:
         raise errors.ApplyScopeInvalidVariablesTypeError(found=variables)
     collections: dict[str, Collection] = {}
-    # Nested dicts read faster than a FrozenDict, which wraps what it gives out.
-    given = entries_of(variables) if type(variables) is FrozenDict else variables
     for name, col in given.items():
-        if not isinstance(name, str) or not isinstance(col, Mapping):
+        # Whether something is a mapping is quickly told of a dict only.
+        is_mapping = type(col) is dict or isinstance(col, Mapping)
+        if not isinstance(name, str) or not is_mapping:
             raise errors.ApplyScopeInvalidVariablesTypeError(found=variables)
         if mutable is not False and in_filter(mutable, name):
             col = snapshot(col)

@@ -289,7 +289,7 @@ class Module(ModuleBase, metaclass=abc.ABCMeta):
         attributes = vars(self)
         names = self._init_fields
         try:
-            arguments = dict(zip(names, map(attributes.__getitem__, names)))
+            arguments = {name: attributes[name] for name in names}
         except KeyError as error:
             raise own_constructors.not_set(self, error.args[0]) from None
         if _deep_clone is not False:
@@ -331,7 +331,9 @@ class Module(ModuleBase, metaclass=abc.ABCMeta):
 
     # Running.
 
-    @api_boundary
+    # `bind`, `apply`, `init` and `param` are called most: each hides the frames of an
+    # error itself, where the others are wrapped in `api_boundary`.
+
     def bind(
         self,
         variables: Variables,
@@ -358,12 +360,16 @@ class Module(ModuleBase, metaclass=abc.ABCMeta):
         >>> dense.bind(variables)(jnp.ones((1, 2))).shape
         (1, 3)
         """
-        check_instance(self)
-        root = core_scope.bind(variables, rngs=rngs, mutable=mutable)
         try:
-            return self.clone(parent=root, _deep_clone=True)
-        except RecursionError as error:
-            raise too_deep(error) from None
+            check_instance(self)
+            root = core_scope.bind(variables, rngs=rngs, mutable=mutable)
+            try:
+                return self.clone(parent=root, _deep_clone=True)
+            except RecursionError as error:
+                raise too_deep(error) from None
+        except Exception as error:
+            hide_frames(error)
+            raise
 
     @api_boundary
     def unbind(self) -> tuple[Self, Variables]:
@@ -383,9 +389,6 @@ class Module(ModuleBase, metaclass=abc.ABCMeta):
             raise errors.CallUnbindOnUnboundModuleError(module_cls=type(self))
         module = self.clone(_deep_clone=True, _reset_names=True, name=None)
         return module, self.variables
-
-    # The four below, and `param`, are called most: each hides the frames of an error
-    # itself, where the others are wrapped in `api_boundary`.
 
     def apply(
         self,
