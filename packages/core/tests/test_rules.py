@@ -1,6 +1,7 @@
 """What is accepted, what is not, and the words for it."""
 
 import enum
+import inspect
 
 import jax
 import numpy as np
@@ -73,3 +74,32 @@ def test_why_no_array():
     assert rules.is_deleted(array)
     assert "memory" in rules.why_no_array(array)
     assert rules.why_no_array("abc") == ""
+
+
+class Hostile:
+    """What does not let itself be asked."""
+
+    def __iter__(self):
+        raise RuntimeError("not asked")
+
+    __bool__ = __float__ = __index__ = __len__ = __iter__
+
+
+def test_what_does_not_let_itself_be_asked_is_nothing():
+    hostile = Hostile()
+    assert not rules.SIZE.accepts(hostile)
+    assert not rules.SIZES.accepts(hostile)
+    assert not rules.TRUTH.accepts(hostile)
+    assert not rules.PROBABILITY.accepts(hostile)
+
+
+def test_a_probability_that_is_not_known_yet():
+    seen = []
+    jax.jit(lambda p: seen.append(rules.PROBABILITY.accepts(p)))(0.5)
+    assert seen == [True]
+
+
+def test_a_function_without_a_signature_may_be_an_initializer():
+    with pytest.raises(ValueError, match="signature"):
+        inspect.signature(max)
+    assert rules.INITIALIZER.accepts(max)

@@ -99,6 +99,33 @@ def test_value_and_grad():
     assert np.allclose(x_t, X_T)
 
 
+def offset(w, x):
+    """The gradient of a variable of which each example asks as much: a bias."""
+
+    def model(scope, x):
+        y, backward = lift.vjp(
+            lambda scope, x: scope.get_variable("params", "w") + x,
+            *(scope, x),
+            reduce_axes=AXES,
+        )
+        return backward(jnp.ones_like(y))[0]["params"]["w"]
+
+    return apply(model)({"params": {"w": w}}, x)
+
+
+def test_gradients_that_are_the_same_for_each_example():
+    w_t = jax.vmap(offset, (None, 0), axis_name="batch")(W, XS)
+    assert np.array_equal(w_t, [len(XS)] * 3)
+    rows = jax.vmap(offset, (None, 0), axis_name="other")
+    w_t = jax.vmap(rows, (None, 0), axis_name="batch")(W, jnp.ones((2, 3)))
+    assert np.array_equal(w_t, np.full((2, 3), 2))
+    w_t = jax.vmap(offset, axis_name="batch")(jnp.full(3, W), XS)
+    assert np.array_equal(w_t, [1] * 3)
+    n = jax.device_count()
+    w_t = jax.pmap(lambda x: offset(W, x), axis_name="batch")(jnp.ones(n))
+    assert np.array_equal(w_t, [n] * n)
+
+
 def test_several_devices_of_pmap():
     n = jax.device_count()
     w_t, x_t = jax.pmap(lambda x: slopes(W, x), axis_name="batch")(

@@ -211,3 +211,22 @@ def test_embedding_looks_up_and_attends():
 def test_embedding_refuses_indices_that_are_not_integers():
     with pytest.raises(ValueError, match="indices of an integer type.*float32"):
         nn.Embedding(jnp.eye(3)).lookup(jnp.ones(2))
+
+
+@pytest.mark.parametrize(
+    ("layer", "x", "arguments"),
+    [
+        (nn.dense, jnp.ones((2, 3)), {"features": 4}),
+        (nn.dense_general, jnp.ones((2, 3, 4)), {"features": 4, "axis": (1, 2)}),
+        (nn.conv, jnp.ones((2, 5, 3)), {"features": 4, "kernel_size": (3,)}),
+        (nn.conv_transpose, jnp.ones((2, 5, 3)), {"features": 4, "kernel_size": (3,)}),
+    ],
+    ids=["dense", "dense general", "conv", "conv transpose"],
+)
+def test_a_bias_is_optional(layer, x, arguments):
+    with_bias, variables = init(layer)(KEY, x, **arguments)
+    y, without = init(layer)(KEY, x, **arguments, bias=False)
+    assert set(variables["params"]) == {"kernel", "bias"}
+    assert set(without["params"]) == {"kernel"}
+    # It starts as nought, and another number of parameters changes no kernel.
+    np.testing.assert_array_equal(y, with_bias)

@@ -119,3 +119,15 @@ def test_dtype_is_that_of_the_result(layer):
     y, variables = init(layer)(KEY, jnp.bfloat16(X), dtype=jnp.bfloat16, **kwargs)
     assert y.dtype == jnp.bfloat16
     assert all(v.dtype == jnp.float32 for v in jax.tree.leaves(variables))
+
+
+@pytest.mark.parametrize("layer", [nn.batch_norm, nn.layer_norm, nn.group_norm])
+@pytest.mark.parametrize("scale", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+def test_scale_and_bias_are_optional(layer, scale, bias):
+    arguments = {"num_groups": 2} if layer is nn.group_norm else {}
+    whole, _ = init(layer)(KEY, X, **arguments)
+    y, variables = init(layer)(KEY, X, scale=scale, bias=bias, **arguments)
+    wanted = {name for name, is_there in (("scale", scale), ("bias", bias)) if is_there}
+    assert set(variables.get("params", ())) == wanted
+    np.testing.assert_array_equal(y, whole)

@@ -349,3 +349,24 @@ def test_name_scopes_need_a_caller_that_may_make_submodules():
         with pytest.raises(errors.NameInUseError, match='"up" in module Twice'):
             Twice().init(KEY, X)
     assert sorted(Twice().init(KEY, X)["params"]) == ["Named_0", "Named_1"]
+
+
+def test_a_property_can_be_deleted():
+    class Net(nn.Module):
+        @property
+        def kept(self):
+            return vars(self).get("_kept", "nothing")
+
+        @kept.setter
+        def kept(self, value):
+            object.__setattr__(self, "_kept", value)
+
+        @kept.deleter
+        def kept(self):
+            vars(self).pop("_kept")
+
+    net = Net()
+    type(net).kept.__set__(net, 3)
+    assert net.kept == 3
+    type(net).kept.__delete__(net)
+    assert net.kept == "nothing"

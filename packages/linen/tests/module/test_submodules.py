@@ -503,3 +503,10 @@ def test_a_shared_field_within_a_lifted_function(lifted, as_later):
         assert sorted(params) == ["bias", "kernel", "own"]
         variables = model.init(KEY, X)
         assert model.apply(variables, X).shape == (2, 2)
+
+
+def test_a_scope_is_shared_by_bound_modules_alone():
+    bound = nn.Dense(2).bind({})
+    for one, other in ((bound, nn.Dense(3)), (nn.Dense(3), bound)):
+        with pytest.raises(errors.CallShareScopeOnUnboundModuleError, match="Dense"):
+            nn.share_scope(one, other)

@@ -6,6 +6,7 @@ import pytest
 from jax import numpy as jnp
 
 import batiste.linen as nn
+from batiste.core.errors import InvalidArgumentError
 from batiste.linen import partitioning
 
 KEY = jax.random.key(0)
@@ -98,3 +99,13 @@ def test_remat():
     variables = Net().init(KEY, X, False)
     y, _ = Net().apply(variables, X, True, mutable=["batch_stats"])
     np.testing.assert_allclose(y, 0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "lift", [nn.partitioning.scan_with_axes, nn.partitioning.vmap_with_axes]
+)
+@pytest.mark.parametrize("axes", [None, 0, ["params"], "params"])
+def test_variable_axes_that_are_no_mapping(lift, axes):
+    with pytest.raises(InvalidArgumentError, match="variable_axes") as info:
+        lift(nn.Dense, axes, split_rngs={"params": True})
+    assert "mapping" in str(info.value)

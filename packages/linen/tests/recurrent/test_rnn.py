@@ -390,3 +390,8 @@ def test_the_carry_of_an_empty_sequence(name, time_major, keep):
         expected = jnp.zeros(4) if keep else whole[0]
         assert jnp.allclose(part[0], expected)
         assert jnp.allclose(part[1], whole[1])
+
+
+def test_sequences_of_no_steps_are_flipped():
+    empty, lengths = jnp.ones((2, 0, 3)), jnp.zeros(2, int)
+    assert nn.recurrent.flip_sequences(empty, lengths, 1, False).shape == (2, 0, 3)

@@ -152,3 +152,33 @@ def test_linearize():
     params = dict(params["a"])
     ones = jax.tree.map(jnp.ones_like, params)
     assert_close(found, jax.jvp(dense, (params, X), (ones, jnp.cos(X))))
+
+
+@pytest.mark.parametrize("transform", ["vjp", "value_and_grad"])
+def test_gradients_are_summed_over_axes_that_are_reduced(transform):
+    class Net(nn.Module):
+        reduce_axes: tuple[str, ...] = ()
+
+        @nn.compact
+        def __call__(self, x):
+            options = {"reduce_axes": self.reduce_axes}
+            layer = nn.Dense(3)
+            if transform == "vjp":
+                y, backward = nn.vjp(lambda m, x: m(x), layer, x, **options)
+                return backward(jnp.ones_like(y))[0]
+            # The loss is of the parameters: what is differentiated is the input.
+            _, grads = nn.value_and_grad(lambda m, x: m(x).sum(), layer, x, **options)
+            return grads
+
+    x = jnp.arange(8.0).reshape(4, 2)
+    variables = Net().init(jax.random.key(0), x[0])
+
+    def run(net):
+        return jax.vmap(lambda x: net.apply(variables, x), axis_name="batch")(x)
+
+    own, reduced = run(Net()), run(Net(("batch",)))
+    if transform == "vjp":
+        summed = jax.tree.map(lambda a: jnp.broadcast_to(a.sum(0), a.shape), own)
+        jax.tree.map(np.testing.assert_allclose, reduced, summed)
+    else:
+        assert jax.tree.structure(reduced) == jax.tree.structure(own)

@@ -118,3 +118,16 @@ def test_each_failure_of_six_threads_that_save_checkpoints_surfaces(
     assert len(failed) >= threads * saves // 2
     assert len(surfaced) == len(failed)
     assert len(set(map(id, surfaced))) == len(surfaced)
+
+
+def test_a_save_that_is_made_by_a_save_waits_for_nobody():
+    manager, made = AsyncManager(), []
+
+    def outer():
+        manager.wait_previous_save()  # itself, that would be for ever
+        manager.save_async(lambda: made.append("inner"))
+        made.append("outer")
+
+    manager.save_async(outer)
+    while made != ["outer", "inner"]:
+        manager.wait_previous_save()

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -100,3 +101,16 @@ def test_saving_works_where_folders_cannot_be_locked(tmp_path, monkeypatch):
     lock.mark()
     assert not paths.is_being_saved(str(tmp_path / "checkpoint_3"))
     lock.release()
+
+
+@pytest.mark.parametrize("prefix", [None, 3, b"checkpoint_", Path("checkpoint_")])
+def test_prefixes_that_are_no_text(tmp_path, prefix):
+    with pytest.raises(TypeError, match="it has to be a text, such as 'checkpoint_'"):
+        paths.check_prefix(prefix)
+
+
+def test_steps_without_end_are_no_checkpoints(tmp_path):
+    for step in ("inf", "nan", "1e999", "3"):
+        (tmp_path / f"checkpoint_{step}").write_bytes(b"x")
+    found = checkpoints.latest_checkpoint(tmp_path)
+    assert found == str(tmp_path / "checkpoint_3")

@@ -60,8 +60,7 @@ def _sum_one(
     if getattr(gradient, "dtype", None) == jax.dtypes.float0:
         return gradient
     is_constant = not isinstance(value, Tracer)
-    is_varying = isinstance(gradient, Tracer)
-    reduce = _reducer(axis, is_constant and is_varying and not automatic)
+    reduce = _reducer(axis, is_constant and not automatic)
     return reduce(gradient, _probe(value), index)
 
 
@@ -94,12 +93,12 @@ def _reducer(axis: str, sums: bool) -> Callable[..., Array]:
         probe: Array,
         index: Array,
     ) -> tuple[Array, bool]:
-        del axis_size
         gradient_batched, probe_batched, index_batched = in_batched
         if not index_batched:  # another axis: here an axis like those of the array
             return reduce(gradient, probe, index), gradient_batched
-        if gradient_batched and not probe_batched:
-            return jnp.sum(gradient, 0), False
-        return gradient, gradient_batched
+        if probe_batched:
+            return gradient, gradient_batched
+        # One that is not mapped is the same for each example, as of a bias.
+        return jnp.sum(gradient, 0) if gradient_batched else gradient * axis_size, False
 
     return reduce
