@@ -127,6 +127,36 @@ def test_running_averages():
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("of_averages", ["float32", "float16"])
+@pytest.mark.parametrize("in_float32", [True, False])
+def test_averages_of_which_nothing_counts_stay_to_the_bit(
+    dtype, of_averages, in_float32
+):
+    layer = BatchNorm(
+        use_running_average=False,
+        momentum=0.9,
+        dtype=dtype,
+        force_float32_reductions=in_float32,
+    )
+    variables = layer.init(KEY, X)
+    stats = jax.tree.map(
+        lambda a: jax.random.uniform(KEY, a.shape, of_averages, 0.1, 3),
+        variables["batch_stats"],
+    )
+    mask = np.ones(X.shape, bool)
+    mask[..., 2:] = False
+    _, updated = layer.apply(
+        {**variables, "batch_stats": stats},
+        X.astype(dtype),
+        mask=mask,
+        mutable=["batch_stats"],
+    )
+    for name, new in updated["batch_stats"].items():
+        np.testing.assert_array_equal(new[2:], stats[name][2:])
+        assert (new[:2] != stats[name][:2]).all()
+
+
 def test_batch_norm_over_devices():
     layer = BatchNorm(use_running_average=False, axis_name="batch")
     # The axis need not exist while initializing.

@@ -146,6 +146,7 @@ class BatchNorm(Module):
             where = as_mask(self, mask, x.shape)
             mean, var = moments(self, x, batch_axes, axis_name, where)
             averages = (mean_average, var_average)
+            counted = None
             if where is not None:
                 # A feature of which nothing counts leaves its averages as they are.
                 counted = counts_any(self, where, x.shape, batch_axes, axis_name)
@@ -158,7 +159,10 @@ class BatchNorm(Module):
                 initializing = True  # nothing moves
             if not initializing:
                 for average, new in zip(averages, (mean, var), strict=True):
-                    average.value = _moved(average.value, new, self.momentum)
+                    moved = _moved(average.value, new, self.momentum)
+                    if counted is not None:  # to the bit: moving to itself may round
+                        moved = _where_counted(counted, moved, average.value)
+                    average.value = moved
 
         bias_init = self.bias_init if self.use_bias else None
         return normalize(self, x, mean, var, batch_axes, feature_axes, bias_init)
