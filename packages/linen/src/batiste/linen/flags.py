@@ -14,7 +14,7 @@ __all__ = ["config"]
 bool_flag(
     "profile",
     default=True,
-    help="A method call runs under a `jax.named_scope` with the module's name.",
+    help="A method call that JAX traces is a `jax.named_scope` of the module's name.",
 )
 bool_flag(
     "preserve_adopted_names",
