@@ -2,6 +2,8 @@
 
 import functools
 import gc
+import subprocess
+import sys
 import warnings
 import weakref
 
@@ -12,7 +14,7 @@ from jax import numpy as jnp
 from jax.nn import initializers
 
 from batiste.core import initializer_calls
-from batiste.core.initializer_calls import initialize
+from batiste.core.initializer_calls import ignores_key, initialize
 
 KEY = jax.random.key(3)
 INITIALIZERS = {
@@ -303,3 +305,44 @@ def test_no_more_is_kept_than_has_a_place(monkeypatch):
     for size in range(1, 9):
         initialize(initializers.ones, KEY, (size,), "float32")
     assert [args for _, args in kept] == [((n,), "float32") for n in (6, 7, 8)]
+
+
+@pytest.mark.parametrize("name", INITIALIZERS)
+def test_initializers_ignore_the_key_whose_programs_do(name):
+    init_fn = INITIALIZERS[name]
+    program = jax.make_jaxpr(lambda key: init_fn(key, (17, 5), "float32"))(KEY).jaxpr
+    read = any(program.invars[0] in equation.invars for equation in program.eqns)
+    assert ignores_key(init_fn) is not read
+
+
+def test_other_functions_are_taken_to_read_the_key():
+    class Says:
+        ignores_key = True
+
+    def zeros(key, shape, dtype):
+        return initializers.zeros(key, shape, dtype)
+
+    assert ignores_key(Says())
+    for init_fn in (zeros, functools.partial(initializers.zeros), object()):
+        assert not ignores_key(init_fn)
+
+
+GIVEN_UP = """
+import jax
+from jax.extend import backend
+from batiste.core.initializer_calls import initialize
+
+def make(seed):
+    init_fn = jax.nn.initializers.lecun_normal()
+    return initialize(init_fn, jax.random.key(seed), (3, 2), "float32").tolist()
+
+before = make(0)
+backend.clear_backends()
+print([make(0) == before, make(0) == before, make(1) == before])
+"""
+
+
+def test_devices_that_were_given_up_are_not_asked_again():
+    command = [sys.executable, "-c", GIVEN_UP]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "[True, True, False]\n"

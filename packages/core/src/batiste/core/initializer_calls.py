@@ -21,6 +21,7 @@ from typing import Any, Final, NamedTuple
 
 import jax
 import numpy as np
+from jax import numpy as jnp
 from jax.core import Tracer
 from jax.nn import initializers
 
@@ -28,7 +29,7 @@ from .partial_eval import jaxpr_types
 from .tracers import jit_is_inlined, staged_type
 from .types import Function, Key
 
-__all__ = ["initialize"]
+__all__ = ["ignores_key", "initialize"]
 
 _MOST: Final = 4096
 _OF_JAX: Final = initializers.variance_scaling.__globals__
@@ -62,6 +63,14 @@ _watching = operator.attrgetter(
     "jax_debug_key_reuse",
     "jax_debug_nans",
     "jax_disable_jit",
+)
+
+# A `constant` is a function of its own each time, of one code.
+_IGNORE_KEY: Final = tuple(
+    map(
+        operator.attrgetter("__code__"),
+        (initializers.zeros, initializers.ones, initializers.constant(0)),
+    )
 )
 
 _parts: weakref.WeakKeyDictionary[Function, Hashable] = weakref.WeakKeyDictionary()
@@ -106,11 +115,35 @@ def initialize(init_fn: Callable[..., Any], key: Key, *args: Any) -> Any:
                 calls = kept.eager[index] = _eager_calls(kept.initializer, key)
             if calls is not None:
                 value: Any = key
-                for call, reads, numbers in calls:
-                    # What nothing reads would still decide on the device.
-                    value = call(value if reads else None, *numbers)
-                return value
+                try:
+                    for call, reads, numbers in calls:
+                        # What nothing reads would still decide on the device.
+                        value = call(value if reads else None, *numbers)
+                except Exception:
+                    # The initializer says what is wrong, or that nothing is: numbers
+                    # are of no use where the devices that they lie on were given up.
+                    kept.eager.pop(index, None)
+                else:
+                    return value
     return init_fn(key, *args)
+
+
+def ignores_key(init_fn: Callable[..., Any]) -> bool:
+    """Whether an initializer is known to make the same of any key.
+
+    Those of JAX that do are known; another one says so by its attribute `ignores_key`.
+
+    Args:
+      init_fn: an initializer.
+
+    >>> ignores_key(initializers.zeros), ignores_key(initializers.normal())
+    (True, False)
+    """
+    if type(init_fn) is types.FunctionType:
+        code = init_fn.__code__
+        zeros, ones, constant = _IGNORE_KEY
+        return code is zeros or code is ones or code is constant
+    return getattr(init_fn, "ignores_key", False) is True
 
 
 class _Kept:
@@ -204,7 +237,7 @@ class _Call(NamedTuple):
 
     function: Function
     reads: bool
-    numbers: list[np.ndarray]
+    numbers: list[jax.Array]
 
 
 def _eager_calls(initializer: Function, key: jax.Array) -> list[_Call] | None:
@@ -249,9 +282,23 @@ def _chain(closed: Any) -> list[_Call] | None:
         last, bounded = result, _ends_in_bounds(equation)
     if [last] != jaxpr.outvars or not 1 <= len(chain) <= 2:
         return None
-    return [
-        _Call(_compiled(steps), any(steps[0].places), given) for steps, given in chain
-    ]
+    return [_call(steps, given) for steps, given in chain]
+
+
+def _call(steps: tuple[_Step, ...], given: list[np.ndarray]) -> _Call:
+    """The call of a compiled function that does the steps."""
+    step, *more = steps
+    reads = any(step.places)
+    if more or reads or step.primitive.name != "broadcast_in_dim":
+        # As arrays that are there, which need not be brought there at each call.
+        with jax.ensure_compile_time_eval():
+            return _Call(_compiled(steps), reads, [jnp.asarray(x) for x in given])
+
+    # What only copies a number has nothing to calculate, so that it may be constant.
+    def initializer(_: None) -> Any:
+        return step.primitive.bind(*given, **dict(step.params))
+
+    return _Call(jax.jit(initializer), reads, [])
 
 
 def _number(atom: Any, numbers: dict[Any, np.ndarray]) -> np.ndarray | None:

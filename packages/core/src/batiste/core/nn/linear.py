@@ -13,7 +13,7 @@ from jax.nn import initializers
 
 from ..arguments import check_elements, explains_arguments
 from ..errors import InvalidArgumentError
-from ..initializer_calls import initialize
+from ..initializer_calls import ignores_key, initialize
 from ..rules import LAX_PADDING, SIZES
 from ..scope.scope import Scope
 from ..types import Array, ArrayLike, Dtype, Initializer, Key
@@ -418,6 +418,11 @@ class _FlatInitializer:
     def memo_key(self) -> tuple[Hashable, ...]:
         """What the scope remembers the resulting shape by."""
         return self.init, (_FlatInitializer, self.batch, self.groups)
+
+    @property
+    def ignores_key(self) -> bool:
+        """Whether what it is made around does."""
+        return ignores_key(self.init)
 
     def __call__(self, key: Key) -> Array:
         flat = tuple(math.prod(group) for group in self.groups)

@@ -12,9 +12,9 @@ import numpy as np
 from .. import errors
 from ..config import config
 from ..frozen_dict import FrozenDict
-from ..initializer_calls import initialize
+from ..initializer_calls import ignores_key, initialize
 from ..meta import array_types
-from ..tracers import current_trace
+from ..tracers import current_trace, eager_trace, staged_type
 from ..types import Collection, Key, Path, Variables
 from .filters import CollectionFilter, in_filter
 from .init_shapes import expected_shapes
@@ -435,7 +435,10 @@ class Scope(Place):
                 drawn = counts.get("params", 0)
                 try:
                     check_sizes(self, name, init_args)
-                    key = self.make_rng("params")
+                    if not init_kwargs and ignores_key(init_fn):
+                        key = self._any_key("params")
+                    else:
+                        key = self.make_rng("params")
                     if init_kwargs:
                         value = init_fn(key, *init_args, **init_kwargs)
                     else:
@@ -555,6 +558,27 @@ class Scope(Place):
           InvalidScopeError: the call that the scope belongs to has ended.
           JaxTransformError: the scope comes from outside of a JAX transformation.
         """
+        rng, count = self._next(name)
+        if type(rng) is LazyRng:  # a call less than by way of its method
+            return fold_in_static(rng.rng, (*rng.suffix, count))
+        return rng.draw(count)
+
+    def _any_key(self, name: str) -> Key:
+        """As `make_rng`, for who does not look at the key: the cheapest there is."""
+        rng, count = self._next(name)
+        if type(rng) is LazyRng:
+            base = rng.rng
+            # Elsewhere the key tells that what is made is to be traced.
+            if type(base) is staged_type() or self.trace_level == eager_trace():
+                return base
+        return rng.draw(count)
+
+    def _next(self, name: str) -> tuple[LazyRng, int]:
+        """Counts a key that is drawn from a stream: the stream, and which key it is.
+
+        Raises:
+          As `make_rng`.
+        """
         stream, rngs = name, self._rngs
         if rngs is None:
             rngs = self.rngs
@@ -564,10 +588,7 @@ class Scope(Place):
         self.check_usable()
         counts = (self._counters or self.counters).counts
         count = counts[name] = counts.get(name, 0) + 1
-        rng = rngs[stream]
-        if type(rng) is LazyRng:  # a call less than by way of its method
-            return fold_in_static(rng.rng, (*rng.suffix, count))
-        return rng.draw(count)
+        return rngs[stream], count
 
     def _fallback(self, name: str) -> str:
         """The stream in the place of one that was not given.

@@ -14,7 +14,7 @@ from jax import numpy as jnp
 
 from batiste.core import meta
 from batiste.core.errors import InvalidArgumentError
-from batiste.core.initializer_calls import initialize
+from batiste.core.initializer_calls import ignores_key, initialize
 
 from .. import initializers, ops
 from ..dtypes import promote_dtype
@@ -305,6 +305,11 @@ class _FlatInitializer:
     def memo_key(self) -> tuple[Hashable, ...]:
         """What the scope remembers the resulting shape by."""
         return self.init, (_FlatInitializer, self.flat_shape)
+
+    @property
+    def ignores_key(self) -> bool:
+        """Whether what it is made around does."""
+        return ignores_key(self.init)
 
     def __call__(self, key: Key, shape: Shape, dtype: Dtype) -> Any:
         value = initialize(self.init, key, self.flat_shape, dtype)
