@@ -27,7 +27,9 @@ def compilations():
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     yield names
-    jax.monitoring.unregister_event_duration_listener(listen)
+    # JAX 0.7 keeps all that listen; this one does no harm.
+    if hasattr(jax.monitoring, "unregister_event_duration_listener"):
+        jax.monitoring.unregister_event_duration_listener(listen)
 
 
 def looped(scale):
