@@ -83,7 +83,12 @@ def test_values_within_programs_are_the_same_to_the_bit(name, dtype):
 
 
 @pytest.mark.parametrize("name", ["zeros", "normal", "lecun normal", "orthogonal"])
-@pytest.mark.parametrize("shape", [(), (4,), (0, 3), (2, 3, 4), (2, -1)], ids=str)
+@pytest.mark.parametrize(
+    "shape",
+    # Two steps in one program gave other bits for small matrices, with JAX 0.12.
+    [(), (4,), (0, 3), (4, 3), (8, 3), (8, 4), (2, 3, 4), (2, -1)],
+    ids=str,
+)
 def test_other_shapes_and_no_dtype(name, shape):
     init_fn = INITIALIZERS[name]
     for _ in range(2):

@@ -3,9 +3,9 @@
 An initializer of `jax.nn.initializers` is traced once for each shape and dtype, not
 at each call. Within `jax.jit` and the like its call leaves the equations that it always
 leaves: as an equation of its own, XLA would round what surrounds it otherwise. Eagerly
-it is one compiled program or two, and gives the numbers that its operations give one by
-one: what does not depend on the key is computed in advance by those operations, and
-goes in at run time, so that no compiler can fold it into something else.
+it is a compiled program for each step, and gives the numbers that its operations give
+one by one: what does not depend on the key is computed in advance by those operations,
+and goes in at run time, so that no compiler can fold it into something else.
 
 All other functions may do what no program keeps, and are simply called.
 """
@@ -25,7 +25,6 @@ from jax import numpy as jnp
 from jax.core import Tracer
 from jax.nn import initializers
 
-from .partial_eval import jaxpr_types
 from .tracers import jit_is_inlined, staged_type
 from .types import Function, Key
 
@@ -254,14 +253,13 @@ def _eager_calls(initializer: Function, key: jax.Array) -> list[_Call] | None:
 def _chain(closed: Any) -> list[_Call] | None:
     """The calls that a program comes to, or None if its operations are no chain.
 
-    Operations on numbers are run here. The others are compiled alone, as eagerly, or
-    two together where that changes nothing.
+    Operations on numbers are run here. Each other is compiled alone, as eagerly: two
+    together a compiler may round otherwise.
     """
     jaxpr = closed.jaxpr
     numbers = dict(zip(jaxpr.constvars, map(np.asarray, closed.consts), strict=True))
-    chain: list[tuple[tuple[_Step, ...], list[Any]]] = []
+    calls: list[_Call] = []
     (last,) = jaxpr.invars
-    bounded = False
     for equation in jaxpr.eqns:
         operands = [_number(atom, numbers) for atom in equation.invars]
         (result,) = equation.outvars
@@ -271,28 +269,22 @@ def _chain(closed: Any) -> list[_Call] | None:
             numbers[result] = np.asarray(made[0] if isinstance(made, list) else made)
             continue
         read = [x for x, place in zip(equation.invars, places, strict=True) if place]
-        if equation.effects or read != [last] * (bool(chain) or len(read)):
+        if equation.effects or read != [last] * (bool(calls) or len(read)):
             return None
-        steps = (_Step(equation.primitive, tuple(equation.params.items()), places),)
         given = [operand for operand in operands if operand is not None]
-        if bounded and equation.primitive.name == "mul":
-            before, given_before = chain.pop()
-            steps, given = before + steps, given_before + given
-        chain.append((steps, given))
-        last, bounded = result, _ends_in_bounds(equation)
-    if [last] != jaxpr.outvars or not 1 <= len(chain) <= 2:
-        return None
-    return [_call(steps, given) for steps, given in chain]
+        params = tuple(equation.params.items())
+        calls.append(_call(_Step(equation.primitive, params, places), given))
+        last = result
+    return calls if [last] == jaxpr.outvars and 1 <= len(calls) <= 2 else None
 
 
-def _call(steps: tuple[_Step, ...], given: list[np.ndarray]) -> _Call:
-    """The call of a compiled function that does the steps."""
-    step, *more = steps
+def _call(step: _Step, given: list[np.ndarray]) -> _Call:
+    """The call of a compiled function that does the step."""
     reads = any(step.places)
-    if more or reads or step.primitive.name != "broadcast_in_dim":
+    if reads or step.primitive.name != "broadcast_in_dim":
         # As arrays that are there, which need not be brought there at each call.
         with jax.ensure_compile_time_eval():
-            return _Call(_compiled(steps), reads, [jnp.asarray(x) for x in given])
+            return _Call(_compiled(step), reads, [jnp.asarray(x) for x in given])
 
     # What only copies a number has nothing to calculate, so that it may be constant.
     def initializer(_: None) -> Any:
@@ -308,35 +300,14 @@ def _number(atom: Any, numbers: dict[Any, np.ndarray]) -> np.ndarray | None:
     return numbers.get(atom)
 
 
-def _ends_in_bounds(equation: Any) -> bool:
-    """Whether an operation's last is a `max` or `min`.
-
-    A product of that is nothing that a compiler calculates in another order.
-    """
-    while True:
-        for param in equation.params.values():
-            if isinstance(param, jaxpr_types()):
-                inner = getattr(param, "jaxpr", param)
-                break
-        else:
-            return equation.primitive.name in ("max", "min")
-        makers = [e for e in inner.eqns if inner.outvars[0] in e.outvars]
-        if not makers:
-            return False
-        equation = makers[0]
-
-
 @functools.lru_cache(maxsize=_MOST)
-def _compiled(steps: tuple[_Step, ...]) -> Function:
-    """The function of the first operand and all numbers that does the steps."""
+def _compiled(step: _Step) -> Function:
+    """The function of the first operand and all numbers that does the step."""
 
     def initializer(value: Any, *given: Any) -> Any:
         numbers = iter(given)
-        for primitive, params, places in steps:
-            operands = [value if place else next(numbers) for place in places]
-            value = primitive.bind(*operands, **dict(params))
-            if isinstance(value, list):
-                (value,) = value
-        return value
+        operands = [value if place else next(numbers) for place in step.places]
+        value = step.primitive.bind(*operands, **dict(step.params))
+        return value[0] if isinstance(value, list) else value
 
     return jax.jit(initializer)
