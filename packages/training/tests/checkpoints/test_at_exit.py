@@ -77,8 +77,28 @@ checkpoints.save_checkpoint(
     assert os.listdir(tmp_path) == []
 
 
+@pytest.fixture(scope="module")
+def threads_to_the_end():
+    """Whether a thread can start another after the main one, as Orbax's have to.
+
+    In Python 3.12.0 and 3.12.1 none can.
+    """
+    program = """
+import threading
+def late():
+    threading.main_thread().join()
+    threading.Thread(target=print, args=["started"]).start()
+threading.Thread(target=late).start()
+"""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return done.stdout == "started\n"
+
+
 @pytest.mark.parametrize("kind", ["async", "manager"])
-def test_orbax_is_waited_for_while_it_can_still_work(tmp_path, kind):
+def test_orbax_is_waited_for_while_it_can_still_work(
+    tmp_path, kind, threads_to_the_end
+):
     pytest.importorskip("orbax.checkpoint", reason="needs the extra 'orbax'")
     program = """
 import sys
@@ -97,12 +117,20 @@ for step in range(2):
         sys.argv[1], {'s': np.full(1_000_000, step)}, step, **keywords)
 """
     done = run(program, tmp_path, kind)
+    if done.returncode and not threads_to_the_end:
+        # Then the loss is reported, and the save before it is there.
+        assert done.returncode == 120
+        assert "is lost. Call wait_previous_save()" in done.stderr
+        assert checkpoints.restore_checkpoint(tmp_path, None)["s"][0] == 0
+        return
     assert done.returncode == 0, done.stderr
     assert os.listdir(tmp_path) == ["checkpoint_1"]
     assert checkpoints.restore_checkpoint(tmp_path, None)["s"][0] == 1
 
 
-def test_an_orbax_save_that_fails_last_is_reported_and_leaves_nothing(tmp_path):
+def test_an_orbax_save_that_fails_last_is_reported_and_leaves_nothing(
+    tmp_path, threads_to_the_end
+):
     pytest.importorskip("orbax.checkpoint", reason="needs the extra 'orbax'")
     program = """
 import sys
@@ -120,7 +148,8 @@ checkpoints.save_checkpoint(sys.argv[1], {'w': 1}, 1, orbax_checkpointer=saver)
     done = run(program, tmp_path)
     assert done.returncode == 120, done.stderr
     assert "checkpoint_1" in done.stderr
-    assert "No space left on device" in done.stderr
+    if threads_to_the_end:
+        assert "No space left on device" in done.stderr
     assert os.listdir(tmp_path) == []
 
 

@@ -171,9 +171,10 @@ def _follow(
             continue
         inner = [p for p in eqn.params.values() if isinstance(p, ClosedJaxpr | Jaxpr)]
         if eqn.primitive.name == "scan":
-            start = eqn.params["num_consts"] + eqn.params["num_carry"]
+            body = _plain(inner[0]).invars
             for i, each in enumerate(of):
-                if each and i >= start:
+                # What a loop goes along has an axis more than its slices.
+                if each and eqn.invars[i].aval.ndim > body[i].aval.ndim:
                     path, along = each[0], (*each[1], bool(eqn.params["reverse"]))
                     of[i] = path, along
                     if len(along) > len(loops.get(path, ())):
@@ -192,8 +193,12 @@ def _within(
     of: list[tuple[Path, Loops] | None],
     loops: dict[Path, Loops],
 ) -> list[tuple[Path, Loops] | None]:
-    jaxpr: Any = inner.jaxpr if isinstance(inner, ClosedJaxpr) else inner
+    jaxpr = _plain(inner)
     if len(jaxpr.invars) != len(of):
         return []
     pairs = zip(jaxpr.invars, of, strict=True)
     return _follow(jaxpr, {var: each for var, each in pairs if each}, loops)
+
+
+def _plain(jaxpr: ClosedJaxpr | Jaxpr) -> Any:
+    return jaxpr.jaxpr if isinstance(jaxpr, ClosedJaxpr) else jaxpr
