@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 
 from .. import errors
 from ..config import config
+from ..tracers import current_trace
 from ..types import Path
 from .tree import Tree
 
@@ -32,6 +33,7 @@ class Place:
       tree: what all places of the tree share.
       reservations: who has each name that is taken below: the collections of variables,
         or None for a place.
+      trace_level: what `current_trace` was where the tree was made.
 
     >>> from batiste.core import Scope
     >>> scope = Scope({}, name=None).push("encoder").push("layer0")
@@ -46,6 +48,7 @@ class Place:
         "name",
         "parent",
         "reservations",
+        "trace_level",
         "tree",
     )
 
@@ -53,6 +56,7 @@ class Place:
     parent: Any
     tree: Tree
     reservations: dict[str, set[str | None]]
+    trace_level: Any
     _cursors: dict[str, int] | None
     _path: Path | None
     _debug_path: Path | None
@@ -131,6 +135,22 @@ class Place:
         """
         if self.tree.invalid:
             raise errors.InvalidScopeError(self.path_text)
+
+    def check_usable(self) -> None:
+        """Raises unless the scope lives and JAX is at the scope's own trace level.
+
+        Raises:
+          InvalidScopeError: the call that the scope belongs to has ended.
+          JaxTransformError: the scope comes from outside of a JAX transformation.
+        """
+        if self.tree.invalid:
+            raise errors.InvalidScopeError(self.path_text)
+        if self.tree.closed or current_trace() != self.trace_level:
+            if not config.documented_checks:
+                return
+            raise errors.JaxTransformError(
+                scope_path=self.path_text, closed_over=bool(self.tree.lifted)
+            )
 
     # Names of what is below.
 
