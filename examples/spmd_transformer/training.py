@@ -78,13 +78,15 @@ def abstract_state(
     """What creates the state from a key, and the state without its values, boxed."""
     model = Transformer(config)
 
+    # One object: states with an optimizer each are no trees of one structure.
+    tx = optax.chain(
+        optax.clip_by_global_norm(1.0),
+        optax.adamw(learning_rate, weight_decay=0.01),
+    )
+
     def create(key: jax.Array) -> TrainState:
         # Parameters do not depend on the size of the batch.
         variables = model.init(key, jnp.zeros((1, 1), jnp.int32))
-        tx = optax.chain(
-            optax.clip_by_global_norm(1.0),
-            optax.adamw(learning_rate, weight_decay=0.01),
-        )
         return TrainState.create(
             apply_fn=model.apply, params=variables["params"], tx=tx
         )

@@ -112,6 +112,8 @@ def program_key(jaxpr: Jaxpr) -> Hashable:
         elif isinstance(part, tuple) or kind is list:
             key += kind, len(part)
             pending += part
+        elif kind is frozenset and not part:
+            key.append(kind)  # each context has one, since JAX 0.12
         elif kind is dict:
             for name in sorted(part):
                 key.append(name)

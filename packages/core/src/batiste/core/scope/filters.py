@@ -149,6 +149,8 @@ def is_filter_empty(filter_like: Filter) -> bool:
     """
     if isinstance(filter_like, (bool, str)):
         return filter_like is False
+    if isinstance(filter_like, DenyList) and isinstance(filter_like.deny, str):
+        return False  # all but one name, as `init` has it
     selected = NameSet.of(filter_like)
     for name in selected.names:
         if not isinstance(name, str):

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import errors
 from ..frozen_dict import FrozenDict
-from ..initializer_calls import ignores_key, initialize
+from ..initializer_calls import initialize
 from ..meta import array_types
 from ..tracers import current_trace
 from ..types import Collection, Key, Path, Variables
@@ -20,7 +20,7 @@ from .init_shapes import expected_shapes
 from .initial_values import check_made, check_sizes, why_not_initialized
 from .keys import LazyRng, RngCounters
 from .nested_dicts import as_result, merge_into, snapshot
-from .streams import Streams
+from .place import Streams
 from .tree import Tree
 from .variables import Variable, unboxed
 
@@ -424,10 +424,7 @@ class Scope(Streams):
                 drawn = counts.get("params", 0)
                 try:
                     check_sizes(self, name, init_args)
-                    if not init_kwargs and ignores_key(init_fn):
-                        key = self._any_key("params")
-                    else:
-                        key = self.make_rng("params")
+                    key = self._draw("params", init_fn)
                     if init_kwargs:
                         value = init_fn(key, *init_args, **init_kwargs)
                     else:
