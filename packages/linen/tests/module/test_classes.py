@@ -1,6 +1,7 @@
 """What a module class is when it has been made."""
 
 import abc
+import copy
 import dataclasses
 import inspect
 import pickle
@@ -294,3 +295,21 @@ def test_type_hints_of_all_layers_and_their_subclasses(cls):
         assert {"name", "parent", "scope"} <= set(hints)
         assert {"name", "parent"} <= set(typing.get_type_hints(target.__init__))
     assert typing.get_type_hints(Sub)["extra"] is int
+
+
+@pytest.mark.skipif(not hasattr(copy, "replace"), reason="Python 3.13 has it")
+def test_what_dataclasses_are_given_is_no_method_of_a_module():
+    model = nn.Dense(3, name="layer")
+    seen = []
+
+    def note(next_fun, args, kwargs, context):
+        seen.append(context.method_name)
+        return next_fun(*args, **kwargs)
+
+    with nn.intercept_methods(note):
+        other = copy.replace(model, features=4)
+    assert seen == []
+    assert (other.features, other.name) == (4, "layer")
+    assert other == dataclasses.replace(model, features=4)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'width'"):
+        copy.replace(model, width=4)
