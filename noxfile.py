@@ -299,7 +299,7 @@ def clients(session: nox.Session) -> None:
 
 @nox.session(python="3.11")
 def bench(session: nox.Session) -> None:
-    """Runs the benchmarks, or those named: -- benchmarks/core.py; newest JAX: -P 3.12."""
+    """Runs the benchmarks, or some: -- benchmarks/core.py; with newest JAX: -P 3.12."""
     session.env.update(CLEAN_ENV)
     bars = Path(session.create_tmp()).resolve() / "bars.jsonl"
     bars.write_text("", "utf-8")
