@@ -130,3 +130,17 @@ def test_deep_files_are_listed(tmp_path, capsys):
     serialize(tree, tmp_path / "deep")
     assert main([str(tmp_path / "deep")]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 804
+
+
+def test_dates_that_numpy_cannot_print_are_listed(tmp_path):
+    date = np.array([2**62], "datetime64[25ns]")
+    file = tmp_path / "dates"
+    file.write_bytes(to_bytes({"array": date, "scalar": date[0]}))
+    array, scalar = [row.kind for row in rows(str(file)) if row.depth]
+    assert array == "datetime64[25ns][1]"
+    try:
+        shown = repr(date[0])
+    except OverflowError:  # since NumPy 2.5
+        shown = "datetime64[25ns] (too far off)"
+    assert scalar == (shown if len(shown) <= 40 else f"{shown[:39]}…")
+    assert main([str(file)]) == 0

@@ -164,7 +164,11 @@ def _leaf_row(depth: int, name: str, value: Leaf) -> Row:
         if value.dtype in ("bytes", "file"):
             return Row(depth, name, kind, nbytes=value.nbytes)
         return Row(depth, name, kind, 1, math.prod(value.shape), value.nbytes)
-    text = _printable(repr(value[:100] if isinstance(value, str) else value))
+    try:
+        text = _printable(repr(value[:100] if isinstance(value, str) else value))
+    except OverflowError:
+        # NumPy 2.5 does not print dates that are too far off.
+        text = f"{getattr(value, 'dtype', type(value).__name__)} (too far off)"
     return Row(depth, name, text if len(text) <= 40 else f"{text[:39]}…")
 
 
