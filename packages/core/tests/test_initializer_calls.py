@@ -95,14 +95,22 @@ def test_other_shapes_and_no_dtype(name, shape):
         assert outcome(initialize, init_fn, KEY, shape) == outcome(init_fn, KEY, shape)
 
 
-@pytest.mark.parametrize("name", INITIALIZERS)
-def test_a_call_within_a_program_leaves_the_equations_that_it_always_leaves(name):
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        *[(name, (17, 5)) for name in INITIALIZERS],
+        *[(name, shape) for name in ("zeros", "normal") for shape in ((), (0, 3))],
+    ],
+)
+def test_a_call_within_a_program_leaves_the_equations_that_it_always_leaves(
+    name, shape
+):
     """As one equation it changed what XLA rounds around it, as within `remat`."""
     init_fn = INITIALIZERS[name]
 
     def program(call):
         # JAX traces a function once, so that each is to be another.
-        return str(jax.make_jaxpr(lambda key: call(key, (17, 5), "float32"))(KEY))
+        return str(jax.make_jaxpr(lambda key: call(key, shape, "float32"))(KEY))
 
     for _ in range(2):
         assert program(lambda *args: initialize(init_fn, *args)) == program(init_fn)

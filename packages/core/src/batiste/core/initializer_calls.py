@@ -167,9 +167,34 @@ class _Kept:
 
         self.initializer = initializer
         # A call that stayed a call would change what XLA rounds around it.
-        inlined = jit_is_inlined()
-        self.staged = jax.jit(initializer, inline=True) if inlined else initializer
+        if jit_is_inlined():
+            self.staged = jax.jit(initializer, inline=True)
+        else:
+            self.staged = functools.partial(
+                _write_out, initializer, jax.jit(initializer)
+            )
         self.eager: dict[Hashable, list[_Call] | None] = {}
+
+
+def _write_out(initializer: Function, jitted: Any, key: Key) -> Any:
+    """What the initializer makes, by the equations that JAX has kept of it.
+
+    For JAX since 0.12, where a call is no longer inlined.
+    """
+    if any(_watching(jax.config)) or not jax.sharding.get_abstract_mesh().empty:
+        return initializer(key)
+    # JAX traces anew where something else than the key has changed.
+    closed = jitted.trace(jax.ShapeDtypeStruct(key.shape, key.dtype)).jaxpr
+    jaxpr = closed.jaxpr
+    values: dict[Any, Any] = dict(zip(jaxpr.constvars, closed.consts, strict=True))
+    values[jaxpr.invars[0]] = key
+    for equation in jaxpr.eqns:
+        operands = [x.val if hasattr(x, "val") else values[x] for x in equation.invars]
+        made = equation.primitive.bind(*operands, **equation.params)
+        results = made if equation.primitive.multiple_results else [made]
+        values.update(zip(equation.outvars, results, strict=True))
+    (result,) = jaxpr.outvars
+    return initializer(key) if hasattr(result, "val") else values[result]
 
 
 def _keep(init_fn: Function, args: tuple[Any, ...]) -> _Kept | None:
