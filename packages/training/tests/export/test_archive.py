@@ -200,6 +200,27 @@ def test_a_flipped_bit_is_found_or_changes_nothing(whole, tmp_path_factory, data
         assert array.tobytes() == np.asarray(weight).tobytes()
 
 
+def test_a_wrong_length_in_the_list_of_contents_hides_no_weight(whole, tmp_path):
+    path = tmp_path / "flipped"
+    begin, entries, refused = whole.index(b"PK\1\2"), 0, 0
+    while (begin := whole.find(b"PK\1\2", begin)) >= 0:
+        entries += 1
+        # The lengths of the name, of what is extra and of the comment.
+        for bit in range(8 * 28, 8 * 34):
+            flipped = bytearray(whole)
+            flipped[begin + bit // 8] ^= 1 << bit % 8
+            path.write_bytes(flipped)
+            try:
+                found = archive.read_archive(path)
+            except ExportedFileError:
+                refused += 1
+            else:  # as past the end of the list
+                assert len(found.weights) == len(WEIGHTS)
+        begin += 1
+    assert entries == 2 + len(WEIGHTS)
+    assert refused > 40 * entries
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes(tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "bytes"

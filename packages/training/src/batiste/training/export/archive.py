@@ -10,6 +10,7 @@ from __future__ import annotations
 import io as io_module
 import json
 import os
+import struct
 import zipfile
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple
@@ -31,6 +32,8 @@ __all__ = [
 FORMAT = "batiste.export"
 FORMAT_VERSION = 1
 _METADATA, _PROGRAM, _WEIGHTS = "metadata.json", "program", "weights/{}.npy"
+# The record at the end: how many members, and where the list of them is.
+_END = struct.Struct("<4s4H2LH")
 _DATE = (1980, 1, 1, 0, 0, 0)  # so that the same model is the same bytes
 
 
@@ -135,7 +138,9 @@ def read_archive(path: str | os.PathLike[str]) -> Archive:
     with io.GFile(name, "rb") as file:
         try:
             with zipfile.ZipFile(file) as archive:
-                return _read(archive, name)
+                found = _read(archive, name)
+                _check_number(file, len(archive.infolist()))
+                return found
         # What zipfile and NumPy raise of bytes that are not theirs.
         except (
             *(zipfile.BadZipFile, EOFError, KeyError, MemoryError),
@@ -178,6 +183,17 @@ def _read(archive: zipfile.ZipFile, path: str) -> Archive:
     if len(weights) + 2 != len(members) or len(members) != len(archive.infolist()):
         raise ValueError("its list of contents is not complete")
     return Archive(metadata, program, weights)
+
+
+def _check_number(file: BinaryIO, number: int) -> None:
+    """Compares with the number of members that the end of the file has.
+
+    `zipfile` does not, and a wrong length in the list of contents hides those after it.
+    """
+    file.seek(-_END.size, os.SEEK_END)
+    *_, total, _, _, comment = _END.unpack(file.read(_END.size))
+    if total != min(number, 0xFFFF) or comment:
+        raise ValueError(f"its list of contents has {number} of {total} members")
 
 
 def _weights(

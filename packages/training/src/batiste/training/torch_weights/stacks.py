@@ -171,10 +171,11 @@ def _follow(
             continue
         inner = [p for p in eqn.params.values() if isinstance(p, ClosedJaxpr | Jaxpr)]
         if eqn.primitive.name == "scan":
-            body = _plain(inner[0]).invars
+            outside: Any = eqn.invars
+            within = _plain(inner[0]).invars
             for i, each in enumerate(of):
                 # What a loop goes along has an axis more than its slices.
-                if each and eqn.invars[i].aval.ndim > body[i].aval.ndim:
+                if each and outside[i].aval.ndim > within[i].aval.ndim:
                     path, along = each[0], (*each[1], bool(eqn.params["reverse"]))
                     of[i] = path, along
                     if len(along) > len(loops.get(path, ())):
