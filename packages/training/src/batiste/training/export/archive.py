@@ -13,7 +13,7 @@ import os
 import struct
 import zipfile
 from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO, NamedTuple
+from typing import IO, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -185,7 +185,7 @@ def _read(archive: zipfile.ZipFile, path: str) -> Archive:
     return Archive(metadata, program, weights)
 
 
-def _check_number(file: BinaryIO, number: int) -> None:
+def _check_number(file: IO[Any], number: int) -> None:
     """Compares with the number of members that the end of the file has.
 
     `zipfile` does not, and a wrong length in the list of contents hides those after it.
