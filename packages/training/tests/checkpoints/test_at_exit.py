@@ -148,9 +148,10 @@ checkpoints.save_checkpoint(sys.argv[1], {'w': 1}, 1, orbax_checkpointer=saver)
     done = run(program, tmp_path)
     assert done.returncode == 120, done.stderr
     assert "checkpoint_1" in done.stderr
+    assert checkpoints.latest_checkpoint(tmp_path) is None
     if threads_to_the_end:
         assert "No space left on device" in done.stderr
-    assert os.listdir(tmp_path) == []
+        assert os.listdir(tmp_path) == []
 
 
 def test_a_child_process_has_none_of_its_parents_saves(tmp_path):
