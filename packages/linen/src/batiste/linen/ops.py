@@ -487,13 +487,23 @@ def dot_general(
     >>> dot_general(x, y, (((1,), (0,)), ((), ()))).shape
     (2, 4)
     """
-    product = lax.dot_general(
-        x,
-        y,
-        dimension_numbers,
-        precision,
-        preferred_element_type=preferred_element_type,
-    )
+    options = precision, preferred_element_type
+    try:
+        product = lax.dot_general(x, y, dimension_numbers, *options)
+    except Exception:  # as where a batch lies along the mesh, and its kernels do not
+        contracted, batch = dimension_numbers
+        if not batch[0]:
+            raise
+        entries = [array_type.spec_entries(x)[axis] for axis in batch[0]]
+        for operand, summed, shared in zip((x, y), contracted, batch, strict=True):
+            for axis, entry in enumerate(array_type.spec_entries(operand)):
+                if axis not in (*summed, *shared):
+                    entries.append(entry)
+        product = _auto(
+            lambda x, y: lax.dot_general(x, y, dimension_numbers, *options),
+            (x, y),
+            *entries,
+        )
     return product if permutation is None else lax.transpose(product, permutation)
 
 
