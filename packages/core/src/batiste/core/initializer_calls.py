@@ -249,11 +249,15 @@ def _is_narrow(dtype: Any) -> bool:
 
 
 class _Step(NamedTuple):
-    """An operation of a chain, and which operands are the result before it."""
+    """An operation of a chain, and which operands are the result before it.
+
+    `replaces` tells whether its own result takes the place of that in memory.
+    """
 
     primitive: Any
     params: tuple[tuple[str, Any], ...]
     places: tuple[bool, ...]
+    replaces: bool
 
 
 class _Call(NamedTuple):
@@ -298,7 +302,13 @@ def _chain(closed: Any) -> list[_Call] | None:
             return None
         given = [operand for operand in operands if operand is not None]
         params = tuple(equation.params.items())
-        calls.append(_call(_Step(equation.primitive, params, places), given))
+        # What a step before has made is nobody else's: its place may be taken.
+        alike = (result.aval.shape, result.aval.dtype) == (
+            getattr(last.aval, "shape", None),
+            getattr(last.aval, "dtype", None),
+        )
+        step = _Step(equation.primitive, params, places, bool(calls) and alike)
+        calls.append(_call(step, given))
         last = result
     return calls if [last] == jaxpr.outvars and 1 <= len(calls) <= 2 else None
 
@@ -335,4 +345,4 @@ def _compiled(step: _Step) -> Function:
         value = step.primitive.bind(*operands, **dict(step.params))
         return value[0] if isinstance(value, list) else value
 
-    return jax.jit(initializer)
+    return jax.jit(initializer, donate_argnums=(0,) if step.replaces else ())
