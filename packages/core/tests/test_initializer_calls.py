@@ -336,6 +336,19 @@ def test_no_more_is_kept_than_has_a_place(monkeypatch):
     assert [args for _, args in kept] == [((n,), "float32") for n in (6, 7, 8)]
 
 
+def test_the_second_step_takes_the_place_of_what_the_first_has_made():
+    def initializer(key):
+        return initializers.lecun_normal()(key, (4, 3), "float32")
+
+    calls = initializer_calls._eager_calls(initializer, KEY)
+    assert calls is not None
+    first, second = calls
+    value = first.function(KEY, *first.numbers)
+    second.function(value, *second.numbers)
+    assert value.is_deleted()
+    assert not KEY.is_deleted()
+
+
 @pytest.mark.parametrize("name", INITIALIZERS)
 def test_initializers_ignore_the_key_whose_programs_do(name):
     init_fn = INITIALIZERS[name]
@@ -354,6 +367,20 @@ def test_other_functions_are_taken_to_read_the_key():
     assert ignores_key(Says())
     for init_fn in (zeros, functools.partial(initializers.zeros), object()):
         assert not ignores_key(init_fn)
+
+
+def test_numbers_that_are_gone_are_made_anew(monkeypatch):
+    monkeypatch.setattr(initializer_calls, "_kept", {})
+    init_fn = initializers.lecun_normal()
+    expected = outcome(initialize, init_fn, KEY, (3, 2), "float32")
+    (kept,) = initializer_calls._kept.values()
+    assert kept is not None
+    (calls,) = kept.eager.values()
+    for call in calls:
+        for number in call.numbers:
+            number.delete()
+    for _ in range(2):
+        assert outcome(initialize, init_fn, KEY, (3, 2), "float32") == expected
 
 
 GIVEN_UP = """

@@ -81,7 +81,7 @@ checkpoints.save_checkpoint(
 def threads_to_the_end():
     """Whether a thread can start another after the main one, as Orbax's have to.
 
-    In Python 3.12.0 and 3.12.1 none can.
+    In Python 3.12.1 none can.
     """
     program = """
 import threading

@@ -303,9 +303,9 @@ def _chain(closed: Any) -> list[_Call] | None:
         given = [operand for operand in operands if operand is not None]
         params = tuple(equation.params.items())
         # What a step before has made is nobody else's: its place may be taken.
-        alike = (result.aval.shape, result.aval.dtype) == (
-            getattr(last.aval, "shape", None),
-            getattr(last.aval, "dtype", None),
+        alike = (last.aval.shape, last.aval.dtype) == (
+            result.aval.shape,
+            result.aval.dtype,
         )
         step = _Step(equation.primitive, params, places, bool(calls) and alike)
         calls.append(_call(step, given))
